@@ -1,0 +1,1 @@
+"""nginx configuration text to a frozen model."""

@@ -1,0 +1,1 @@
+"""HTTP messages and their wire form: fields, framing, targets, codecs; no sockets."""

@@ -1,0 +1,1 @@
+"""Sockets: listeners, connections, pools, TLS, log files and the reactor."""

@@ -1,0 +1,279 @@
+"""Typed option records: what the directives of a location, server or upstream say.
+
+One frozen record per concern, each attribute named after the nginx directive
+that sets it and given nginx's default. The records hold values only; the policy
+functions and the exchange read them, ``config`` fills them. Sizes are octets,
+times are seconds, names of fields are lower-case bytes unless said otherwise.
+
+Imports: ``template`` only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from cacheproxy.template import Template
+
+__all__ = [
+    "AccessLog",
+    "AddHeader",
+    "CacheOptions",
+    "CoreOptions",
+    "ErrorPage",
+    "Expires",
+    "GzipOptions",
+    "LogFormat",
+    "ProxyOptions",
+    "ProxyPass",
+    "ProxyRedirect",
+    "ProxySsl",
+    "Return",
+    "TryFiles",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AddHeader:
+    """``add_header name value [always]``; *name* keeps its case."""
+
+    name: bytes
+    value: Template
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expires:
+    """``expires``. *kind* is one of ``epoch``, ``max``, ``delta``, ``modified``, ``daily``.
+
+    *seconds* is the delta (may be negative), or the time of day for ``daily``.
+    With *template* set the value is parsed per request and the rest unused.
+    """
+
+    kind: str = "delta"
+    seconds: int = 0
+    template: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """``return code [text|URL]``; *text* None where the directive gave none."""
+
+    status: int
+    text: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPage:
+    """``error_page code … [=[response]] uri``.
+
+    *response* is None to keep the status, 0 for a bare ``=`` (the status of the
+    answer to the new request counts), or the status to answer with.
+    """
+
+    statuses: frozenset[int]
+    uri: Template
+    response: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TryFiles:
+    """``try_files file … uri|=code``; exactly one of *uri* and *status* is set.
+
+    *files* are (template, wants_directory).
+    """
+
+    files: tuple[tuple[Template, bool], ...]
+    uri: Template | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogFormat:
+    """``log_format name [escape=default|json|none] string …``, each variable escaped."""
+
+    name: str
+    template: Template
+    escape: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    """``access_log path [format [buffer=] [gzip] [flush=] [if=]]``."""
+
+    path: Template
+    format: LogFormat
+    buffer: int = 0
+    flush: float | None = None
+    gzip: int = 0
+    condition: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CoreOptions:
+    """The HTTP core's options of one location."""
+
+    root: Template | None = None
+    alias: Template | None = None
+    index: tuple[Template, ...] = ()
+    try_files: TryFiles | None = None
+    error_page: tuple[ErrorPage, ...] = ()
+    recursive_error_pages: bool = False
+    internal: bool = False
+    return_: Return | None = None
+    types: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    default_type: bytes = b"text/plain"
+    add_header: tuple[AddHeader, ...] = ()
+    expires: Expires | None = None
+    etag: bool = True
+    if_modified_since: str = "exact"
+    max_ranges: int | None = None
+    server_tokens: bool = True
+    client_max_body_size: int = 1 << 20
+    client_body_buffer_size: int = 16 * 1024
+    client_body_temp_path: str = ""
+    client_body_timeout: float = 60.0
+    send_timeout: float = 60.0
+    keepalive_timeout: float = 75.0
+    keepalive_timeout_header: int | None = None
+    keepalive_requests: int = 1000
+    keepalive_time: float = 3600.0
+    reset_timedout_connection: bool = False
+    chunked_transfer_encoding: bool = True
+    absolute_redirect: bool = True
+    server_name_in_redirect: bool = False
+    port_in_redirect: bool = True
+    msie_padding: bool = True
+    log_not_found: bool = True
+    log_subrequest: bool = False
+    access_log: tuple[AccessLog, ...] = ()
+    resolver_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPass:
+    """``proxy_pass URL``.
+
+    With *template* set (the URL holds variables) the URL is rendered and parsed
+    per request and every other attribute is unused. *authority* is the
+    ``host[:port]`` as written (``$proxy_host``); *upstream* the name of the
+    upstream group, explicit or made from the authority; *uri* the URI part,
+    None where the directive has none.
+    """
+
+    scheme: bytes = b"http"
+    authority: bytes = b""
+    upstream: str = ""
+    uri: bytes | None = None
+    template: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyRedirect:
+    """One ``proxy_redirect redirect replacement``.
+
+    *default* stands for ``proxy_redirect default``; *regex* is set for the
+    ``~``/``~*`` forms, whose captures the replacement may use.
+    """
+
+    redirect: Template | None = None
+    replacement: Template | None = None
+    regex: re.Pattern[bytes] | None = None
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySsl:
+    """``proxy_ssl_*``: TLS toward the upstream."""
+
+    certificate: str = ""
+    certificate_key: str = ""
+    ciphers: str = "DEFAULT"
+    crl: str = ""
+    name: Template | None = None
+    protocols: frozenset[str] = frozenset({"TLSv1.2", "TLSv1.3"})
+    server_name: bool = False
+    session_reuse: bool = True
+    trusted_certificate: str = ""
+    verify: bool = False
+    verify_depth: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyOptions:
+    """``proxy_*`` of one location, apart from the cache's."""
+
+    proxy_pass: ProxyPass | None = None
+    set_header: tuple[tuple[bytes, Template], ...] = ()
+    set_body: Template | None = None
+    hide_header: frozenset[bytes] = frozenset()
+    pass_header: frozenset[bytes] = frozenset()
+    ignore_headers: frozenset[bytes] = frozenset()
+    method: Template | None = None
+    pass_request_headers: bool = True
+    pass_request_body: bool = True
+    http_version: str = "1.0"
+    connect_timeout: float = 60.0
+    read_timeout: float = 60.0
+    send_timeout: float = 60.0
+    buffering: bool = True
+    buffer_size: int = 8192
+    buffers: tuple[int, int] = (8, 8192)
+    busy_buffers_size: int = 16384
+    max_temp_file_size: int = 1 << 30
+    temp_file_write_size: int = 16384
+    temp_path: str = ""
+    request_buffering: bool = True
+    ignore_client_abort: bool = False
+    intercept_errors: bool = False
+    redirect: tuple[ProxyRedirect, ...] = (ProxyRedirect(default=True),)
+    next_upstream: frozenset[str] = frozenset({"error", "timeout"})
+    next_upstream_tries: int = 0
+    next_upstream_timeout: float = 0.0
+    socket_keepalive: bool = False
+    ssl: ProxySsl = field(default_factory=ProxySsl)
+    #: Not a directive: forward a valid WebSocket handshake without being told
+    #: how (set by the quick start; nginx configurations spell it out).
+    websocket: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """``proxy_cache*`` of one location; *cache* is None for ``off``.
+
+    *valid* maps a status, or None for ``any``, to seconds. Methods are those
+    named and always GET and HEAD.
+    """
+
+    cache: str | Template | None = None
+    key: Template | None = None
+    valid: Mapping[int | None, int] = field(default_factory=lambda: MappingProxyType({}))
+    methods: frozenset[bytes] = frozenset({b"GET", b"HEAD"})
+    bypass: tuple[Template, ...] = ()
+    no_cache: tuple[Template, ...] = ()
+    min_uses: int = 1
+    use_stale: frozenset[str] = frozenset()
+    background_update: bool = False
+    revalidate: bool = False
+    lock: bool = False
+    lock_age: float = 5.0
+    lock_timeout: float = 5.0
+    convert_head: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GzipOptions:
+    """``gzip*`` of one location; *types* None stands for ``*``."""
+
+    gzip: bool = False
+    types: frozenset[bytes] | None = frozenset({b"text/html"})
+    min_length: int = 20
+    comp_level: int = 1
+    vary: bool = False
+    proxied: frozenset[str] = frozenset({"off"})
+    http_version: int = 11
+    disable: tuple[re.Pattern[bytes], ...] = ()
+    disable_msie6: bool = False
+    buffers: tuple[int, int] = (16, 8192)

@@ -1,0 +1,236 @@
+"""The seams between an exchange and the world: who may call whom, and how it ends.
+
+Effects are direct calls on these narrow protocols and answers come back as
+direct calls on the caller's sink, so that no Deferred is made per request or
+per chunk. Rules that hold for every sink:
+
+- nothing is delivered after ``close``/``abort``/``cancel`` has been called;
+- a call may be answered before it returns (re-entrantly);
+- ``pause`` and ``resume`` are idempotent; a producer may deliver what it had
+  already read after ``pause``.
+
+Implemented by ``storage`` and ``net``; tests pass recording fakes.
+
+Imports: ``http``, ``policy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from cacheproxy.errors import StorageError
+from cacheproxy.policy.stored import StoredResponse
+
+__all__ = [
+    "BodyReader",
+    "BodySink",
+    "Cancellable",
+    "Entry",
+    "MissWriter",
+    "OpenFile",
+    "FileSystem",
+    "Scheduler",
+    "Spool",
+    "Storage",
+]
+
+
+class Cancellable(Protocol):
+    """A timer that has not fired (the part of IDelayedCall that is used)."""
+
+    def cancel(self) -> None: ...
+
+    def active(self) -> bool: ...
+
+
+class Scheduler(Protocol):
+    """Time, injected: monotonic timers and the wall clock."""
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Cancellable: ...
+
+    def monotonic(self) -> float:
+        """Monotonic seconds."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+
+
+class BodySink(Protocol):
+    """Receives a body that is being read from a file, a spool or memory."""
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_body_end(self) -> None: ...
+
+    def on_body_error(self, error: StorageError) -> None: ...
+
+
+class BodyReader(Protocol):
+    """The reading end of a body in progress."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def close(self) -> None:
+        """Stop; nothing is delivered any more. Allowed at any time, more than once."""
+
+
+class Entry(Protocol):
+    """A stored response that was looked up; stays readable while it is held.
+
+    ``body`` is the whole body when the memory tier has it, else None. ``hot``
+    belongs to whoever serves hits: what is ready to send, or None.
+    """
+
+    @property
+    def digest(self) -> bytes: ...
+
+    @property
+    def stored(self) -> StoredResponse: ...
+
+    @property
+    def body(self) -> bytes | None: ...
+
+    hot: object | None
+
+    def read(self, sink: BodySink, start: int, stop: int) -> BodyReader:
+        """Deliver octets [start, stop) of the body, then ``on_body_end``."""
+
+    def release(self) -> None:
+        """The holder is done with it (closes files that it kept open)."""
+
+
+class MissWriter(Protocol):
+    """Stores a body as it arrives. Nothing is visible before ``finish``."""
+
+    def write(self, data: bytes) -> None:
+        """Append; never blocks. A failing disk turns the writer into a sink of no effect."""
+
+    @property
+    def congested(self) -> bool:
+        """True while more than the writer's buffer limit waits for the disk."""
+
+    def on_drain(self, call: Callable[[], None] | None) -> None:
+        """Call *call* each time ``congested`` turns false again."""
+
+    def finish(self) -> None:
+        """The body is whole: make the entry visible (a lookup from now on sees it)."""
+
+    def abort(self) -> None:
+        """Forget everything written."""
+
+
+class Storage(Protocol):
+    """One cache zone: memory tier before disk tier.
+
+    Digests are the 16 octets of MD5 over the cache key (and, for a variant, its
+    selecting fields): ``policy.key``. *primary* is the digest over the key alone,
+    which all variants of a URL share.
+    """
+
+    def peek(self, digest: bytes) -> Entry | None:
+        """The entry, if the memory tier has it; no I/O, no wait."""
+
+    def lookup(self, digest: bytes, done: Callable[[Entry | None], None]) -> None:
+        """Find the entry; *done* is called at once when memory knows, else later.
+
+        A writer that has called ``finish`` but is not on disk yet is waited for.
+        """
+
+    def open_writer(
+        self, digest: bytes, primary: bytes, stored: StoredResponse
+    ) -> MissWriter | None:
+        """Start to store; None when the zone cannot (no room, failing disk)."""
+
+    def update(self, digest: bytes, stored: StoredResponse) -> None:
+        """Replace the head of a stored response (a 304 freshened it)."""
+
+    def delete(self, digest: bytes) -> None:
+        """Remove one entry."""
+
+    def purge(self, primary: bytes, done: Callable[[int], None]) -> None:
+        """Remove every variant of a key; *done* gets how many there were."""
+
+    def note_use(self, digest: bytes) -> int:
+        """Count a request for *digest*; how many there have been, this one included."""
+
+    def encoded(
+        self,
+        entry: Entry,
+        coding: bytes,
+        level: int,
+        stored: StoredResponse,
+        done: Callable[[Entry | None], None],
+    ) -> None:
+        """The entry's body under a content coding, made once, off the reactor, and kept.
+
+        *stored* is the head that the encoded representation is to have (its
+        ``body_length`` is filled in). *done* gets None when it cannot be made.
+        """
+
+    def peek_encoded(self, entry: Entry, coding: bytes, level: int) -> Entry | None:
+        """The encoded sibling of *entry*, if the memory tier has it."""
+
+
+class Spool(Protocol):
+    """A body kept while the other side is slower: memory first, then a temporary file.
+
+    Writes never block; ``congested`` says that the disk is behind or that
+    ``limit`` octets are waiting. A spool made to be replayed keeps what was read.
+    """
+
+    @property
+    def size(self) -> int:
+        """Octets written so far."""
+
+    @property
+    def congested(self) -> bool: ...
+
+    def on_drain(self, call: Callable[[], None] | None) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def end(self) -> None:
+        """Nothing more will be written; a reader that reaches the end gets ``on_body_end``."""
+
+    def read(self, sink: BodySink) -> BodyReader:
+        """Deliver from the first octet (replayable spools) or from where reading stands."""
+
+    def close(self) -> None:
+        """Free the memory and the temporary file."""
+
+
+class OpenFile(Protocol):
+    """A regular file on disk, opened for serving; sizes in octets, times in wall seconds."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def mtime(self) -> float: ...
+
+    @property
+    def content(self) -> bytes | None:
+        """The whole content where it is small and kept in memory, else None."""
+
+    hot: object | None
+
+    def read(self, sink: BodySink, start: int, stop: int) -> BodyReader: ...
+
+    def close(self) -> None: ...
+
+
+class FileSystem(Protocol):
+    """Static files. Paths are absolute bytes, already free of ``..`` segments."""
+
+    def open(self, path: bytes) -> OpenFile | int:
+        """An open regular file, or the status to answer with: 404, 403 or 500.
+
+        A directory gives 301 where it exists (the caller adds the slash).
+        """
+
+    def is_file(self, path: bytes) -> bool: ...
+
+    def is_directory(self, path: bytes) -> bool: ...

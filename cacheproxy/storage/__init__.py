@@ -1,0 +1,1 @@
+"""Cache zones: entries on disk and in memory, and spools for bodies in passing."""
