@@ -98,5 +98,6 @@ def site() -> server.Site:
 
 
 if __name__ == "__main__":
-    endpoints.serverFromString(reactor, f"tcp:{int(sys.argv[1])}:interface=127.0.0.1").listen(site())
+    port = int(sys.argv[1])
+    endpoints.TCP4ServerEndpoint(reactor, port, interface="127.0.0.1").listen(site())
     reactor.run()

@@ -152,7 +152,8 @@ def main() -> None:
         base = f"https://localhost:{options.https_port}"
         print(
             f"\nServing {base}/ (self-signed certificate: {folder}/localhost.pem)\n"
-            f"    and http://localhost:{options.http_port}/, which redirects there. Try, twice each:\n\n"
+            f"    and http://localhost:{options.http_port}/, which redirects there.\n"
+            "Try, twice each:\n\n"
             f"  curl -k -i {base}/\n"
             f"  curl -k -i {base}/json\n"
             f"  curl -k -i {base}/slow\n"

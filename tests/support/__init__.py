@@ -1,0 +1,1 @@
+"""What the tests of whole processes share: ports, certificates, processes, origins, clients."""
