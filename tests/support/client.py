@@ -173,7 +173,9 @@ class Connection:
             response.body = self.rest()
         return response
 
-    def ask(self, target: str, method: str = "GET", host: str = "localhost", **more: str) -> Response:
+    def ask(
+        self, target: str, method: str = "GET", host: str = "localhost", **more: str
+    ) -> Response:
         """Send a request and read its response; ``_`` in a keyword stands for ``-``."""
         self.send(request(target, method, host, **more))
         return self.response(method)
@@ -186,7 +188,9 @@ def request(target: str, method: str = "GET", host: str = "localhost", **more: s
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def get(port: int, target: str, method: str = "GET", host: str = "localhost", **more: str) -> Response:
+def get(
+    port: int, target: str, method: str = "GET", host: str = "localhost", **more: str
+) -> Response:
     """One request on a connection of its own."""
     with Connection(port) as connection:
         return connection.ask(target, method, host, **more)

@@ -113,7 +113,7 @@ class Daemon:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.output}") from None
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 
@@ -239,7 +239,7 @@ def run_twistd(
 
 
 @contextmanager
-def nginx(folder: Path, http: str, *, ports: Sequence[int] = (), main: str = "") -> Iterator[Daemon]:
+def nginx(folder: Path, http: str, *, ports: Sequence[int] = ()) -> Iterator[Daemon]:
     """Run nginx with *http* as the content of its ``http`` block."""
     assert NGINX
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ def nginx(folder: Path, http: str, *, ports: Sequence[int] = (), main: str = "")
     user = "user root;" if os.getuid() == 0 else ""
     conf = folder / "nginx.conf"
     conf.write_text(
-        f"daemon off;\n{user}\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n{main}\n"
+        f"daemon off;\n{user}\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n"
         f"events {{ worker_connections 1024; }}\n"
         f"http {{\n{temporary}\n{http}\n}}\n"
     )
