@@ -1,0 +1,1 @@
+"""The proxy as users run it: whole processes, real origins, real clients."""
