@@ -1,0 +1,186 @@
+"""Cache keys: ``proxy_cache_key`` digests, Vary selection (RFC 9111 §4.1), ``levels=`` paths.
+
+nginx: ``ngx_http_file_cache_create_key``, ``ngx_http_file_cache_variants_hash``.
+
+Imports: ``http``, ``stored``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import md5
+
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.syntax import parse_qvalues
+from cacheproxy.policy.stored import StoredResponse
+
+__all__ = [
+    "CONTENT_CODINGS",
+    "Vary",
+    "digest",
+    "levels_path",
+    "matches",
+    "normal_accept_encoding",
+    "request_key",
+    "selecting",
+    "variant_digest",
+    "vary_names",
+]
+
+#: Selecting fields of a request: (lower-case name, normalised value or None when absent).
+Vary = tuple[tuple[bytes, "bytes | None"], ...]
+
+#: The codings that tell variants apart; any other that a client lists is not one
+#: that origins use, and would only split the cache.
+CONTENT_CODINGS = (b"br", b"gzip", b"zstd", b"deflate", b"dcb", b"dcz")
+
+_ALIASES = {b"x-gzip": b"gzip"}
+
+#: Fields whose value is a comma-separated list, where white space around the
+#: commas and empty members mean nothing, and the order does (preferences by q).
+_LISTS = frozenset({b"accept", b"accept-charset", b"accept-language", b"accept-datetime"})
+
+_MEMO_SIZE = 512
+_ENCODINGS: dict[bytes, bytes] = {}
+_NAMES: dict[bytes, "tuple[bytes, ...] | None"] = {}
+
+
+def request_key(key: bytes, method: bytes, convert_head: bool = True) -> bytes:
+    """The key under which a request's response is stored, given the operator's *key*.
+
+    nginx leaves the method to ``proxy_cache_key``, so that a stored POST answers
+    a GET, and with ``proxy_cache_convert_head off`` a bodiless HEAD does. Here
+    every method but GET (and a converted HEAD) has a key space of its own.
+    """
+    if method == b"GET" or (convert_head and method == b"HEAD"):
+        return key
+    return method + b" " + key
+
+
+def digest(key: bytes) -> bytes:
+    """The MD5 of a cache key, 16 octets."""
+    return md5(key, usedforsecurity=False).digest()
+
+
+def variant_digest(key: bytes, vary: Vary) -> bytes:
+    """The digest of one variant of *key*; equal to ``digest(key)`` without selecting fields.
+
+    Every part carries its length, so that no two different selections run together.
+    """
+    if not vary:
+        return md5(key, usedforsecurity=False).digest()
+    parts = [b"%d:%s" % (len(key), key)]
+    for name, value in vary:
+        parts.append(b"%d:%s" % (len(name), name))
+        parts.append(b"-" if value is None else b"%d:%s" % (len(value), value))
+    return md5(b"".join(parts), usedforsecurity=False).digest()
+
+
+def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
+    """The lower-case names that a response's Vary lists, sorted; None for ``*`` anywhere.
+
+    Source: RFC 9110 §12.5.5, RFC 9111 §4.1.
+    """
+    value = fields.combined(b"vary")
+    if value is None:
+        return ()
+    if value in _NAMES:
+        return _NAMES[value]
+    listed = {name.strip(b" \t").lower() for name in value.split(b",")}
+    listed.discard(b"")
+    names = None if b"*" in listed else tuple(sorted(listed))
+    if len(_NAMES) >= _MEMO_SIZE:
+        _NAMES.clear()
+    _NAMES[value] = names
+    return names
+
+
+def selecting(names: Iterable[bytes], fields: Fields) -> Vary:
+    """The selecting fields of a request, for the sorted lower-case *names*."""
+    return tuple([(name, _normal(name, fields)) for name in names])
+
+
+def matches(vary: Vary, fields: Fields) -> bool:
+    """Whether a request's *fields* select the variant stored under *vary* (RFC 9111 §4.1)."""
+    for name, value in vary:
+        if _normal(name, fields) != value:
+            return False
+    return True
+
+
+def normal_accept_encoding(value: bytes | None) -> bytes:
+    """Accept-Encoding reduced to the codings that matter, in canonical order and form.
+
+    Codings of equal weight are sorted; different weights keep their order of
+    preference. ``identity;q=0`` survives, since it forbids the plain form.
+    Absent and "identity only" are the same: an origin sends identity for both.
+    """
+    if value is None:
+        return b""
+    known = _ENCODINGS.get(value)
+    if known is None:
+        known = _reduce(value)
+        if len(_ENCODINGS) >= _MEMO_SIZE:
+            _ENCODINGS.clear()
+        _ENCODINGS[value] = known
+    return known
+
+
+def _reduce(value: bytes) -> bytes:
+    weights: dict[bytes, float] = {}
+    for coding, weight in parse_qvalues(value):
+        coding = coding.lower()
+        coding = _ALIASES.get(coding, coding)
+        weights[coding] = min(weight, weights.get(coding, weight))
+    star = weights.pop(b"*", None)
+    if star is not None:
+        for coding in CONTENT_CODINGS:
+            weights.setdefault(coding, star)
+        if star == 0:
+            weights.setdefault(b"identity", 0.0)
+    accepted = [
+        (-weight, coding)
+        for coding, weight in weights.items()
+        if weight > 0 and coding in CONTENT_CODINGS
+    ]
+    accepted.sort()
+    ranks: list[bytes] = []
+    previous = None
+    for weight, coding in accepted:
+        separator = b"" if previous is None else (b"," if weight == previous else b">")
+        ranks.append(separator + coding)
+        previous = weight
+    if weights.get(b"identity") == 0:
+        ranks.append(b"!identity")
+    return b"".join(ranks)
+
+
+def _normal(name: bytes, fields: Fields) -> bytes | None:
+    if name == b"accept-encoding":
+        return normal_accept_encoding(fields.combined(name))
+    value = fields.combined(name)
+    if value is None:
+        return None
+    if name in _LISTS:
+        members = [b" ".join(member.split()).lower() for member in value.split(b",")]
+        return b",".join([member for member in members if member])
+    return value.strip(b" \t")
+
+
+def selects(stored: StoredResponse, fields: Fields) -> bool:
+    """Whether *stored* is the variant that a request's *fields* select."""
+    return not stored.vary or matches(stored.vary, fields)
+
+
+def levels_path(hexdigest: str, levels: tuple[int, ...]) -> str:
+    """The path of an entry's file below the zone's folder, as nginx lays it out.
+
+    *hexdigest* is 32 lower-case digits; ``levels=1:2`` takes the last digit,
+    then the two before it, as folders. Source: nginx ``ngx_create_hashed_filename``.
+    """
+    folders = []
+    end = len(hexdigest)
+    for width in levels:
+        folders.append(hexdigest[end - width : end])
+        end -= width
+    return "/".join([*folders, hexdigest])

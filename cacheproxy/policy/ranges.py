@@ -1,0 +1,175 @@
+"""Byte ranges of a complete representation: RFC 9110 §14, RFC 9111 §3.3-3.4.
+
+nginx: ``ngx_http_range_filter_module``, ``max_ranges``. A malformed specifier
+gets 416 as in nginx (§14.2 leaves the choice); a set of ranges that asks for
+more octets than there are, or for too many parts, gets the whole.
+
+Imports: ``http`` only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Union
+
+__all__ = [
+    "MAX_RANGES",
+    "Multipart",
+    "RangeDecision",
+    "Ranges",
+    "Unsatisfiable",
+    "Whole",
+    "WholeReason",
+    "content_range",
+    "decide_ranges",
+    "multipart",
+    "unsatisfied_content_range",
+]
+
+#: Parts in one response where ``max_ranges`` is not set (nginx: no limit).
+MAX_RANGES = 200
+
+_SPECIFIER = re.compile(rb"[ \t]*(?:([0-9]+)[ \t]*-[ \t]*([0-9]*)|-[ \t]*([0-9]+))[ \t]*")
+
+#: Digits beyond which a position is past the end of anything.
+_MAX_DIGITS = 19
+
+
+class WholeReason(Enum):
+    """Why a Range field is not applied; the value is for people and logs."""
+
+    NO_RANGE = "no Range"
+    OTHER_UNIT = "unit is not bytes"
+    DISABLED = "max_ranges 0"
+    TOO_MANY = "more ranges than max_ranges"
+    TOO_MUCH = "ranges ask for more than the whole"
+
+
+@dataclass(slots=True)
+class Whole:
+    """The Range field is ignored: 200 with everything."""
+
+    reason: WholeReason
+
+
+@dataclass(slots=True)
+class Unsatisfiable:
+    """416; *content_range* is the value of the Content-Range field to send."""
+
+    content_range: bytes
+
+
+@dataclass(slots=True)
+class Ranges:
+    """206 with *ranges*, each [start, stop) in octets; one, or several as multipart."""
+
+    ranges: list[tuple[int, int]]
+
+
+RangeDecision = Union[Whole, Unsatisfiable, Ranges]
+
+
+@dataclass(slots=True)
+class Multipart:
+    """A multipart/byteranges body: ``heads[i]``, then octets of ``ranges[i]``, …, ``trailer``.
+
+    *content_length* is the length of all of it, in octets.
+    """
+
+    content_type: bytes
+    heads: list[bytes]
+    ranges: list[tuple[int, int]]
+    trailer: bytes
+    content_length: int
+
+
+def decide_ranges(value: bytes | None, length: int, max_ranges: int | None) -> RangeDecision:
+    """What a Range field *value* asks of a representation of *length* octets.
+
+    To be asked for GET and status 200 only, when If-Range holds (RFC 9110 §14.2,
+    ``conditional.if_range_holds``). *max_ranges* is nginx's directive, None where
+    it is not set. Never raises.
+    """
+    if value is None:
+        return Whole(WholeReason.NO_RANGE)
+    if max_ranges == 0:
+        return Whole(WholeReason.DISABLED)
+    if value[:6].lower() != b"bytes=":
+        return Whole(WholeReason.OTHER_UNIT)
+    limit = MAX_RANGES if max_ranges is None else max_ranges
+    ranges: list[tuple[int, int]] = []
+    total = 0
+    specifiers = value[6:].split(b",", limit * 2 + 1)
+    for specifier in specifiers:
+        if not specifier.strip(b" \t") and len(specifiers) > 1:
+            continue  # an empty list member (§5.6.1.2)
+        match = _SPECIFIER.fullmatch(specifier)
+        if match is None:
+            return Unsatisfiable(unsatisfied_content_range(length))
+        found = _resolve(match, length)
+        if found is None:
+            return Unsatisfiable(unsatisfied_content_range(length))
+        if found[0] >= found[1]:
+            continue
+        ranges.append(found)
+        total += found[1] - found[0]
+        if len(ranges) > limit:
+            return Whole(WholeReason.TOO_MANY)
+    if not ranges:
+        return Unsatisfiable(unsatisfied_content_range(length))
+    if total > length:
+        return Whole(WholeReason.TOO_MUCH)
+    return Ranges(ranges)
+
+
+def _resolve(match: re.Match[bytes], length: int) -> tuple[int, int] | None:
+    """[start, stop) of one specifier, empty if not satisfiable; None if it is invalid."""
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        count = _position(suffix, length)
+        return max(0, length - count), length
+    start = _position(first, length)
+    if not last:
+        return start, length
+    if len(last.lstrip(b"0")) <= _MAX_DIGITS and len(first.lstrip(b"0")) <= _MAX_DIGITS:
+        if int(last) < int(first):
+            return None
+    return start, min(_position(last, length) + 1, length)
+
+
+def _position(digits: bytes, length: int) -> int:
+    digits = digits.lstrip(b"0")
+    return length if len(digits) > _MAX_DIGITS else min(int(digits or b"0"), length)
+
+
+def content_range(start: int, stop: int, length: int) -> bytes:
+    """The Content-Range value for [start, stop) of *length* octets."""
+    return b"bytes %d-%d/%d" % (start, stop - 1, length)
+
+
+def unsatisfied_content_range(length: int) -> bytes:
+    """The Content-Range value of a 416."""
+    return b"bytes */%d" % length
+
+
+def multipart(
+    ranges: list[tuple[int, int]], length: int, content_type: bytes | None, boundary: bytes
+) -> Multipart:
+    """Plan the multipart/byteranges body of *ranges* (RFC 9110 §14.6).
+
+    *boundary* is 1 to 70 characters that do not occur in the content.
+    """
+    opening = b"\r\n--" + boundary + b"\r\n"
+    if content_type:
+        opening += b"Content-Type: " + content_type + b"\r\n"
+    heads = [
+        opening + b"Content-Range: " + content_range(start, stop, length) + b"\r\n\r\n"
+        for start, stop in ranges
+    ]
+    trailer = b"\r\n--" + boundary + b"--\r\n"
+    total = len(trailer) + sum(map(len, heads)) + sum(stop - start for start, stop in ranges)
+    return Multipart(
+        b"multipart/byteranges; boundary=" + boundary, heads, ranges, trailer, total
+    )

@@ -1,0 +1,314 @@
+"""Whether a response is stored, and what of it: RFC 9111 §3 and nginx's overrides.
+
+nginx: ``ngx_http_upstream_process_*`` and ``ngx_http_upstream_send_response``.
+What the operator or the application's ``X-Accel-Expires`` says wins over
+Cache-Control, that over Expires, that over ``proxy_cache_valid``.
+
+Stricter than nginx: a request with Authorization (RFC 9111 §3.5), one that says
+``no-store``, partial content, and qualified ``no-cache``/``private`` are obeyed.
+
+Imports: ``cache_control``, ``freshness``, ``key``, ``options``, ``stored``, ``http``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from enum import Enum
+from typing import Union
+
+from cacheproxy.http.fields import HOP_BY_HOP, Fields
+from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.policy.cache_control import (
+    NO_RESPONSE_DIRECTIVES,
+    ResponseDirectives,
+    parse_accel_expires,
+    parse_targeted_directives,
+    request_directives,
+    response_directives,
+)
+from cacheproxy.policy.freshness import (
+    Lifetime,
+    LifetimeSource,
+    explicit_lifetime,
+    initial_age,
+)
+from cacheproxy.policy.key import selecting, vary_names
+from cacheproxy.policy.options import CacheOptions
+from cacheproxy.policy.stored import StoredResponse
+
+__all__ = [
+    "UNDERSTOOD_STATUSES",
+    "NoStore",
+    "NoStoreReason",
+    "Store",
+    "StoringDecision",
+    "connection_options",
+    "decide_storing",
+    "storable_fields",
+]
+
+#: Status codes whose caching rules are known here (for ``must-understand``, §5.2.2.3).
+UNDERSTOOD_STATUSES = frozenset(
+    {200, 203, 204, 300, 301, 302, 303, 307, 308}
+    | {400, 401, 403, 404, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417}
+    | {421, 422, 425, 426, 428, 429, 431, 451}
+    | {500, 501, 502, 503, 504, 505, 506, 507, 508, 511}
+)
+
+#: Never stored: they concern one connection, one user or this hop. Content-Length
+#: is framing, which ``StoredResponse.body_length`` carries.
+_NOT_STORED = HOP_BY_HOP | {
+    b"age",
+    b"content-length",
+    b"proxy-authentication-info",
+    b"set-cookie",
+    b"set-cookie2",
+    b"x-accel-buffering",
+    b"x-accel-charset",
+    b"x-accel-expires",
+    b"x-accel-limit-rate",
+    b"x-accel-redirect",
+}
+
+
+class NoStoreReason(Enum):
+    """Every way of not storing a response; the value is for people and logs."""
+
+    CACHE_OFF = "proxy_cache is off"
+    PROXY_NO_CACHE = "proxy_no_cache"
+    METHOD = "method is not in proxy_cache_methods"
+    REQUEST_NO_STORE = "request says no-store"
+    STATUS = "status cannot be stored"
+    PARTIAL = "partial content"
+    NOT_UNDERSTOOD = "must-understand and status not understood"
+    NO_STORE = "Cache-Control: no-store"
+    PRIVATE = "Cache-Control: private"
+    NO_CACHE = "Cache-Control: no-cache without a validator"
+    AUTHORIZATION = "request has Authorization and the response does not allow it"
+    SET_COOKIE = "response sets a cookie"
+    VARY_ANY = "Vary: *"
+    ACCEL_EXPIRES = "X-Accel-Expires forbids it"
+    NO_FRESHNESS = "neither the response nor proxy_cache_valid gives a lifetime"
+    EXPIRED = "already stale and without a validator"
+
+
+@dataclass(slots=True)
+class NoStore:
+    """The response is not stored; *detail* is the offending value, if there is one."""
+
+    reason: NoStoreReason
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Store:
+    """The response is stored as *stored*; *source* says where its lifetime comes from."""
+
+    stored: StoredResponse
+    source: LifetimeSource
+
+
+StoringDecision = Union[Store, NoStore]
+
+
+def decide_storing(
+    request: RequestHead,
+    response: ResponseHead,
+    options: CacheOptions,
+    ignore: Set[bytes],
+    no_cache: bool,
+    key: bytes,
+    request_time: float,
+    response_time: float,
+) -> StoringDecision:
+    """Store or not, for the final *response* of the origin to *request*.
+
+    *request* is the client's; *response* as it came, before any rewriting.
+    *ignore* holds the lower-case names of ``proxy_ignore_headers``; *no_cache* is
+    whether a ``proxy_no_cache`` condition held; *key* the whole cache key (see
+    ``key.request_key``); times are wall seconds. Never raises.
+    """
+    reason = _forbidden_by_request(request, options, no_cache)
+    if reason is not None:
+        return NoStore(reason)
+    fields = response.fields
+    directives, targeted = _directives(fields, ignore)
+    accel = _accel_expires(fields, ignore, response_time)
+    refusal = _forbidden_by_response(request, response, options, ignore, directives, accel)
+    if refusal is not None:
+        return refusal
+    names = () if b"vary" in ignore else vary_names(fields)
+    if names is None:
+        return NoStore(NoStoreReason.VARY_ANY)
+    age = initial_age(fields, request_time, response_time)
+    lifetime = _lifetime(response, options, ignore, directives, accel, age, response_time)
+    if lifetime is None:
+        return NoStore(NoStoreReason.NO_FRESHNESS)
+    if targeted and lifetime.source in (LifetimeSource.S_MAXAGE, LifetimeSource.MAX_AGE):
+        lifetime = Lifetime(lifetime.seconds, LifetimeSource.TARGETED)
+    stored = _stored(response, directives, accel, lifetime, key, request_time, response_time)
+    stored.initial_age = age
+    stored.vary = selecting(names, request.fields)
+    validator = b"etag" in stored.fields or b"last-modified" in stored.fields
+    if not validator:
+        if stored.always_validate:
+            return NoStore(NoStoreReason.NO_CACHE)
+        if lifetime.seconds <= age and not (
+            stored.stale_while_revalidate or stored.stale_if_error
+        ):
+            return NoStore(NoStoreReason.EXPIRED, f"{lifetime.source.value} {lifetime.seconds:g}")
+    return Store(stored, lifetime.source)
+
+
+def _forbidden_by_request(
+    request: RequestHead, options: CacheOptions, no_cache: bool
+) -> NoStoreReason | None:
+    if options.cache is None:
+        return NoStoreReason.CACHE_OFF
+    if no_cache:
+        return NoStoreReason.PROXY_NO_CACHE
+    if request.method not in options.methods:
+        return NoStoreReason.METHOD
+    if b"cache-control" in request.fields and request_directives(request.fields).no_store:
+        return NoStoreReason.REQUEST_NO_STORE
+    return None
+
+
+def _forbidden_by_response(
+    request: RequestHead,
+    response: ResponseHead,
+    options: CacheOptions,
+    ignore: Set[bytes],
+    directives: ResponseDirectives,
+    accel: float | None,
+) -> NoStore | None:
+    fields, status = response.fields, response.status
+    if status == 206 or b"content-range" in fields:
+        return NoStore(NoStoreReason.PARTIAL)
+    if status < 200 or status == 304:
+        return NoStore(NoStoreReason.STATUS, str(status))
+    if directives.must_understand and status not in UNDERSTOOD_STATUSES:
+        return NoStore(NoStoreReason.NOT_UNDERSTOOD, str(status))
+    if b"set-cookie" in fields and b"set-cookie" not in ignore:
+        return NoStore(NoStoreReason.SET_COOKIE)
+    if b"authorization" in request.fields and not _authorized(options, directives):
+        return NoStore(NoStoreReason.AUTHORIZATION)
+    if accel is not None:
+        return NoStore(NoStoreReason.ACCEL_EXPIRES) if accel <= 0 else None
+    # A response that has no-store only as the fallback of must-understand may be
+    # stored, once its status is known to be understood (§5.2.2.3).
+    if directives.no_store and not directives.must_understand:
+        return NoStore(NoStoreReason.NO_STORE)
+    if directives.private:
+        return NoStore(NoStoreReason.PRIVATE)
+    return None
+
+
+def _authorized(options: CacheOptions, directives: ResponseDirectives) -> bool:
+    """Whether a response to a request with Authorization may be shared (§3.5).
+
+    A key that holds ``$http_authorization`` keeps users apart by itself.
+    """
+    if directives.public or directives.must_revalidate or directives.s_maxage is not None:
+        return True
+    return options.key is not None and "http_authorization" in options.key.variables
+
+
+def _directives(fields: Fields, ignore: Set[bytes]) -> tuple[ResponseDirectives, bool]:
+    """The directives that count, and whether they come from a targeted field (RFC 9213 §2.2)."""
+    if b"cdn-cache-control" not in ignore:
+        value = fields.combined(b"cdn-cache-control")
+        if value is not None:
+            targeted = parse_targeted_directives(value)
+            if targeted is not None:
+                return targeted, True
+    if b"cache-control" in ignore:
+        return NO_RESPONSE_DIRECTIVES, False
+    return response_directives(fields), False
+
+
+def _accel_expires(fields: Fields, ignore: Set[bytes], now: float) -> float | None:
+    if b"x-accel-expires" in ignore:
+        return None
+    granted = [
+        seconds
+        for value in fields.get_all(b"x-accel-expires")
+        if (seconds := parse_accel_expires(value, now)) is not None
+    ]
+    return min(granted) if granted else None
+
+
+def _lifetime(
+    response: ResponseHead,
+    options: CacheOptions,
+    ignore: Set[bytes],
+    directives: ResponseDirectives,
+    accel: float | None,
+    age: float,
+    response_time: float,
+) -> Lifetime | None:
+    if accel is not None:  # counts from now, whatever the age
+        return Lifetime(accel + age, LifetimeSource.X_ACCEL_EXPIRES)
+    lifetime = explicit_lifetime(
+        response.fields, directives, response_time, expires=b"expires" not in ignore
+    )
+    if lifetime is not None:
+        return lifetime
+    valid = options.valid
+    seconds = valid.get(response.status, valid.get(None))
+    if seconds:  # 0 means: do not store (nginx)
+        return Lifetime(seconds + age, LifetimeSource.PROXY_CACHE_VALID)
+    if directives.no_cache:  # it can be stored to be validated, which needs no lifetime
+        return Lifetime(0.0, LifetimeSource.NONE)
+    return None
+
+
+def _stored(
+    response: ResponseHead,
+    directives: ResponseDirectives,
+    accel: float | None,
+    lifetime: Lifetime,
+    key: bytes,
+    request_time: float,
+    response_time: float,
+) -> StoredResponse:
+    stored = StoredResponse(
+        key=key,
+        status=response.status,
+        reason=response.reason,
+        fields=storable_fields(response.fields, directives),
+        request_time=request_time,
+        response_time=response_time,
+        lifetime=lifetime.seconds,
+    )
+    if accel is None:
+        stored.always_validate = directives.no_cache
+        stored.must_revalidate = (
+            directives.must_revalidate
+            or directives.proxy_revalidate
+            or directives.s_maxage is not None
+        )
+    stored.stale_while_revalidate = float(directives.stale_while_revalidate or 0)
+    stored.stale_if_error = float(directives.stale_if_error or 0)
+    return stored
+
+
+def storable_fields(fields: Fields, directives: ResponseDirectives) -> Fields:
+    """The field lines of a response that a stored copy keeps (RFC 9111 §3.1)."""
+    drop: Set[bytes] = _NOT_STORED
+    if b"connection" in fields:
+        drop = drop | connection_options(fields)
+    if directives.no_cache_fields or directives.private_fields:
+        drop = drop | directives.no_cache_fields | directives.private_fields
+    return fields.without(drop)
+
+
+def connection_options(fields: Fields) -> frozenset[bytes]:
+    """The lower-case names that Connection nominates (RFC 9110 §7.6.1)."""
+    return frozenset(
+        option
+        for value in fields.get_all(b"connection")
+        for part in value.split(b",")
+        if (option := part.strip(b" \t").lower())
+    )
