@@ -1,0 +1,148 @@
+"""Validating a stored response with the origin: RFC 9111 §3.2, §4.3.
+
+nginx: ``proxy_cache_revalidate`` (which never updates stored fields on a 304;
+here they are, as §3.2 demands).
+
+Imports: ``cache_control``, ``conditional``, ``freshness``, ``storing``, ``stored``, ``http``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import replace
+
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.policy.conditional import weak_match
+from cacheproxy.policy.options import CacheOptions
+from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.storing import NoStore, NoStoreReason, decide_storing, storable_fields
+from cacheproxy.policy.cache_control import response_directives
+
+__all__ = [
+    "NOT_UPDATED",
+    "can_validate",
+    "freshen",
+    "selects",
+    "updated_fields",
+    "validation_fields",
+]
+
+#: Fields of a 304 that never replace stored ones: they describe the stored body
+#: (§3.2 allows to except those that processing depends on), or the transfer.
+NOT_UPDATED = frozenset(
+    {
+        b"content-encoding",
+        b"content-length",
+        b"content-md5",
+        b"content-range",
+        b"content-type",
+        b"transfer-encoding",
+        b"vary",
+    }
+)
+
+
+def can_validate(stored: StoredResponse) -> bool:
+    """Whether *stored* has a validator to ask with."""
+    return b"etag" in stored.fields or b"last-modified" in stored.fields
+
+
+def validation_fields(stored: StoredResponse) -> list[tuple[bytes, bytes]]:
+    """The field lines that make a request a validation of *stored*; empty without a validator.
+
+    Both validators are sent where both are known (RFC 9111 §4.3.1).
+    """
+    lines = []
+    etag = stored.fields.get(b"etag")
+    if etag is not None:
+        lines.append((b"If-None-Match", etag))
+    modified = stored.fields.get(b"last-modified")
+    if modified is not None:
+        lines.append((b"If-Modified-Since", modified))
+    return lines
+
+
+def selects(stored: StoredResponse, response: ResponseHead) -> bool:
+    """Whether a 304 is about *stored*: its validators, where it has any, must be the same.
+
+    Source: RFC 9111 §4.3.4. A 304 without a validator is about what was asked for.
+    """
+    etag = response.fields.get(b"etag")
+    if etag is not None:
+        known = stored.fields.get(b"etag")
+        return known is None or weak_match(etag, known)
+    modified = response.fields.get(b"last-modified")
+    if modified is not None:
+        known = stored.fields.get(b"last-modified")
+        return known is None or known == modified
+    return True
+
+
+def updated_fields(stored: Fields, received: Fields) -> Fields:
+    """The stored field lines with those of a 304 (or HEAD) put in their place (§3.2).
+
+    Every name that *received* has replaces all stored lines of that name, at the
+    end; `NOT_UPDATED` and what may not be stored stay as they are.
+    """
+    fresh = storable_fields(received, response_directives(received)).without(NOT_UPDATED)
+    names: Set[bytes] = set(fresh.names())
+    return Fields([*stored.without(names).pairs, *fresh.pairs])
+
+
+def freshen(
+    stored: StoredResponse,
+    request: RequestHead,
+    response: ResponseHead,
+    options: CacheOptions,
+    ignore: Set[bytes],
+    request_time: float,
+    response_time: float,
+) -> StoredResponse | NoStore:
+    """*stored*, brought up to date by the origin's 304 *response* to its validation.
+
+    The updated head is judged anew, as if it had just come whole: the result is
+    NoStore when the origin now forbids storing, and the entry is then to be
+    deleted; the 304 still confirms its body for this one answer (made with
+    `updated_fields`). Where the 304 says nothing of freshness the stored fields
+    say it again. Parameters are those of ``storing.decide_storing``.
+    """
+    fields = updated_fields(stored.fields, response.fields)
+    # Age, X-Accel-Expires, Set-Cookie … count in the decision though they are not kept.
+    transient = [
+        (name, value)
+        for name, value in response.fields.pairs
+        if name.lower() in _TRANSIENT
+    ]
+    whole = Fields([*fields.pairs, *transient])
+    if b"date" not in response.fields:
+        whole = whole.without({b"date"})
+    head = ResponseHead(stored.status, whole, stored.reason)
+    decision = decide_storing(
+        request, head, options, ignore, False, stored.key, request_time, response_time
+    )
+    if isinstance(decision, NoStore):
+        if decision.reason in _KEEPS_ENTRY:
+            return replace(stored, fields=fields)
+        return decision
+    fresh = decision.stored
+    fresh.fields = fields
+    fresh.vary = stored.vary
+    fresh.body_length = stored.body_length
+    return fresh
+
+
+_TRANSIENT = frozenset({b"age", b"x-accel-expires", b"set-cookie", b"connection"})
+
+#: The exchange at hand may not store, but that says nothing about what is stored.
+_KEEPS_ENTRY = frozenset(
+    {
+        NoStoreReason.METHOD,
+        NoStoreReason.REQUEST_NO_STORE,
+        NoStoreReason.CACHE_OFF,
+        NoStoreReason.NO_FRESHNESS,
+        NoStoreReason.AUTHORIZATION,
+        NoStoreReason.PROXY_NO_CACHE,
+        NoStoreReason.EXPIRED,
+    }
+)
