@@ -51,6 +51,9 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
             f" server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://app;"
             f" proxy_http_version 1.1; proxy_set_header Connection ''; }}"
             f" location /small/ {{ client_max_body_size 10; proxy_pass http://app; }}"
+            f" location ~ ^/capture/(.*)$ {{ proxy_pass http://127.0.0.1:{app.port}/$1; }}"
+            f" location ~ ^/moved/(.*)$ {{ return 302 /there/$1; }}"
+            f" location ~ ^/marked/(.*)$ {{ add_header X-Mark $1; return 200 marked; }}"
             f" location = /local {{ return 200 local; }} }} }}\n"
         )
         with proxy(folder, conf, ports=(port,)) as running:
@@ -165,6 +168,21 @@ def test_malformed_request_is_answered_and_closed(front: Front, name: str) -> No
     targets = [seen.target for seen in front.app.requests[before:]]
     assert [target for target in targets if target != "/smuggled" or status not in (413, 405)] == []
     assert get(front.port, "/local").body == b"local"
+
+
+@pytest.mark.parametrize("place", ["capture", "moved", "marked"])
+def test_decoded_line_ends_split_nothing(front: Front, place: str) -> None:
+    """A capture holds decoded bytes; CR, LF and spaces in it never make a field or a request."""
+    before = len(front.app.requests)
+    target = f"/{place}/a%20b%0d%0aX-Evil:%20yes%0d%0a%0d%0aGET%20/smuggled%20HTTP/1.1%0d%0a"
+    with Connection(front.port) as connection:
+        response = connection.ask(target)
+        assert response.get("X-Evil") is None
+    for seen in front.app.requests[before:]:
+        assert seen.get("X-Evil") is None
+        assert seen.version in ("HTTP/1.0", "HTTP/1.1")
+        assert " " not in seen.target
+    assert front.app.count("/smuggled") == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])

@@ -80,7 +80,8 @@ class Peer:
 
     def read_head(self) -> Seen:
         """Read a request's head; raises ``Gone`` at the end of the connection."""
-        method, target, version = self._line().decode("latin-1").split(" ")
+        method, _, rest = self._line().decode("latin-1").partition(" ")
+        target, _, version = rest.rpartition(" ")
         seen = Seen(method, target, version, [], connection=self.number)
         while line := self._line():
             name, _, value = line.decode("latin-1").partition(":")

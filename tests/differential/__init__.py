@@ -1,0 +1,1 @@
+"""The same configuration and the same requests through nginx and through the proxy."""
