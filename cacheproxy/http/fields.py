@@ -72,6 +72,13 @@ class Fields:
             return None
         return values[0] if len(values) == 1 else b", ".join(values)
 
+    def copy(self) -> Fields:
+        """An independent list of the same lines; the lookup index is shared if it was made."""
+        copy = Fields.__new__(Fields)
+        copy.pairs = self.pairs[:]
+        copy._index = self._index
+        return copy
+
     def without(self, names: Collection[bytes]) -> Fields:
         """A copy that lacks the lines whose lower-case name is in *names*."""
         return Fields(pair for pair in self.pairs if pair[0].lower() not in names)

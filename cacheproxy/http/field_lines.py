@@ -1,0 +1,71 @@
+"""Field lines of one section (a head or a trailer), parsed strictly by llhttp.
+
+RFC 9112 §5. The section is handed over whole, behind a request line of our own,
+to a parser that is thrown away afterwards: no state of one message can reach the
+next, and the message's framing is decided by ``framing`` alone.
+
+llhttp refuses bare CR and LF, obs-fold, control characters, NUL, white space
+before the colon and names that are not tokens. What it leaves open and is closed
+here: white space after a value is kept by llhttp, and a section that it has not
+read to its end raises nothing.
+
+Imports: ``errors``.
+"""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from cacheproxy.errors import ProtocolError
+
+__all__ = ["Pairs", "read_field_lines"]
+
+Pairs = list[tuple[bytes, bytes]]
+
+_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
+
+
+class _Section:
+    """Collects what llhttp calls back with."""
+
+    __slots__ = ("complete", "pairs")
+
+    def __init__(self) -> None:
+        self.pairs: Pairs = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # llhttp strips white space before the value only (RFC 9112 §5.1).
+        self.pairs.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def read_field_lines(section: bytes) -> Pairs:
+    """The ``(name, value)`` pairs of *section*, which ends with the empty line.
+
+    Raises :class:`ProtocolError` (400, or 501 for a transfer coding that is
+    unknown) where a line breaks RFC 9112 §5 or the section does not end.
+    """
+    found = _Section()
+    parser = HttpRequestParser(found)
+    try:
+        parser.feed_data(_REQUEST_LINE + section)
+    except HttpParserUpgrade:
+        pass  # the section was read; what follows a head is not llhttp's to judge
+    except HttpParserError as error:
+        raise ProtocolError(f"invalid field line: {error}", _status_of(section)) from error
+    if not found.complete:
+        raise ProtocolError("field section does not end")
+    return found.pairs
+
+
+def _status_of(section: bytes) -> int:
+    """501 where all that is wrong is a coding nobody knows (RFC 9112 §6.1), else 400."""
+    lines = [line.lower().partition(b":") for line in section.split(b"\r\n")]
+    if any(name == b"content-length" for name, _, _ in lines):
+        return 400
+    values = [value for name, _, value in lines if name == b"transfer-encoding"]
+    codings = b",".join(values).replace(b"\t", b"").replace(b" ", b"").split(b",")
+    return 501 if values and all(codings) and b"chunked" not in codings else 400

@@ -1,0 +1,97 @@
+"""Request targets and hosts: what a request asks for, in the forms that it may take.
+
+RFC 9112 §3.2 (request-target forms); RFC 3986 §3.2.2 and nginx
+``ngx_http_validate_host`` (hosts).
+
+Imports: ``errors``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from cacheproxy.errors import ProtocolError
+
+__all__ = ["Target", "parse_target", "split_host"]
+
+#: Hosts seen lately are kept split; one proxy serves few.
+_HOSTS_KEPT = 512
+
+_ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]*)([^#]*)", re.DOTALL)
+
+# RFC 3986 §3.2.2: IP-literal, or reg-name of unreserved, sub-delims and
+# pct-encoded. Stricter than nginx, which takes nearly every printable octet and
+# anything for a port: what follows would be relayed as Host and be part of cache keys.
+_HOST = re.compile(
+    rb"(\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\]"
+    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?"
+)
+
+
+class Target:
+    """A request-target taken apart; every part is as received.
+
+    ``path`` is raw and starts with ``/`` (or is ``*``, or empty for CONNECT);
+    ``args`` is what follows the first ``?``, ``has_args`` tells ``/a?`` from
+    ``/a``; ``authority`` and ``scheme`` (lower case) are None in origin form.
+    """
+
+    __slots__ = ("args", "authority", "has_args", "path", "scheme")
+
+    def __init__(
+        self,
+        path: bytes,
+        args: bytes = b"",
+        has_args: bool = False,
+        authority: bytes | None = None,
+        scheme: bytes | None = None,
+    ) -> None:
+        self.path = path
+        self.args = args
+        self.has_args = has_args
+        self.authority = authority
+        self.scheme = scheme
+
+
+def parse_target(target: bytes, method: bytes = b"GET") -> Target:
+    """Take *target* apart; raises :class:`ProtocolError` (400) for none of the forms."""
+    if target[:1] == b"/":
+        path, mark, args = target.partition(b"?")
+        return Target(path, args, bool(mark))
+    if method == b"CONNECT":
+        host, port = split_host(target)
+        if port is None or not host:
+            raise ProtocolError("invalid authority-form request-target")
+        return Target(b"", authority=target)
+    if target == b"*" and method == b"OPTIONS":
+        return Target(target)
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise ProtocolError("invalid request-target")
+    scheme, authority, rest = match.groups()
+    split_host(authority)
+    path, mark, args = rest.partition(b"?")
+    return Target(path or b"/", args, bool(mark), authority, scheme.lower())
+
+
+@lru_cache(maxsize=_HOSTS_KEPT)
+def split_host(host_header: bytes) -> tuple[bytes, int | None]:
+    """``(host, port)`` of a Host value or an authority; the port is None if absent.
+
+    The host is lower-cased, one trailing dot is removed, IPv6 keeps its brackets.
+    Raises :class:`ProtocolError` (400) for what is no host.
+    Source: nginx ``ngx_http_validate_host``, RFC 9110 §7.2.
+    """
+    match = _HOST.fullmatch(host_header) if len(host_header) <= 1024 else None
+    if match is None:
+        raise ProtocolError("invalid host")
+    host = match.group(1).lower()
+    port = int(match.group(2)) if match.group(2) else None
+    if b".." in host or (port is not None and port > 65535):
+        raise ProtocolError("invalid host")
+    if host[-1:] == b".":
+        host = host[:-1]
+    if not host:
+        raise ProtocolError("invalid host")
+    return host, port
