@@ -1,0 +1,31 @@
+"""What a factory can tell the uvloop reactor; importable where uvloop is not installed.
+
+Must not import uvloop or any other module of this package.
+"""
+
+from __future__ import annotations
+
+from zope.interface import Interface  # type: ignore[import-untyped]
+
+__all__ = ["IByteStreamFactory", "IDirectProtocol"]
+
+
+class IByteStreamFactory(Interface):  # type: ignore[misc]  # zope.interface has no types
+    """Marks a factory whose protocols exchange bytes alone, never file descriptors.
+
+    A UNIX socket can carry descriptors (``IUNIXTransport``), and a transport that may meet one
+    has to read with ``recvmsg``. A factory that provides this interface, given to ``listenUNIX``
+    or ``connectUNIX`` directly or through an endpoint, gets uvloop's transport instead: faster,
+    without ``sendFileDescriptor``; descriptors that a peer sends are closed by the kernel.
+    On other reactors the marker has no effect.
+    """
+
+
+class IDirectProtocol(Interface):  # type: ignore[misc]  # zope.interface has no types
+    """Marks a protocol that uvloop may call with nothing in between.
+
+    Its ``dataReceived`` is looked up once, after ``makeConnection`` and whenever it is assigned to
+    ``transport.protocol``: it must not be replaced on the instance. What it logs does not carry
+    the connection's prefix as its system. Any other protocol gets all that Twisted's own
+    transports do. On other reactors the marker has no effect.
+    """
