@@ -1,0 +1,1 @@
+"""nginx and the proxy side by side: ``make bench``."""
