@@ -118,7 +118,9 @@ class Balancer:
             peer.conns -= 1
 
     def __repr__(self) -> str:
-        state = ", ".join(f"{peer.name} conns={peer.conns} fails={peer.fails}" for peer in self.peers)
+        state = ", ".join(
+            f"{peer.name} conns={peer.conns} fails={peer.fails}" for peer in self.peers
+        )
         return f"<Balancer {state}>"
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 from cacheproxy.http.fields import Fields
 
@@ -351,7 +351,7 @@ _SF_ITEM = re.compile(
 _SF_COMMA = re.compile(rb"[ \t]*(?:,[ \t]*|$)")
 
 #: What is kept of an item: bool, int, or bytes for a string; None for other types.
-_Item = Union[bool, int, bytes, None]
+_Item = bool | int | bytes | None
 
 
 class _Malformed(ValueError):

@@ -65,11 +65,12 @@ def evaluate_preconditions(
     etag = fields.get(b"etag")
     value = asked.combined(b"if-match")
     if value is not None:
-        if not _if_match(value, etag):
-            return Precondition.PRECONDITION_FAILED
-    elif (value := asked.get(b"if-unmodified-since")) is not None:
-        if not _unmodified_since(value, fields):
-            return Precondition.PRECONDITION_FAILED
+        holds = strong_match(value, etag)
+    else:
+        value = asked.get(b"if-unmodified-since")
+        holds = value is None or _unmodified_since(value, fields)
+    if not holds:
+        return Precondition.PRECONDITION_FAILED
     reading = request.method in (b"GET", b"HEAD")
     value = asked.combined(b"if-none-match")
     if value is not None:
@@ -135,10 +136,6 @@ def _opaque(tag: bytes) -> bytes:
     return tag[2:] if tag.startswith(b"W/") else tag
 
 
-def _if_match(value: bytes, etag: bytes | None) -> bool:
-    return strong_match(value, etag)
-
-
 def _unmodified_since(value: bytes, fields: Fields) -> bool:
     """True where the date is no date: the field is then ignored (§13.1.4)."""
     limit = parse_http_date(value)
@@ -149,9 +146,7 @@ def _unmodified_since(value: bytes, fields: Fields) -> bool:
     return time is not None and time <= limit
 
 
-def _modified_since(
-    value: bytes, fields: Fields, exact: bool, received: float | None
-) -> bool:
+def _modified_since(value: bytes, fields: Fields, exact: bool, received: float | None) -> bool:
     limit = parse_http_date(value)
     if limit is None:
         return True

@@ -45,7 +45,7 @@ def apply_expires(
     now: float,
     utc_offset: float = 0.0,
 ) -> Pairs:
-    """*pairs* with Expires and Cache-Control set as ``expires`` says; *pairs* itself if it does not.
+    """*pairs* with Expires and Cache-Control as ``expires`` says, or *pairs* itself.
 
     All lines of both names are replaced. *now* is wall seconds; *utc_offset* the
     local zone's seconds east of UTC, for ``@`` times of day.

@@ -90,7 +90,9 @@ class _Filter:
         passed, learn = self._passed, self._learn
         lines = [pair for pair in fields.pairs if pair[0] in passed or learn(pair[0])]
         value = fields.get(b"connection")
-        if value is None or value in _PLAIN_CONNECTION and len(fields.get_all(b"connection")) == 1:
+        if value is None:
+            return lines
+        if value in _PLAIN_CONNECTION and len(fields.get_all(b"connection")) == 1:
             return lines
         nominated = _nominated(fields)
         return [pair for pair in lines if pair[0].lower() not in nominated]

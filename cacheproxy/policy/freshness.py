@@ -10,7 +10,7 @@ from enum import Enum
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.syntax import parse_delta_seconds, parse_http_date
-from cacheproxy.policy.cache_control import ResponseDirectives
+from cacheproxy.policy.cache_control import MAX_DELTA, ResponseDirectives
 
 __all__ = [
     "HEURISTIC_STATUSES",
@@ -109,17 +109,21 @@ def heuristic_lifetime(
 
 
 def received_age(fields: Fields) -> int:
-    """The Age that the response came with, in seconds; 0 where absent or invalid.
+    """The Age that the response came with, in seconds; 0 where absent.
 
-    The first member of a list counts (RFC 9111 §5.1); across several lines the
-    greatest of those first members, the stricter reading.
+    Of a list the first member counts (RFC 9111 §5.1). Anything else that is not
+    one number makes the age unknown, and the response as old as can be told
+    (`MAX_DELTA`): §5.1 would ignore it, and would take a response for new because
+    something upstream is broken. Several lines, or what joining them has left
+    (``", "``, RFC 9110 §5.3), come from two caches that do not agree.
     """
-    age = 0
-    for value in fields.get_all(b"age"):
-        seconds = parse_delta_seconds(value.split(b",", 1)[0].strip(b" \t"))
-        if seconds is not None and seconds > age:
-            age = seconds
-    return age
+    values = fields.get_all(b"age")
+    if not values:
+        return 0
+    if len(values) > 1 or b", " in values[0]:
+        return MAX_DELTA
+    seconds = parse_delta_seconds(values[0].split(b",", 1)[0].strip(b" \t"))
+    return MAX_DELTA if seconds is None else min(seconds, MAX_DELTA)
 
 
 def initial_age(fields: Fields, request_time: float, response_time: float) -> float:

@@ -2,7 +2,7 @@
 
 nginx: ``ngx_http_file_cache_create_key``, ``ngx_http_file_cache_variants_hash``.
 
-Imports: ``http``, ``stored``.
+Imports: ``http`` only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from hashlib import md5
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.syntax import parse_qvalues
-from cacheproxy.policy.stored import StoredResponse
 
 __all__ = [
     "CONTENT_CODINGS",
@@ -36,13 +35,19 @@ CONTENT_CODINGS = (b"br", b"gzip", b"zstd", b"deflate", b"dcb", b"dcz")
 
 _ALIASES = {b"x-gzip": b"gzip"}
 
-#: Fields whose value is a comma-separated list, where white space around the
-#: commas and empty members mean nothing, and the order does (preferences by q).
-_LISTS = frozenset({b"accept", b"accept-charset", b"accept-language", b"accept-datetime"})
+#: Lists whose members are compared without case. Their order is kept: origins
+#: take it for the order of preference where weights are equal.
+_CASELESS = frozenset({b"accept", b"accept-charset", b"accept-language"})
+
+#: Fields that are no lists, though their values may hold commas.
+_SINGLE = frozenset(
+    {b"authorization", b"cookie", b"from", b"if-modified-since", b"origin", b"referer"}
+    | {b"user-agent"}
+)
 
 _MEMO_SIZE = 512
 _ENCODINGS: dict[bytes, bytes] = {}
-_NAMES: dict[bytes, "tuple[bytes, ...] | None"] = {}
+_NAMES: dict[bytes, tuple[bytes, ...] | None] = {}
 
 
 def request_key(key: bytes, method: bytes, convert_head: bool = True) -> bytes:
@@ -102,10 +107,7 @@ def selecting(names: Iterable[bytes], fields: Fields) -> Vary:
 
 def matches(vary: Vary, fields: Fields) -> bool:
     """Whether a request's *fields* select the variant stored under *vary* (RFC 9111 §4.1)."""
-    for name, value in vary:
-        if _normal(name, fields) != value:
-            return False
-    return True
+    return all([_normal(name, fields) == value for name, value in vary])
 
 
 def normal_accept_encoding(value: bytes | None) -> bytes:
@@ -161,15 +163,12 @@ def _normal(name: bytes, fields: Fields) -> bytes | None:
     value = fields.combined(name)
     if value is None:
         return None
-    if name in _LISTS:
-        members = [b" ".join(member.split()).lower() for member in value.split(b",")]
+    if name in _CASELESS:
+        value = value.lower()
+    if b"," in value and b'"' not in value and name not in _SINGLE:
+        members = [b" ".join(member.split()) for member in value.split(b",")]
         return b",".join([member for member in members if member])
     return value.strip(b" \t")
-
-
-def selects(stored: StoredResponse, fields: Fields) -> bool:
-    """Whether *stored* is the variant that a request's *fields* select."""
-    return not stored.vary or matches(stored.vary, fields)
 
 
 def levels_path(hexdigest: str, levels: tuple[int, ...]) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Union
 
 __all__ = [
     "MAX_RANGES",
@@ -68,7 +67,7 @@ class Ranges:
     ranges: list[tuple[int, int]]
 
 
-RangeDecision = Union[Whole, Unsatisfiable, Ranges]
+RangeDecision = Whole | Unsatisfiable | Ranges
 
 
 @dataclass(slots=True)
@@ -133,9 +132,9 @@ def _resolve(match: re.Match[bytes], length: int) -> tuple[int, int] | None:
     start = _position(first, length)
     if not last:
         return start, length
-    if len(last.lstrip(b"0")) <= _MAX_DIGITS and len(first.lstrip(b"0")) <= _MAX_DIGITS:
-        if int(last) < int(first):
-            return None
+    low, high = first.lstrip(b"0"), last.lstrip(b"0")
+    if (len(high), high) < (len(low), low):
+        return None
     return start, min(_position(last, length) + 1, length)
 
 
@@ -170,6 +169,4 @@ def multipart(
     ]
     trailer = b"\r\n--" + boundary + b"--\r\n"
     total = len(trailer) + sum(map(len, heads)) + sum(stop - start for start, stop in ranges)
-    return Multipart(
-        b"multipart/byteranges; boundary=" + boundary, heads, ranges, trailer, total
-    )
+    return Multipart(b"multipart/byteranges; boundary=" + boundary, heads, ranges, trailer, total)

@@ -90,7 +90,9 @@ def condition_of_status(status: int) -> str | None:
     return f"http_{status}" if status in _STATUSES else None
 
 
-def decide_next_upstream(options: ProxyOptions, condition: str | None, attempt: Attempt) -> NextUpstream:
+def decide_next_upstream(
+    options: ProxyOptions, condition: str | None, attempt: Attempt
+) -> NextUpstream:
     """Whether to try the next peer after an attempt that ended with *condition*.
 
     *condition* comes from `condition_of_error` or `condition_of_status`. When the
@@ -98,18 +100,15 @@ def decide_next_upstream(options: ProxyOptions, condition: str | None, attempt: 
     passed on as it is.
     """
     reason = RetryReason.RETRY
-    if condition is None or "off" in options.next_upstream:
-        reason = RetryReason.NOT_LISTED
-    elif condition not in options.next_upstream:
+    listed = options.next_upstream
+    if condition is None or "off" in listed or condition not in listed:
         reason = RetryReason.NOT_LISTED
     elif attempt.response_started:
         reason = RetryReason.RESPONSE_STARTED
     elif attempt.request_sent and not attempt.replayable:
         reason = RetryReason.NOT_REPLAYABLE
     elif (
-        attempt.request_sent
-        and attempt.method in NON_IDEMPOTENT
-        and "non_idempotent" not in options.next_upstream
+        attempt.request_sent and attempt.method in NON_IDEMPOTENT and "non_idempotent" not in listed
     ):
         reason = RetryReason.NON_IDEMPOTENT
     elif attempt.peers <= 0:

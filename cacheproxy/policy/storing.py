@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
-from typing import Union
 
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
@@ -109,7 +108,7 @@ class Store:
     source: LifetimeSource
 
 
-StoringDecision = Union[Store, NoStore]
+StoringDecision = Store | NoStore
 
 
 def decide_storing(
@@ -154,9 +153,7 @@ def decide_storing(
     if not validator:
         if stored.always_validate:
             return NoStore(NoStoreReason.NO_CACHE)
-        if lifetime.seconds <= age and not (
-            stored.stale_while_revalidate or stored.stale_if_error
-        ):
+        if lifetime.seconds <= age and not (stored.stale_while_revalidate or stored.stale_if_error):
             return NoStore(NoStoreReason.EXPIRED, f"{lifetime.source.value} {lifetime.seconds:g}")
     return Store(stored, lifetime.source)
 
@@ -184,7 +181,7 @@ def _forbidden_by_response(
     accel: float | None,
 ) -> NoStore | None:
     fields, status = response.fields, response.status
-    if status == 206 or b"content-range" in fields:
+    if status == 206:
         return NoStore(NoStoreReason.PARTIAL)
     if status < 200 or status == 304:
         return NoStore(NoStoreReason.STATUS, str(status))

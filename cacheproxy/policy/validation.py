@@ -13,11 +13,11 @@ from dataclasses import replace
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.policy.cache_control import response_directives
 from cacheproxy.policy.conditional import weak_match
 from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import NoStore, NoStoreReason, decide_storing, storable_fields
-from cacheproxy.policy.cache_control import response_directives
 
 __all__ = [
     "NOT_UPDATED",
@@ -28,15 +28,14 @@ __all__ = [
     "validation_fields",
 ]
 
-#: Fields of a 304 that never replace stored ones: they describe the stored body
-#: (§3.2 allows to except those that processing depends on), or the transfer.
+#: Fields of a 304 that never replace stored ones: they describe how the stored
+#: body is encoded or was selected, on which its use depends (§3.2), or the transfer.
 NOT_UPDATED = frozenset(
     {
         b"content-encoding",
         b"content-length",
         b"content-md5",
         b"content-range",
-        b"content-type",
         b"transfer-encoding",
         b"vary",
     }
@@ -110,9 +109,7 @@ def freshen(
     fields = updated_fields(stored.fields, response.fields)
     # Age, X-Accel-Expires, Set-Cookie … count in the decision though they are not kept.
     transient = [
-        (name, value)
-        for name, value in response.fields.pairs
-        if name.lower() in _TRANSIENT
+        (name, value) for name, value in response.fields.pairs if name.lower() in _TRANSIENT
     ]
     whole = Fields([*fields.pairs, *transient])
     if b"date" not in response.fields:
