@@ -1,0 +1,471 @@
+"""The disk tier of a zone: body files and their index, as blocking calls.
+
+A body is written to a temporary file, sealed, and renamed into its place under
+``levels=`` in the transaction that makes its row. Readers keep the file that
+they opened: a rename over it leaves it whole until they close it.
+
+The zone calls the methods that write from one thread, in order; ``find`` may be
+called from others meanwhile, and reports a row and a file that disagree as
+``BROKEN``, which the caller settles on the writing thread (a store may just be
+between its rename and its commit).
+
+Source: nginx ``proxy_cache_path``. Not for the reactor thread; ``StorageError`` everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from cacheproxy.config.model import CacheZone
+from cacheproxy.errors import StorageError
+from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.storage.entry import (
+    NO_PARENT,
+    SEAL_SIZE,
+    TOKEN_SIZE,
+    Header,
+    decode,
+    encode,
+    seal,
+)
+from cacheproxy.storage.index import (
+    INDEX_NAME,
+    ROW_OVERHEAD,
+    CorruptIndexError,
+    Index,
+    body_path,
+    converted,
+)
+
+__all__ = ["BROKEN", "Broken", "Disk", "Found", "TemporaryBody", "new_token"]
+
+#: Entries removed in one transaction, so that no step holds the index for long.
+CULL_STEP = 100
+#: Culling frees down to this part of ``max_size``, so that not every store culls.
+CULL_TO = 0.995
+#: Files compared with the index in one step of the search for orphans.
+SWEEP_STEP = 256
+_BLOCK = 4096
+_PROCESS_START: Final = time.time()
+
+
+class Broken(Enum):
+    """What ``find`` says of an entry whose parts disagree."""
+
+    BROKEN = "broken"
+
+
+BROKEN: Final = Broken.BROKEN
+
+
+@dataclass(slots=True)
+class Found:
+    """An entry on disk: its header and either the whole *body* or an open *descriptor*."""
+
+    primary: bytes
+    header: Header
+    body: bytes | None
+    descriptor: int
+
+
+class TemporaryBody:
+    """A body on its way to disk; used by one thread at a time."""
+
+    __slots__ = ("_descriptor", "_write", "checksum", "path", "size")
+
+    def __init__(self, path: str, write: Callable[[int, bytes], int]) -> None:
+        with converted("cannot create temporary file"):
+            self._descriptor = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
+        self.path = path
+        self.checksum = 0
+        self.size = 0
+        self._write = write
+
+    def append(self, data: bytes) -> None:
+        """Write *data* whole."""
+        self.checksum = zlib.crc32(data, self.checksum)
+        self.size += len(data)
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        with converted(f"cannot write {self.path}"):
+            done = self._write(self._descriptor, data)
+            while done < len(data):
+                done += self._write(self._descriptor, data[done:])
+
+    def finish(self, token: bytes) -> None:
+        """Seal and close the file."""
+        self._put(seal(token))
+        self._close()
+
+    def move(self, path: str) -> None:
+        """Rename the file into its place, making the folders that are missing."""
+        try:
+            os.replace(self.path, path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            os.replace(self.path, path)
+
+    def discard(self) -> None:
+        """Remove the file, if it is still there."""
+        self._close()
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with converted("cannot close temporary file"):
+                os.close(descriptor)
+
+
+class Disk:
+    """Blocking operations on one zone's folder; *log* gets one line per event.
+
+    *body_limit* is the size up to which ``find`` reads the body whole.
+    """
+
+    def __init__(self, zone: CacheZone, log: Callable[[str], None], body_limit: int) -> None:
+        self.zone = zone
+        self._log = log
+        self._body_limit = body_limit
+        self._index: Index | None = None
+        self._temporary = ""
+        self._opened = 0.0
+        self._sweep: Iterator[bool] | None = None
+        #: The last store left the zone above ``max_size``.
+        self.over = False
+        #: The index was found damaged while it was in use; the next opening replaces it.
+        self.damaged = False
+        #: The system call that writes bodies; a test makes it fail.
+        self.write: Callable[[int, bytes], int] = os.write
+
+    # -- opening -------------------------------------------------------------
+
+    @property
+    def index(self) -> Index:
+        """The open index; ``StorageError`` while there is none."""
+        if self._index is None:
+            raise StorageError(f"zone {self.zone.name} is not open")
+        return self._index
+
+    def open(self) -> None:
+        """Open the index; one that is corrupt is set aside and replaced by an empty one."""
+        path = self.zone.path
+        self._opened = time.time()
+        with converted(f"cannot create {path}"):
+            os.makedirs(path, 0o700, exist_ok=True)
+        if self.damaged:
+            self._set_aside("index is damaged")
+            self.damaged = False
+        try:
+            self._index = self._open_index()
+        except CorruptIndexError as error:
+            self._set_aside(str(error))
+            self._index = self._open_index()
+        if not self._index.take_clean_mark():
+            self._sweep = self._orphans()
+        self._temporary = self._temporary_folder()
+        self._remove_stale_temporaries()
+
+    def _open_index(self) -> Index:
+        return Index(self.zone.path, self.zone.levels)
+
+    def _set_aside(self, reason: str) -> None:
+        base = os.path.join(self.zone.path, INDEX_NAME)
+        number = 1
+        while os.path.exists(f"{base}.corrupt-{number}"):
+            number += 1
+        aside = f"{base}.corrupt-{number}"
+        self._log(f"cache zone {self.zone.name}: {reason}; set aside as {aside}, starting empty")
+        with converted("cannot set the index aside"):
+            if os.path.exists(base):
+                os.replace(base, aside)
+            for suffix in ("-wal", "-shm"):
+                if os.path.exists(base + suffix):
+                    os.unlink(base + suffix)
+
+    def _temporary_folder(self) -> str:
+        """Where bodies are written: on the zone's own file system, so that they can be moved."""
+        inside = os.path.join(self.zone.path, "temp")
+        chosen = self.zone.temp_path if self.zone.use_temp_path else ""
+        with converted("cannot make the folder for temporary files"):
+            if chosen:
+                os.makedirs(chosen, 0o700, exist_ok=True)
+                if os.stat(chosen).st_dev == os.stat(self.zone.path).st_dev:
+                    return chosen
+                self._log(
+                    f"cache zone {self.zone.name}: {chosen} is on another file system,"
+                    f" temporary files go to {inside}"
+                )
+            os.makedirs(inside, 0o700, exist_ok=True)
+        return inside
+
+    def _remove_stale_temporaries(self) -> None:
+        """Remove what processes that are no more left behind."""
+        with converted("cannot list temporary files"):
+            names = os.listdir(self._temporary)
+        for name in names:
+            prefix, _, rest = name.partition("-")
+            pid = rest.partition("-")[0]
+            if prefix != "cacheproxy" or not pid.isdigit():
+                continue
+            path = os.path.join(self._temporary, name)
+            try:
+                if not _alive(int(pid)) or os.stat(path).st_mtime < _PROCESS_START:
+                    os.unlink(path)
+            except OSError:
+                continue
+
+    def reopen(self) -> None:
+        """Open again after a failure; the old index is dropped."""
+        index, self._index = self._index, None
+        if index is not None:
+            try:
+                index.close()
+            except StorageError:
+                pass
+        self.open()
+
+    def probe(self) -> None:
+        """``StorageError`` unless a body can be written and a row be made."""
+        body = self.temporary()
+        try:
+            body.append(bytes(_BLOCK))
+        finally:
+            body.discard()
+        self.index.touch(())
+
+    def clear(self) -> None:
+        """Remove everything."""
+        while self.index.cull(CULL_STEP, inactive_at=None, excess=1 << 62):
+            pass
+
+    def check(self) -> None:
+        """``StorageError`` if the folder or its index was taken away."""
+        if not self.index.in_place:
+            raise StorageError(f"index of {self.zone.path} is gone")
+
+    def close(self) -> None:
+        """Close in order: the next start need not search for orphans."""
+        if self._index is not None:
+            if self._sweep is None:
+                self._index.put_clean_mark()
+            self._index.close()
+            self._index = None
+
+    # -- reading -------------------------------------------------------------
+
+    def find(self, digest: bytes, now: float) -> Found | Broken | None:
+        """The entry of *digest*, unless it is missing or inactive at wall time *now*."""
+        row = self.index.find(digest)
+        if row is None or row.deadline < now:
+            return None
+        try:
+            header = decode(row.value)
+        except StorageError:
+            return BROKEN
+        path = self.path(digest)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return BROKEN
+        except OSError as error:
+            raise StorageError(f"cannot open {path}: {error}") from error
+        try:
+            return self._read(row.owner, header, descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise StorageError(f"cannot read {path}: {error}") from error
+
+    def _read(self, primary: bytes, header: Header, descriptor: int) -> Found | Broken:
+        length = header.stored.body_length
+        end = seal(header.token)
+        if length <= self._body_limit:
+            # One octet more than there should be shows a file that is too long.
+            data = os.pread(descriptor, length + SEAL_SIZE + 1, 0)
+            os.close(descriptor)
+            body = data[:length]
+            if data[length:] != end or zlib.crc32(body) != header.checksum:
+                return BROKEN
+            return Found(primary, header, body, -1)
+        if (
+            os.fstat(descriptor).st_size != length + SEAL_SIZE
+            or os.pread(descriptor, SEAL_SIZE, length) != end
+        ):
+            os.close(descriptor)
+            return BROKEN
+        return Found(primary, header, None, descriptor)
+
+    def path(self, digest: bytes) -> str:
+        """Where the body of *digest* lies."""
+        return os.path.join(self.zone.path, body_path(self.zone.levels, digest))
+
+    # -- writing -------------------------------------------------------------
+
+    def temporary(self) -> TemporaryBody:
+        """A new temporary file for a body. Any thread."""
+        if self._index is None:
+            raise StorageError(f"zone {self.zone.name} is not open")
+        name = f"cacheproxy-{os.getpid()}-{os.urandom(8).hex()}"
+        return TemporaryBody(os.path.join(self._temporary, name), self.write)
+
+    def commit(
+        self, digest: bytes, primary: bytes, header: Header, body: TemporaryBody, now: float
+    ) -> None:
+        """Seal *body*, move it into place and make its row; *header* gets its checksum."""
+        self._commit(digest, b"p" + primary, header, body, now)
+        if self.zone.max_size is not None:
+            self.over = self.cull_excess()
+
+    def commit_sibling(
+        self, digest: bytes, parent: bytes, header: Header, body: TemporaryBody, now: float
+    ) -> None:
+        """The same for an encoded body, if entry *parent* still is what it was made from."""
+        row = self.index.find(parent)
+        if row is None or decode(row.value).edition != header.parent:
+            body.discard()
+            return
+        self._commit(digest, b"e" + parent, header, body, now)
+
+    def _commit(
+        self, digest: bytes, tag: bytes, header: Header, body: TemporaryBody, now: float
+    ) -> None:
+        header.checksum = body.checksum
+        try:
+            body.finish(header.token)
+            value = encode(header)
+            blocks = -(-(body.size + SEAL_SIZE) // _BLOCK) * _BLOCK
+            size = blocks + len(value) + ROW_OVERHEAD
+            self.index.put(digest, tag, value, size, now + self.zone.inactive, body.move)
+        except StorageError:
+            body.discard()
+            raise
+
+    def update(self, digest: bytes, stored: StoredResponse, edition: bytes) -> None:
+        """Replace the head of *digest*; the body, its length and its token stay."""
+
+        def change(value: bytes) -> bytes | None:
+            try:
+                header = decode(value)
+            except StorageError:
+                return None
+            length = header.stored.body_length
+            if stored.body_length not in (-1, length):
+                return None
+            head = replace(stored, body_length=length)
+            return encode(Header(head, header.token, edition, NO_PARENT, header.checksum))
+
+        self.index.replace_value(digest, change)
+
+    def delete(self, digest: bytes) -> None:
+        """Remove one entry with its encoded siblings."""
+        self.index.delete([digest])
+
+    def purge(self, primary: bytes) -> set[bytes]:
+        """Remove every variant of *primary*; their digests."""
+        return self.index.purge(primary)
+
+    def touch(self, digests: list[bytes], now: float) -> None:
+        """Note that *digests* were used at wall time *now*."""
+        deadline = now + self.zone.inactive
+        self.index.touch((deadline, digest) for digest in digests)
+
+    # -- keeping the bounds --------------------------------------------------
+
+    def cull_inactive(self, now: float) -> bool:
+        """One step of removing what is inactive at *now*; whether more may be left."""
+        return self.index.cull(CULL_STEP, inactive_at=now) == CULL_STEP
+
+    def cull_excess(self) -> bool:
+        """One step towards ``max_size`` and ``min_free``; whether more may be left."""
+        excess = self._excess()
+        if excess <= 0:
+            return False
+        return self.index.cull(CULL_STEP, inactive_at=None, excess=excess) == CULL_STEP
+
+    def _excess(self) -> int:
+        """Octets to free now; 0 or less when the bounds hold."""
+        zone = self.zone
+        excess = 0
+        if zone.max_size is not None:
+            size = self.index.usage()[1]
+            if size > zone.max_size:
+                excess = size - int(zone.max_size * CULL_TO)
+        if zone.min_free:
+            with converted(f"cannot stat {zone.path}"):
+                status = os.statvfs(zone.path)
+            excess = max(excess, zone.min_free - status.f_bavail * status.f_frsize)
+        return excess
+
+    def sweep_step(self) -> bool:
+        """One step of reclaiming files without a row; whether more are to be looked at."""
+        if self._sweep is None:
+            return False
+        if next(self._sweep, False):
+            return True
+        self._sweep = None
+        return False
+
+    def _orphans(self) -> Iterator[bool]:
+        """Unlink orphans batch by batch; yields after each."""
+        batch: list[bytes] = []
+        for digest in self._files(self.zone.path, len(self.zone.levels)):
+            batch.append(digest)
+            if len(batch) == SWEEP_STEP:
+                self._remove_unknown(batch)
+                batch = []
+                yield True
+        if batch:
+            self._remove_unknown(batch)
+
+    def _files(self, folder: str, depth: int) -> Iterator[bytes]:
+        """Digests of the body files at *depth* folders below *folder*."""
+        with converted(f"cannot list {folder}"):
+            names = sorted(os.listdir(folder))
+        for name in names:
+            if depth and len(name) <= 2 and _is_hex(name):
+                try:
+                    yield from self._files(os.path.join(folder, name), depth - 1)
+                except StorageError:
+                    continue
+            elif not depth and len(name) == 32 and _is_hex(name):
+                yield bytes.fromhex(name)
+
+    def _remove_unknown(self, digests: list[bytes]) -> None:
+        for digest in self.index.unknown(digests):
+            path = self.path(digest)
+            try:
+                if os.stat(path).st_mtime < self._opened:
+                    os.unlink(path)
+            except OSError:
+                continue
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_hex(name: str) -> bool:
+    return all(character in "0123456789abcdef" for character in name)
+
+
+def new_token() -> bytes:
+    """A random identity for a body file or a head."""
+    return os.urandom(TOKEN_SIZE)

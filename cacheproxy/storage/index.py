@@ -1,0 +1,372 @@
+"""The index of a zone: one ``diskcache.Cache``, a row an entry.
+
+The columns of diskcache's table as they are used here:
+
+- *key*: the digest; *filename*: the body file under the zone's folder, named by
+  the digest's hexadecimal form in ``levels=`` folders as nginx lays them out;
+- *value*: the encoded ``Header``;
+- *expire_time*: wall seconds of the inactivity deadline (last use + ``inactive``),
+  which orders both inactivity expiry and least-recently-used culling;
+- *tag*: ``p`` + primary digest for an entry, ``e`` + digest of the entry that it
+  encodes for a sibling; diskcache's tag index makes a purge cost what it removes;
+- *size*: what the entry occupies: whole file system blocks, head and row.
+
+diskcache's own culling is off (its bound is checked only on ``set``, and it
+removes old files by name after the new one took that name). Writes are SQL in
+diskcache's transaction, because ``set`` has the same fault.
+
+``synchronous=NORMAL`` with the write-ahead log: a kill at any moment loses
+nothing that was committed; a power cut may lose the last commits, but cannot
+damage the index, as it could with OFF; body files are not synced, their seals and
+checksums tell.
+
+Calls block; every method may raise ``StorageError``. Not for the reactor thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import diskcache
+
+from cacheproxy.errors import StorageError
+
+__all__ = [
+    "INDEX_NAME",
+    "CorruptIndexError",
+    "Index",
+    "LevelsDisk",
+    "Row",
+    "body_path",
+    "converted",
+]
+
+#: The file that diskcache keeps its table in.
+INDEX_NAME = "cache.db"
+#: Seconds that a statement waits for another connection's lock.
+BUSY_TIMEOUT = 10.0
+#: What a row and its index entries occupy besides the head.
+ROW_OVERHEAD = 300
+#: Pages of SQLite's cache per connection (4 KiB each): small, because a zone has
+#: a connection a thread and an idle worker must stay small.
+CACHE_PAGES = 1024
+#: Key of diskcache's Settings table: 1 while nobody has the zone open.
+_CLEAN = "cacheproxy_clean"
+_SETTINGS: dict[str, Any] = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "size_limit": 1 << 62,
+    "statistics": 0,
+    "tag_index": 1,
+    "sqlite_auto_vacuum": 0,
+    "sqlite_cache_size": CACHE_PAGES,
+    "sqlite_journal_mode": "wal",
+    "sqlite_mmap_size": 1 << 28,
+    "sqlite_synchronous": 1,
+}
+
+
+class CorruptIndexError(StorageError):
+    """The index is not a database any more."""
+
+
+def body_path(levels: tuple[int, ...], digest: bytes) -> str:
+    """Path of a body below the zone's folder: ``c/29/b7f5…029c`` for ``levels=1:2``.
+
+    Source: nginx ``proxy_cache_path``, ``levels``.
+    """
+    name = digest.hex()
+    parts = []
+    end = len(name)
+    for level in levels:
+        parts.append(name[end - level : end])
+        end -= level
+    parts.append(name)
+    return "/".join(parts)
+
+
+class LevelsDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
+    """diskcache's naming and removal of files, by ``levels=``."""
+
+    def __init__(self, directory: str, levels: str = "", **settings: Any) -> None:
+        super().__init__(directory, **settings)
+        self.levels = levels
+
+    def filename(self, key: Any = diskcache.UNKNOWN, value: Any = None) -> tuple[str, str]:
+        """(path below the folder, whole path) of the body of *key*."""
+        levels = tuple(int(level) for level in self.levels.split(":") if level)
+        name = body_path(levels, bytes(key))
+        return name, os.path.join(self._directory, name)
+
+    def remove(self, file_path: str) -> None:
+        """Unlink a body; its folders stay, as nginx leaves them, so that no store races."""
+        try:
+            os.unlink(os.path.join(self._directory, file_path))
+        except FileNotFoundError:
+            pass
+
+
+@contextmanager
+def converted(doing: str) -> Iterator[None]:
+    """Turn SQLite's, diskcache's and the system's errors into ``StorageError``."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # SQLite's codes for damage ("malformed", "not a database") come as the base class.
+        damaged = type(error) is sqlite3.DatabaseError or "no such" in str(error)
+        raise (CorruptIndexError if damaged else StorageError)(f"{doing}: {error}") from error
+    except diskcache.Timeout as error:
+        raise StorageError(f"{doing}: index is locked or cannot be written") from error
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"{doing}: {error}") from error
+
+
+class Row(NamedTuple):
+    """What a look-up needs of a row.
+
+    *value* is the encoded header, *deadline* the wall time from which the entry is
+    inactive, *owner* the primary digest (of an encoded sibling: its entry's digest).
+    """
+
+    value: bytes
+    deadline: float
+    owner: bytes
+
+
+class Index:
+    """Rows of one zone. Threads may share it: diskcache keeps a connection for each."""
+
+    def __init__(self, directory: str, levels: tuple[int, ...]) -> None:
+        """Open or make the index in *directory*; ``CorruptIndexError`` if it is unusable."""
+        self._levels = levels
+        with converted(f"cannot open index of {directory}"):
+            self._cache = diskcache.Cache(
+                directory,
+                timeout=BUSY_TIMEOUT,
+                disk=LevelsDisk,
+                disk_levels=":".join(str(level) for level in levels),
+                **_SETTINGS,
+            )
+            self.identity = self._stat()
+            self._sql("SELECT key, value, expire_time FROM Cache LIMIT 1").fetchall()
+
+    def _sql(self, statement: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
+        cursor: sqlite3.Cursor = self._cache._sql(statement, parameters)
+        return cursor
+
+    def _stat(self) -> tuple[int, int]:
+        status = os.stat(os.path.join(self._cache.directory, INDEX_NAME))
+        return status.st_dev, status.st_ino
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file that is open still is the one in the folder."""
+        try:
+            return self._stat() == self.identity
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close the calling thread's connection; the others' go with their threads."""
+        with converted("cannot close index"):
+            self._cache.close()
+
+    def take_clean_mark(self) -> bool:
+        """Whether the last owner closed the zone in order; the mark is taken away."""
+        with converted("cannot read index"), self._cache.transact():
+            rows = self._sql("SELECT value FROM Settings WHERE key = ?", (_CLEAN,)).fetchall()
+            self._set_clean(0)
+        return bool(rows and rows[0][0])
+
+    def put_clean_mark(self) -> None:
+        """Note that row and file agree everywhere."""
+        with converted("cannot write index"), self._cache.transact():
+            self._set_clean(1)
+
+    def _set_clean(self, value: int) -> None:
+        self._sql("INSERT OR REPLACE INTO Settings (key, value) VALUES (?, ?)", (_CLEAN, value))
+
+    # -- reading -------------------------------------------------------------
+
+    def find(self, digest: bytes) -> Row | None:
+        """The row of *digest*, or None."""
+        with converted("cannot read index"):
+            row = self._sql(
+                "SELECT value, expire_time, tag FROM Cache WHERE key = ? AND raw = 1", (digest,)
+            ).fetchone()
+        return None if row is None else Row(row[0], row[1], row[2][1:])
+
+    def usage(self) -> tuple[int, int]:
+        """(entries, octets that they occupy)."""
+        with converted("cannot read index"):
+            rows = dict(
+                self._sql(
+                    "SELECT key, value FROM Settings WHERE key IN ('count', 'size')"
+                ).fetchall()
+            )
+        return rows["count"], rows["size"]
+
+    def digests(self, after: int, limit: int) -> tuple[list[bytes], int]:
+        """Up to *limit* entries' digests with a row number above *after*, and the last number.
+
+        Encoded siblings are left out; the number is *after* itself at the end.
+        """
+        with converted("cannot read index"):
+            rows = self._sql(
+                "SELECT rowid, key, tag FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        found = [bytes(key) for _, key, tag in rows if bytes(tag or b"")[:1] == b"p"]
+        return found, rows[-1][0] if rows else after
+
+    # -- writing -------------------------------------------------------------
+
+    def put(
+        self,
+        digest: bytes,
+        tag: bytes,
+        value: bytes,
+        size: int,
+        deadline: float,
+        place: Callable[[str], None],
+    ) -> None:
+        """Make the row of *digest*; *place* moves the body file to the path it is given.
+
+        The rename comes before the commit: a crash between them leaves a seal that
+        disagrees with the row. Encoded siblings of what was replaced are removed.
+        """
+        name, path = self._cache.disk.filename(digest)
+        removed: list[str] = []
+        with converted("cannot store"):
+            with self._cache.transact():
+                place(path)
+                self._sql(
+                    "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag,"
+                    " size, mode, filename, value) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
+                    " expire_time = excluded.expire_time, tag = excluded.tag,"
+                    " size = excluded.size, filename = excluded.filename,"
+                    " value = excluded.value",
+                    (
+                        digest,
+                        deadline,
+                        deadline,
+                        deadline,
+                        tag,
+                        size,
+                        diskcache.core.MODE_BINARY,
+                        name,
+                        value,
+                    ),
+                )
+                self._drop_tagged(b"e" + digest, removed)
+            self._unlink(removed)
+
+    def replace_value(self, digest: bytes, change: Callable[[bytes], bytes | None]) -> None:
+        """Replace the value by what *change* makes of it (None: leave it); siblings go."""
+        removed: list[str] = []
+        with converted("cannot update"):
+            with self._cache.transact():
+                row = self._sql(
+                    "SELECT value FROM Cache WHERE key = ? AND raw = 1", (digest,)
+                ).fetchone()
+                changed = None if row is None else change(bytes(row[0]))
+                if changed is not None:
+                    self._sql(
+                        "UPDATE Cache SET value = ?, size = size + ? WHERE key = ? AND raw = 1",
+                        (changed, len(changed) - len(row[0]), digest),
+                    )
+                    self._drop_tagged(b"e" + digest, removed)
+            self._unlink(removed)
+
+    def delete(self, digests: Iterable[bytes]) -> int:
+        """Remove entries with their siblings and files; how many entries there were."""
+        removed: list[str] = []
+        count = 0
+        with converted("cannot delete"):
+            with self._cache.transact():
+                for digest in digests:
+                    count += self._drop(digest, removed)
+            self._unlink(removed)
+        return count
+
+    def purge(self, primary: bytes) -> set[bytes]:
+        """Remove every variant of *primary*; their digests."""
+        with converted("cannot purge"):
+            rows = self._sql("SELECT key FROM Cache WHERE tag = ?", (b"p" + primary,)).fetchall()
+        digests = {bytes(key) for (key,) in rows}
+        if digests:
+            self.delete(digests)
+        return digests
+
+    def touch(self, deadlines: Iterable[tuple[float, bytes]]) -> None:
+        """Set new inactivity deadlines: (wall seconds, digest); siblings follow."""
+        with converted("cannot note uses"), self._cache.transact():
+            for deadline, digest in deadlines:
+                self._sql(
+                    "UPDATE Cache SET expire_time = ? WHERE key = ? AND raw = 1",
+                    (deadline, digest),
+                )
+                self._sql(
+                    "UPDATE Cache SET expire_time = ? WHERE tag = ?", (deadline, b"e" + digest)
+                )
+
+    def cull(self, limit: int, *, inactive_at: float | None, excess: int = 0) -> int:
+        """Remove at most *limit* entries, longest unused first; how many were.
+
+        With *inactive_at* only those whose deadline is before it, else as many as it
+        takes to free *excess* octets.
+        """
+        removed: list[str] = []
+        count = 0
+        with converted("cannot cull"):
+            with self._cache.transact():
+                rows = self._sql(
+                    "SELECT key, size FROM Cache WHERE expire_time < ?"
+                    " ORDER BY expire_time LIMIT ?",
+                    (float("inf") if inactive_at is None else inactive_at, limit),
+                ).fetchall()
+                for key, size in rows:
+                    if inactive_at is None and excess <= 0:
+                        break
+                    self._drop(bytes(key), removed)
+                    excess -= size
+                    count += 1
+            self._unlink(removed)
+        return count
+
+    def unknown(self, digests: list[bytes]) -> list[bytes]:
+        """Those of *digests* that have no row."""
+        marks = ",".join("?" * len(digests))
+        with converted("cannot read index"):
+            rows = self._sql(
+                f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({marks})", digests
+            ).fetchall()
+        known = {bytes(key) for (key,) in rows}
+        return [digest for digest in digests if digest not in known]
+
+    def _drop(self, digest: bytes, removed: list[str]) -> int:
+        """Delete the row of *digest* and its siblings' within a transaction."""
+        row = self._sql(
+            "SELECT filename FROM Cache WHERE key = ? AND raw = 1", (digest,)
+        ).fetchone()
+        # The file goes even where the row is lost already.
+        removed.append(body_path(self._levels, digest) if row is None else row[0])
+        if row is not None:
+            self._sql("DELETE FROM Cache WHERE key = ? AND raw = 1", (digest,))
+        self._drop_tagged(b"e" + digest, removed)
+        return row is not None
+
+    def _drop_tagged(self, tag: bytes, removed: list[str]) -> None:
+        rows = self._sql("SELECT filename FROM Cache WHERE tag = ?", (tag,)).fetchall()
+        if rows:
+            self._sql("DELETE FROM Cache WHERE tag = ?", (tag,))
+            removed += [name for (name,) in rows]
+
+    def _unlink(self, names: list[str]) -> None:
+        for name in names:
+            self._cache.disk.remove(name)

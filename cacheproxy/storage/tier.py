@@ -1,0 +1,222 @@
+"""The disk tier as the reactor thread sees it: queued work, and what happens when it fails.
+
+Everything that writes runs in one thread, in the order in which it was asked
+for; reading runs in a pool beside it. A failure puts the tier *down*: nothing is
+asked of the disk, entries live in memory only, one line a minute is logged, and
+every ``RETRY`` seconds it is tried again. A removal that failed is *owed*: it is
+done before the tier comes up again, so that nothing purged is ever served.
+
+Runs in the reactor thread; only ``Disk``'s methods run in others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from cacheproxy.errors import StorageError
+from cacheproxy.proxy.interfaces import Scheduler
+from cacheproxy.storage.disk import Broken, Disk, Found
+from cacheproxy.storage.index import CorruptIndexError
+from cacheproxy.storage.threads import CallFromThread, Executor
+
+__all__ = ["DiskTier"]
+
+_T = TypeVar("_T")
+
+#: Seconds until a disk that failed is tried again.
+RETRY = 5.0
+#: Seconds between two log lines about a failing disk.
+LOG_INTERVAL = 60.0
+#: Removals remembered while the disk fails; beyond it the zone is emptied instead.
+OWED_LIMIT = 10_000
+
+
+class DiskTier:
+    """Asynchronous access to one ``Disk``. *log* takes one line of the error log."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        pool: Executor,
+        writer: Executor,
+        call_from_thread: CallFromThread,
+        scheduler: Scheduler,
+        log: Callable[[str], None],
+    ) -> None:
+        self.disk = disk
+        self.pool = pool
+        self.call_from_thread = call_from_thread
+        self._writer = writer
+        self.scheduler = scheduler
+        self._log = log
+        self._owed: list[Callable[[], object]] = []
+        self._owes_all = False
+        self._last_line: float | None = None
+        self._recovering = False
+        self.closed = False
+        #: Nothing is to be asked of the disk.
+        self.down = False
+        #: The index has been opened once.
+        self.opened = False
+
+    # -- work ----------------------------------------------------------------
+
+    def write(
+        self,
+        work: Callable[[], _T],
+        done: Callable[[_T | None, StorageError | None], None] | None = None,
+        owed: Callable[[], object] | None = None,
+    ) -> None:
+        """Do *work* after all writes asked for before; *done* gets its result or its error.
+
+        *owed* is what must be made up for before the disk is used again if it fails.
+        """
+
+        def run() -> None:
+            error: StorageError | None = None
+            result: _T | None = None
+            try:
+                result = work()
+            except StorageError as failure:
+                error = failure
+            self.call_from_thread(finished, result, error)
+
+        def finished(result: _T | None, error: StorageError | None) -> None:
+            if error is not None:
+                self.failed(error, owed)
+            if done is not None:
+                done(result, error)
+
+        if self.down:
+            if owed is not None:
+                self._owe(owed)
+            if done is not None:
+                done(None, StorageError("disk is down"))
+        else:
+            self._writer.submit(run)
+
+    def find(self, digest: bytes, ordered: bool, done: Callable[[Found | None], None]) -> None:
+        """Look *digest* up; with *ordered*, after all writes asked for before."""
+        now = self.scheduler.wall()
+
+        def run() -> None:
+            found: Found | Broken | None = None
+            error: StorageError | None = None
+            try:
+                found = self.disk.find(digest, now)
+            except StorageError as failure:
+                error = failure
+            self.call_from_thread(finished, found, error)
+
+        def finished(found: Found | Broken | None, error: StorageError | None) -> None:
+            if error is not None:
+                self.failed(error)
+                done(None)
+            elif isinstance(found, Broken):
+                self.write(lambda: self._settle(digest, now), lambda found, _: done(found))
+            else:
+                done(found)
+
+        if self.down:
+            done(None)
+        else:
+            (self._writer if ordered or not self.opened else self.pool).submit(run)
+
+    def _settle(self, digest: bytes, now: float) -> Found | None:
+        """In the writing thread: a disagreement that is still there is damage."""
+        found = self.disk.find(digest, now)
+        if isinstance(found, Broken):
+            self.disk.delete(digest)
+            self.call_from_thread(
+                self._log,
+                f"cache zone {self.disk.zone.name}: entry {digest.hex()} is damaged, deleted",
+            )
+            return None
+        return found
+
+    # -- failing and coming back ---------------------------------------------
+
+    def failed(self, error: StorageError, owed: Callable[[], object] | None = None) -> None:
+        """The disk failed; use it no more until ``_recovered``."""
+        if owed is not None:
+            self._owe(owed)
+        if isinstance(error, CorruptIndexError):
+            self.disk.damaged = True
+        now = self.scheduler.monotonic()
+        if self._last_line is None or now - self._last_line >= LOG_INTERVAL:
+            self._last_line = now
+            self._log(f"cache zone {self.disk.zone.name}: {error}; serving without its disk")
+        self.down = True
+        if not self._recovering and not self.closed:
+            self._recovering = True
+            self.scheduler.call_later(RETRY, self._recover)
+
+    def _owe(self, work: Callable[[], object]) -> None:
+        if len(self._owed) >= OWED_LIMIT:
+            self._owed.clear()
+            self._owes_all = True
+        if not self._owes_all:
+            self._owed.append(work)
+
+    def _recover(self) -> None:
+        if not self.closed:
+            owed, self._owed = self._owed, []
+            owes_all = self._owes_all
+            self._writer.submit(lambda: self._try_again(owed, owes_all))
+
+    def _try_again(self, owed: list[Callable[[], object]], owes_all: bool) -> None:
+        """In the writing thread."""
+        error: StorageError | None = None
+        try:
+            self.disk.reopen()
+            self.disk.probe()
+            if owes_all:
+                self.disk.clear()
+            for work in owed:
+                work()
+        except StorageError as failure:
+            error = failure
+        self.call_from_thread(self._recovered, owed, error)
+
+    def _recovered(self, owed: list[Callable[[], object]], error: StorageError | None) -> None:
+        self._recovering = False
+        if error is not None:
+            for work in owed:
+                self._owe(work)
+            self.failed(error)
+        elif self._owed:
+            # More was owed while the disk was being tried.
+            self.down = True
+            self._recovering = True
+            self._recover()
+        else:
+            self._owes_all = False
+            self.down = False
+            self.opened = True
+            self._log(f"cache zone {self.disk.zone.name}: disk is in use again")
+
+    # -- life ----------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the index in the writing thread; look-ups asked for meanwhile wait behind it."""
+
+        def opened(_: None, error: StorageError | None) -> None:
+            self.opened = error is None
+
+        self.write(self.disk.open, opened)
+
+    def close(self) -> None:
+        """Finish what is queued, close the index, end the threads; blocks."""
+        self.closed = True
+
+        def close() -> None:
+            try:
+                self.disk.close()
+            except StorageError as error:
+                self._log(f"cache zone {self.disk.zone.name}: {error}")
+
+        self.pool.stop()
+        self._writer.submit(close)
+        self._writer.stop()

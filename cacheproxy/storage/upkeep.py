@@ -1,0 +1,234 @@
+"""What a zone does by itself: writing uses down, culling, orphans, the filter of digests.
+
+Every ``INTERVAL`` seconds one round is queued behind the zone's writes; a round
+works in bounded steps, each queued anew, so that a store never waits long.
+
+A use is written down at most once in ``TOUCH_SHARE`` of ``inactive`` an entry: the
+deadline then is wrong by no more than that, and a hit costs no write.
+
+Source: nginx's cache manager and loader processes, ``proxy_cache_path``. Runs in the
+reactor thread, apart from the disk's own methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+
+from cacheproxy.config.model import CacheZone
+from cacheproxy.errors import StorageError
+from cacheproxy.proxy.interfaces import Cancellable
+from cacheproxy.storage.filter import DigestFilter
+from cacheproxy.storage.memory import Memory
+from cacheproxy.storage.tier import DiskTier
+
+__all__ = ["INTERVAL", "Upkeep"]
+
+#: Seconds between two rounds.
+INTERVAL = 5.0
+#: Uses of one entry are written down once in this part of ``inactive`` …
+TOUCH_SHARE = 20
+#: … or in so many seconds, whichever is shorter.
+TOUCH_MOST = 60.0
+#: Uses noted before a round is brought forward.
+NOTED_LIMIT = 10_000
+#: Uses written in one transaction.
+TOUCH_STEP = 500
+#: Rows read in one step of loading the filter.
+LOAD_STEP = 2000
+#: Seconds between two of those steps: loading a large zone takes a third of one core.
+LOAD_PAUSE = 0.01
+#: How many more entries than it has now a new filter is made for.
+GROWTH = 2
+
+
+class Upkeep:
+    """Background work of one zone."""
+
+    def __init__(
+        self,
+        tier: DiskTier,
+        memory: Memory,
+        config: CacheZone,
+        finishing: Collection[bytes],
+    ) -> None:
+        #: Digests whose stores are not on disk yet, kept current by the zone.
+        self._finishing = finishing
+        self._tier = tier
+        self._memory = memory
+        self._config = config
+        self._noted: dict[bytes, None] = {}
+        self._timer: Cancellable | None = None
+        self._load_timer: Cancellable | None = None
+        self._culling = False
+        self._sweeping = False
+        self._stopped = False
+        #: Complete, and so allowed to say that a digest is absent.
+        self._filter: DigestFilter | None = None
+        self._loading: DigestFilter | None = None
+        #: Digests stored while the filter is being loaded.
+        self._recent: list[bytes] = []
+
+    # -- life ----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; the first round comes soon, for what became inactive while nobody ran."""
+        self._sweep()
+        self._cull()
+        self._load()
+        self._schedule()
+
+    def stop(self) -> None:
+        """Write what is noted and do nothing more."""
+        self._stopped = True
+        for timer in (self._timer, self._load_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._collect()
+        self._flush()
+
+    def _schedule(self) -> None:
+        self._timer = self._tier.scheduler.call_later(INTERVAL, self._round)
+
+    def _round(self) -> None:
+        self._collect()
+        self._flush()
+        self._tier.write(self._tier.disk.check)
+        self._cull()
+        self._sweep()
+        if self._filter is None and self._loading is None:
+            self._load()
+        self._schedule()
+
+    # -- uses ----------------------------------------------------------------
+
+    def note(self, digest: bytes) -> None:
+        """An entry was used that memory does not note."""
+        self._noted[digest] = None
+        if len(self._noted) >= NOTED_LIMIT:
+            self._flush()
+
+    def _collect(self) -> None:
+        now = self._tier.scheduler.wall()
+        inactive = self._config.inactive
+        due = now - min(inactive / TOUCH_SHARE, TOUCH_MOST)
+        for entry in self._memory.take_used(now):
+            if entry.touched <= due:
+                entry.touched = now
+                self._noted[entry.digest] = None
+        self._memory.remove_inactive(now - inactive)
+
+    def _flush(self) -> None:
+        digests = list(self._noted)
+        self._noted.clear()
+        disk = self._tier.disk
+        now = self._tier.scheduler.wall()
+        for start in range(0, len(digests), TOUCH_STEP):
+            some = digests[start : start + TOUCH_STEP]
+            self._tier.write(partial(disk.touch, some, now))
+
+    # -- bounds --------------------------------------------------------------
+
+    def stored(self) -> None:
+        """An entry was added: go on culling where its own step was not enough."""
+        if self._tier.disk.over and not self._culling:
+            self._excess()
+
+    def _cull(self) -> None:
+        if self._culling or self._tier.down:
+            return
+        self._culling = True
+        now = self._tier.scheduler.wall()
+        disk = self._tier.disk
+        self._tier.write(lambda: disk.cull_inactive(now), self._culled_inactive)
+
+    def _culled_inactive(self, more: bool | None, error: StorageError | None) -> None:
+        self._culling = False
+        if self._stopped or error is not None:
+            return
+        if more:
+            self._cull()
+        else:
+            self._excess()
+
+    def _excess(self) -> None:
+        if self._culling or self._tier.down:
+            return
+        self._culling = True
+        self._tier.write(self._tier.disk.cull_excess, self._culled_excess)
+
+    def _culled_excess(self, more: bool | None, error: StorageError | None) -> None:
+        self._culling = False
+        if more and not self._stopped:
+            self._excess()
+
+    def _sweep(self) -> None:
+        if not self._sweeping and not self._tier.down:
+            self._sweeping = True
+            self._tier.write(self._tier.disk.sweep_step, self._swept)
+
+    def _swept(self, more: bool | None, error: StorageError | None) -> None:
+        self._sweeping = False
+        if more and not self._stopped:
+            self._sweep()
+
+    # -- the filter ------------------------------------------------------------
+
+    def is_absent(self, digest: bytes) -> bool:
+        """Whether *digest* is certainly not on disk; False while that is not known."""
+        known = self._filter
+        return known is not None and digest not in known
+
+    def added(self, digest: bytes) -> None:
+        """*digest* is being stored."""
+        known = self._filter
+        if known is not None:
+            known.add(digest)
+            if known.count > known.capacity:
+                self._filter = None
+                self._load()
+        if self._loading is not None:
+            self._recent.append(digest)
+
+    def _load(self) -> None:
+        """Read every digest in the background; later stores are added at the end."""
+        if self._loading is not None or self._tier.down or self._stopped:
+            return
+        self._loading = DigestFilter(0)
+        self._recent = list(self._finishing)
+        self._tier.write(lambda: self._tier.disk.index.usage()[0], self._loading_starts)
+
+    def _loading_starts(self, count: int | None, error: StorageError | None) -> None:
+        if count is None:
+            self._loading = None
+            return
+        self._loading = DigestFilter(count * GROWTH)
+        self._load_step(0)
+
+    def _load_step(self, after: int) -> None:
+        loading = self._loading
+        if loading is None or self._stopped:
+            return
+        disk = self._tier.disk
+
+        def step() -> int | None:
+            """In the writing thread, which alone touches the filter now."""
+            digests, last = disk.index.digests(after, LOAD_STEP)
+            loading.update(digests)
+            return None if last == after else last
+
+        self._tier.write(step, self._loaded_step)
+
+    def _loaded_step(self, last: int | None, error: StorageError | None) -> None:
+        if error is not None:
+            self._loading = None
+        elif last is not None:
+            self._load_timer = self._tier.scheduler.call_later(
+                LOAD_PAUSE, lambda: self._load_step(last)
+            )
+        else:
+            loaded, self._loading = self._loading, None
+            if loaded is not None:
+                loaded.update(self._recent)
+            self._filter = loaded
+            self._recent = []

@@ -1,0 +1,363 @@
+"""One cache zone: the memory tier before the disk tier, behind ``proxy.interfaces.Storage``.
+
+Order is what keeps it right. Writes to disk happen one after the other in the
+order of the calls; memory is changed in the call itself. A look-up in a disk
+thread may overtake them, so that
+
+- one for a digest whose store is not on disk yet waits for that store;
+- one for a digest (or while a key) is being removed queues behind the removal;
+- one that was under way when its digest was changed is done again.
+
+Runs in the reactor thread. Source: nginx ``proxy_cache_path``; RFC 9111 §4.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from cacheproxy.config.model import CacheZone
+from cacheproxy.errors import StorageError
+from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.proxy.interfaces import Entry, Scheduler
+from cacheproxy.storage.disk import Disk, Found, new_token
+from cacheproxy.storage.encoding import Encoder
+from cacheproxy.storage.memory import FileEntry, Memory, MemoryEntry
+from cacheproxy.storage.threads import DISK_THREADS, CallFromThread, Executor, ThreadExecutor
+from cacheproxy.storage.tier import DiskTier
+from cacheproxy.storage.upkeep import Upkeep
+from cacheproxy.storage.writer import Writer
+
+__all__ = ["Zone"]
+
+#: Octets of ``keys_zone`` that one counted key takes, as nginx documents it
+#: (about 8000 keys a megabyte); bounds the table of ``proxy_cache_min_uses``.
+KEY_SIZE = 128
+#: Octets of bodies that may wait for the disk in one zone; beyond it nothing new is stored.
+WAITING_LIMIT = 32 << 20
+#: How often a look-up is done again because its digest was changed meanwhile.
+LOOKUP_TRIES = 4
+
+_Done = Callable[[Entry | None], None]
+
+
+class _Lookup:
+    """A digest being looked up on disk, with everyone who waits for it."""
+
+    __slots__ = ("stale", "tries", "waiters")
+
+    def __init__(self, tries: int) -> None:
+        self.waiters: list[_Done] = []
+        self.stale = False
+        self.tries = tries
+
+
+class Zone:
+    """A ``Storage`` over *config*'s folder. Call ``open`` once the process is the final one.
+
+    *call_from_thread* hands a call to the reactor thread; *log* takes one line of
+    the error log. *pool* and *writer* (one thread!) are made where not given.
+    """
+
+    #: See ``Memory.peek``; bound here so that a hit pays for one call.
+    peek: Callable[[bytes], MemoryEntry | None]
+
+    def __init__(
+        self,
+        config: CacheZone,
+        *,
+        scheduler: Scheduler,
+        call_from_thread: CallFromThread,
+        log: Callable[[str], None],
+        pool: Executor | None = None,
+        writer: Executor | None = None,
+    ) -> None:
+        self.config = config
+        self.memory = Memory(config.memory)
+        self.peek = self.memory.peek
+        self._scheduler = scheduler
+        self._log = log
+        self.tier = DiskTier(
+            Disk(config, log, max(self.memory.body_limit, 0)),
+            pool=pool or ThreadExecutor(f"cache-{config.name}", DISK_THREADS, log),
+            writer=writer or ThreadExecutor(f"cache-{config.name}-index", 1, log),
+            call_from_thread=call_from_thread,
+            scheduler=scheduler,
+            log=log,
+        )
+        self._finishing: dict[bytes, Writer] = {}
+        self.upkeep = Upkeep(self.tier, self.memory, config, self._finishing.keys())
+        self._encoder = Encoder(self.tier, self.memory)
+        self._lookups: dict[bytes, _Lookup] = {}
+        self._writers: set[Writer] = set()
+        self._after_commit: dict[bytes, list[_Done]] = {}
+        self._removing: dict[bytes, int] = {}
+        self._purging = 0
+        self._uses: dict[bytes, int] = {}
+        self._uses_limit = max(1024, config.keys_size // KEY_SIZE)
+
+    def __repr__(self) -> str:
+        return f"<Zone {self.config.name} {len(self.memory)} in memory, down={self.tier.down}>"
+
+    def open(self) -> None:
+        """Open the disk tier in the background and start the upkeep."""
+        self.tier.open()
+        self.upkeep.start()
+
+    def close(self) -> None:
+        """Abort open stores, write what is noted, close the index. Blocks for the disk."""
+        for writer in list(self._writers):
+            writer.abort()
+        self.upkeep.stop()
+        self.tier.close()
+        self.memory.clear()
+
+    # -- looking up ----------------------------------------------------------
+
+    def lookup(self, digest: bytes, done: _Done) -> None:
+        """Find the entry of *digest*; see ``Storage.lookup``."""
+        entry = self.memory.peek(digest)
+        if entry is not None:
+            done(entry)
+        else:
+            self._lookup(digest, done, LOOKUP_TRIES)
+
+    def _lookup(self, digest: bytes, done: _Done, tries: int) -> None:
+        if digest in self._finishing:
+            self._after_commit.setdefault(digest, []).append(done)
+            return
+        lookup = self._lookups.get(digest)
+        if lookup is not None and not lookup.stale:
+            lookup.waiters.append(done)
+            return
+        if tries <= 0 or self.tier.down or self.upkeep.is_absent(digest):
+            done(None)
+            return
+        lookup = self._lookups[digest] = _Lookup(tries)
+        lookup.waiters.append(done)
+        ordered = self._purging > 0 or digest in self._removing
+        self.tier.find(digest, ordered, lambda found: self._found(digest, lookup, found))
+
+    def _found(self, digest: bytes, lookup: _Lookup, found: Found | None) -> None:
+        if self._lookups.get(digest) is lookup:
+            del self._lookups[digest]
+        entry: MemoryEntry | FileEntry | None = None
+        if lookup.stale:
+            if found is not None and found.descriptor >= 0:
+                os.close(found.descriptor)
+            for done in lookup.waiters:
+                current = self.memory.peek(digest)
+                if current is not None:
+                    self._answer((done,), current)
+                else:
+                    self._lookup(digest, done, lookup.tries - 1)
+            return
+        if found is not None:
+            entry = self._entry(digest, found, len(lookup.waiters))
+        self._answer(lookup.waiters, entry)
+
+    def _answer(self, waiters: Iterable[_Done], entry: Entry | None) -> None:
+        """A fault in one waiter must not leave the others waiting."""
+        for done in waiters:
+            try:
+                done(entry)
+            except Exception:
+                self._log(f"cache zone {self.config.name}: {traceback.format_exc()}")
+
+    def _entry(self, digest: bytes, found: Found, holders: int) -> MemoryEntry | FileEntry:
+        if found.body is None:
+            header, tier = found.header, self.tier
+            opened = FileEntry(
+                digest,
+                header.stored,
+                header.edition,
+                found.descriptor,
+                tier.pool,
+                tier.call_from_thread,
+            )
+            for _ in range(holders - 1):
+                opened.hold()
+            self.upkeep.note(digest)
+            return opened
+        header = found.header
+        entry = MemoryEntry(digest, found.primary, header.stored, found.body, header.edition)
+        self.memory.add(entry, self._scheduler.wall())
+        self.upkeep.note(digest)
+        return entry
+
+    def _changed(self, digest: bytes) -> None:
+        """What a look-up under way will find is not to be used."""
+        lookup = self._lookups.get(digest)
+        if lookup is not None:
+            lookup.stale = True
+
+    # -- storing -------------------------------------------------------------
+
+    def open_writer(self, digest: bytes, primary: bytes, stored: StoredResponse) -> Writer | None:
+        """Start to store; None where neither the disk nor memory can take it now."""
+        keep = self.memory.body_limit
+        if self.tier.down and keep < 0:
+            return None
+        if sum(writer.waiting for writer in self._finishing.values()) > WAITING_LIMIT:
+            return None
+        writer = Writer(self, (digest, primary), stored, keep, self.config.max_size)
+        self._writers.add(writer)
+        return writer
+
+    def writer_closed(self, writer: Writer) -> None:
+        """*writer* takes no more data."""
+        self._writers.discard(writer)
+
+    def writer_finished(self, writer: Writer, body: bytes | None) -> None:
+        """Make what *writer* stored visible; look-ups wait until it is on disk or in memory."""
+        digest = writer.digest
+        older = self._finishing.get(digest)
+        if older is not None:
+            older.cancelled = True
+        self._finishing[digest] = writer
+        self._changed(digest)
+        self._uses.pop(digest, None)
+        writer.replaces = not self.upkeep.is_absent(digest)
+        self.memory.remove(digest)
+        if body is not None:
+            entry = MemoryEntry(digest, writer.primary, writer.stored, body, writer.edition)
+            self.memory.add(entry, self._scheduler.wall())
+        self.upkeep.added(digest)
+
+    def writer_committed(self, writer: Writer, stored: bool) -> None:
+        """The store is over: wake who waits for it, unless a newer one took its place."""
+        digest = writer.digest
+        if self._finishing.get(digest) is not writer:
+            return
+        del self._finishing[digest]
+        if not stored:
+            if writer.replaces:
+                # What it was to replace must not come back when memory forgets it.
+                self._remove_disk(digest)
+        else:
+            self.upkeep.stored()
+            if writer.updated is not None:
+                self._update_disk(digest, *writer.updated)
+        for done in self._after_commit.pop(digest, ()):
+            current = self.memory.peek(digest)
+            if current is not None:
+                self._answer((done,), current)
+            else:
+                self._lookup(digest, done, LOOKUP_TRIES)
+
+    def update(self, digest: bytes, stored: StoredResponse) -> None:
+        """Replace a head; ignored where its ``body_length`` is not that of what is stored."""
+        edition = new_token()
+        old = self.memory.get(digest)
+        if old is not None and stored.body_length in (-1, len(old.body)):
+            head = replace(stored, body_length=len(old.body))
+            entry = MemoryEntry(digest, old.primary, head, old.body, edition)
+            self.memory.add(entry, self._scheduler.wall())
+        self._changed(digest)
+        writer = self._finishing.get(digest)
+        if writer is None:
+            self._update_disk(digest, stored, edition)
+        elif stored.body_length in (-1, writer.size):
+            writer.updated = stored, edition
+
+    def _update_disk(self, digest: bytes, stored: StoredResponse, edition: bytes) -> None:
+        disk = self.tier.disk
+        self._remove_in_order(
+            digest, lambda: disk.update(digest, stored, edition), lambda: disk.delete(digest)
+        )
+
+    # -- removing --------------------------------------------------------------
+
+    def delete(self, digest: bytes) -> None:
+        """Remove one entry and a store of it that is finishing, not one that has just begun."""
+        self.memory.remove(digest)
+        self._changed(digest)
+        self._cancel(digest)
+        self._remove_disk(digest)
+
+    def _remove_disk(self, digest: bytes) -> None:
+        disk = self.tier.disk
+        self._remove_in_order(digest, lambda: disk.delete(digest), lambda: disk.delete(digest))
+
+    def _cancel(self, digest: bytes) -> bool:
+        """Make a store that is finishing come to nothing; whether there was one."""
+        writer = self._finishing.pop(digest, None)
+        if writer is None:
+            return False
+        writer.cancelled = True
+        self._answer(self._after_commit.pop(digest, ()), None)
+        return True
+
+    def _remove_in_order(
+        self, digest: bytes, work: Callable[[], object], owed: Callable[[], object]
+    ) -> None:
+        """Do *work* on disk; look-ups of *digest* asked for from now on come after it."""
+        removing = self._removing
+        removing[digest] = removing.get(digest, 0) + 1
+
+        def removed(_: object, error: StorageError | None) -> None:
+            left = removing[digest] - 1
+            if left:
+                removing[digest] = left
+            else:
+                del removing[digest]
+
+        self.tier.write(work, removed, owed)
+
+    def purge(self, primary: bytes, done: Callable[[int], None]) -> None:
+        """Remove every variant of a key, and make stores of it that are under way void.
+
+        A response that was asked for before the purge may be what it is to remove,
+        so that a store already begun is not kept either.
+        """
+        gone = set(self.memory.remove_primary(primary))
+        for lookup in self._lookups.values():
+            lookup.stale = True
+        for writer in [writer for writer in self._writers if writer.primary == primary]:
+            writer.abort()
+        for writer in list(self._finishing.values()):
+            if writer.primary == primary and self._cancel(writer.digest):
+                gone.add(writer.digest)
+        self._purging += 1
+        disk = self.tier.disk
+
+        def purged(found: set[bytes] | None, error: StorageError | None) -> None:
+            self._purging -= 1
+            done(len(gone | found if found else gone))
+
+        self.tier.write(lambda: disk.purge(primary), purged, lambda: disk.purge(primary))
+
+    # -- counting ----------------------------------------------------------------
+
+    def note_use(self, digest: bytes) -> int:
+        """Count a request; the table forgets the key that was first counted longest ago."""
+        uses = self._uses
+        count = uses.get(digest, 0) + 1
+        if count == 1 and len(uses) >= self._uses_limit:
+            del uses[next(iter(uses))]
+        uses[digest] = count
+        return count
+
+    # -- encoded bodies ------------------------------------------------------------
+
+    def peek_encoded(self, entry: Entry, coding: bytes, level: int) -> MemoryEntry | None:
+        """The encoded sibling, if memory has it."""
+        if isinstance(entry, MemoryEntry):
+            siblings = entry.siblings
+            if siblings is not None:
+                return siblings.get((coding, level))
+        return None
+
+    def encoded(
+        self, entry: Entry, coding: bytes, level: int, stored: StoredResponse, done: _Done
+    ) -> None:
+        """The encoded sibling, from memory, from disk or made now; see ``Storage.encoded``."""
+        found = self.peek_encoded(entry, coding, level)
+        if found is not None:
+            done(found)
+        elif isinstance(entry, (MemoryEntry, FileEntry)):
+            self._encoder.encode(entry, (coding, level), stored, done)
+        else:
+            done(None)
