@@ -124,7 +124,7 @@ def servers(folder: Path) -> Iterator[Servers]:
     origin_port = free_port()
     origin_http = (
         "types { text/html html; } access_log off; keepalive_requests 100000000;"
-        " open_file_cache max=100; sendfile on; tcp_nopush on; etag off;"
+        " open_file_cache max=100; sendfile on; etag off;"
         f" server {{ listen 127.0.0.1:{origin_port} backlog=4096; root {files}; }}"
     )
 
