@@ -56,23 +56,19 @@ class TlsServerProtocol(TlsStream):
         self._contexts = contexts
         self._hello_octets = b""
         self._hello: ClientHello | None = None
-        self._plain = False
 
     def connectionMade(self) -> None:
         self._lower = self.transport
         self.inner.makeConnection(self)
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._plain:
-            self._deliver_plain(self._inner_received, data)
-        else:
-            super().dataReceived(data)
-
     def _early(self, data: bytes) -> None:
+        if self.disconnecting:
+            return
+        if self.plain:
+            self._deliver_plain(self._inner_received, data)
+            return
         if self._connection is not None:
             self._handshake(data)
-            return
-        if self.disconnecting:
             return
         if not self._hello_octets and data[0] != _HANDSHAKE and not data[0] & _SSL2_FLAG:
             self._speak_plain(data)
@@ -133,15 +129,18 @@ class TlsServerProtocol(TlsStream):
     # -- clients without TLS -----------------------------------------------------
 
     def _speak_plain(self, data: bytes) -> None:
-        self._plain = self._done = True
-        self._pending = []
+        self.plain = True
+        if self._producer is not None and not self._streaming:
+            self._lower.registerProducer(self._producer, False)
         received = getattr(self.inner, "on_plain_http", None)
         if received is None:
-            self._inner_received = lambda _data: None
             self.write(PLAIN_HTTP_RESPONSE)
             self.loseConnection()
-        else:
-            self._deliver_plain(received, data)
+            return
+        pending, self._pending = self._pending, []
+        for early in pending:
+            self._lower.write(early)
+        self._deliver_plain(received, data)
 
     def _deliver_plain(self, received: Any, data: bytes) -> None:
         try:
@@ -149,11 +148,11 @@ class TlsServerProtocol(TlsStream):
         except Exception:
             self._crashed()
 
-    def write(self, data: bytes) -> None:
-        if self._plain:
+    def _write_early(self, data: bytes) -> None:
+        if self.plain:
             self._lower.write(data)
         else:
-            super().write(data)
+            super()._write_early(data)
 
 
 class TlsFactory(Factory):
@@ -184,8 +183,8 @@ class TlsFactory(Factory):
 
     def doStart(self) -> None:
         self.inner.doStart()
-        super().doStart()
+        super().doStart()  # type: ignore[no-untyped-call]  # Twisted leaves it untyped
 
     def doStop(self) -> None:
         self.inner.doStop()
-        super().doStop()
+        super().doStop()  # type: ignore[no-untyped-call]  # Twisted leaves it untyped

@@ -129,7 +129,6 @@ class TlsClientProtocol(TlsStream):
         self._key = (self._name, key)
         self._on_handshake = on_handshake
         self._on_handshake_failed = on_handshake_failed
-        self._session_kept = False
 
     def connectionMade(self) -> None:
         self._lower = self.transport
@@ -148,18 +147,22 @@ class TlsClientProtocol(TlsStream):
             self._done = False
             self._fail(failure)
             return
+        self._inner_received = self._first_received
         self.inner.makeConnection(self)
         self._on_handshake()
 
     def _server_name(self) -> str:
         return self._name
 
-    def _deliver(self, plain: bytes) -> None:
-        super()._deliver(plain)
-        if not self._session_kept and self._connection is not None:
-            # With TLSv1.3 tickets come after the handshake, before the first answer.
-            self._session_kept = True
+    def _first_received(self, plain: bytes) -> None:
+        """Stands for the protocol above until data comes.
+
+        With TLSv1.3 the ticket comes after the handshake, before the first answer.
+        """
+        self._inner_received = self.inner.dataReceived
+        if self._connection is not None:
             self._tls.keep_session(self._key, self._connection)
+        self._inner_received(plain)
 
     def _handshake_failed(self, failure: Exception) -> None:
         noted = self._connection.get_app_data() if self._connection is not None else None
@@ -243,16 +246,12 @@ class _Handshake:
     def failed(self, error: UpstreamError) -> None:
         self._stop_timer()
         if not self.result.called:
-            self.result.errback(Failure(error))
+            self.result.errback(error)
 
     def _timed_out(self) -> None:
         if not self.result.called:
             self.result.errback(
-                Failure(
-                    UpstreamError(
-                        "upstream timed out while SSL handshaking", Stage.TLS, timeout=True
-                    )
-                )
+                UpstreamError("upstream timed out while SSL handshaking", Stage.TLS, timeout=True)
             )
         self._abort()
 

@@ -18,7 +18,7 @@ Closing: ``loseConnection`` sends close_notify and does not wait for the peer's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from OpenSSL import SSL
@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cacheproxy.net import tls_openssl
+from cacheproxy.net.reactor.interfaces import IDirectProtocol
 
 __all__ = [
     "MAX_EARLY_WRITE",
@@ -51,9 +52,6 @@ MAX_EARLY_WRITE = 64 * 1024
 
 #: Largest plaintext of a record (RFC 8446 §5.1).
 MAX_RECORD = 16384
-
-#: More than any cipher adds to a record: header, explicit nonce, padding, tag.
-RECORD_OVERHEAD = 512
 
 #: Records handed down at once in a long write.
 RECORDS_PER_WRITE = 16
@@ -107,12 +105,25 @@ class ConnectionInfo:
         return self._connection.get_alpn_proto_negotiated()
 
 
-def _discard(*_arguments: Any) -> int:
-    """Stands for every OpenSSL call once the connection is gone."""
-    return 0
+def _discard(_data: bytes) -> None:
+    """Takes what arrives once the connection is gone."""
 
 
-@implementer(interfaces.ITransport, interfaces.IConsumer, interfaces.IPushProducer)
+def _no_slices(_data: bytes, _size: int) -> Iterable[bytes]:
+    """Stands for ``encrypt_slices`` likewise."""
+    return ()
+
+
+def _failure(exception: Exception) -> Failure:
+    return Failure(exception)  # type: ignore[no-untyped-call]  # Twisted leaves it untyped
+
+
+def _nothing(*_arguments: Any) -> bytes:
+    """Stands for the calls that give octets once the connection is gone."""
+    return b""
+
+
+@implementer(interfaces.ITransport, interfaces.IConsumer, interfaces.IPushProducer, IDirectProtocol)
 class TlsStream(Protocol):
     """The part that server and client share; see the module.
 
@@ -128,16 +139,20 @@ class TlsStream(Protocol):
     #: Whether the peer said that it has finished.
     close_notify_received = False
 
+    #: Whether the peer turned out not to speak TLS, and octets pass as they are.
+    plain = False
+
     def __init__(self, inner: Any, reactor: Any) -> None:
         self.inner = inner
         self._reactor = reactor
         self._lower: Any = None
         self._connection: SSL.Connection | None = None
         self._inner_received: Any = inner.dataReceived
-        self._send: Any = _discard
-        self._receive: Any = _discard
-        self._bio_read: Any = _discard
-        self._bio_write: Any = _discard
+        self._feed: Callable[[bytes], None] = _discard
+        self._decrypt: Callable[[], bytes] = _nothing
+        self._encrypt: Callable[[bytes], bytes] = _nothing
+        self._encrypt_slices: Callable[[bytes, int], Iterable[bytes]] = _no_slices
+        self._take: Callable[[], bytes] = _nothing
         self._slice = MAX_RECORD
         self._done = False  # the handshake
         self._readable = False
@@ -177,10 +192,12 @@ class TlsStream(Protocol):
 
     def _attach(self, connection: SSL.Connection, buffer_size: int = MAX_RECORD) -> None:
         self._connection = connection
-        self._send = connection.send
-        self._receive = connection.recv
-        self._bio_read = connection.bio_read
-        self._bio_write = connection.bio_write
+        pump = tls_openssl.make_pump(connection)
+        self._feed = pump.feed
+        self._decrypt = pump.decrypt
+        self._encrypt = pump.encrypt
+        self._encrypt_slices = pump.encrypt_slices
+        self._take = pump.take
         self._slice = max(1, min(buffer_size, MAX_RECORD))
 
     def _handshake(self, data: bytes = b"") -> None:
@@ -190,7 +207,7 @@ class TlsStream(Protocol):
         try:
             if data:
                 self._follow(data)
-                self._bio_write(data)
+                self._feed(data)
             self._connection.do_handshake()
         except SSL.WantReadError:
             self._flush()
@@ -240,12 +257,15 @@ class TlsStream(Protocol):
             and (data[3] << 8 | data[4]) + 5 == size
         ):
             try:
-                self._bio_write(data)
-                plain = self._receive(size)
+                self._feed(data)
+                plain = self._decrypt()
             except SSL.Error as failure:
                 self._read_ended(failure)
                 return
-            self._deliver(plain)
+            if plain:
+                self._deliver(plain)
+            else:
+                self._flush()
             return
         self._follow(data)
         if self._paused:
@@ -255,7 +275,7 @@ class TlsStream(Protocol):
                 self._fail(TlsFailure("the transport does not pause"))
                 return
         try:
-            self._bio_write(data)
+            self._feed(data)
         except SSL.Error as failure:
             self._fail(failure)
             return
@@ -280,9 +300,12 @@ class TlsStream(Protocol):
         self._draining = True
         while self._readable and not self._paused:
             try:
-                plain = self._receive(MAX_RECORD)
+                plain = self._decrypt()
             except SSL.Error as failure:
                 self._read_ended(failure)
+                break
+            if not plain:
+                self._flush()
                 break
             self._deliver(plain)
         self._backlog = self._paused
@@ -303,10 +326,8 @@ class TlsStream(Protocol):
         self.abortConnection()
 
     def _read_ended(self, failure: SSL.Error) -> None:
-        """OpenSSL gave no plaintext: it needs more, the peer has finished, or it failed."""
-        if isinstance(failure, SSL.WantReadError):
-            self._flush()
-        elif isinstance(failure, SSL.ZeroReturnError):
+        """OpenSSL gave no plaintext: the peer has finished, or it failed."""
+        if isinstance(failure, SSL.ZeroReturnError):
             self._flush()
             self._peer_finished()
         else:
@@ -344,14 +365,14 @@ class TlsStream(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the protocol above, with what ended the stream as the reason."""
         failure = self._failure
-        if failure is None and not self._done:
+        if failure is None and not self._done and not self.plain:
             failure = TlsFailure("the connection was closed during the handshake")
             self._handshake_failed(failure)
         elif (
             failure is None
             and not self.close_notify_received
             and not self.disconnecting
-            and reason.check(error.ConnectionDone)
+            and isinstance(reason.value, error.ConnectionDone)
             and self.info is not None
         ):
             failure = TruncatedClose("closed without close_notify")
@@ -363,12 +384,13 @@ class TlsStream(Protocol):
             self._drain_call = None
         # The streams' cycle of references ends here, so that memory is freed at once.
         self._connection = None
-        self._send = self._receive = self._bio_read = self._bio_write = _discard
-        self._inner_received = _discard
+        self._feed = self._inner_received = _discard
+        self._decrypt = self._encrypt = self._take = _nothing
+        self._encrypt_slices = _no_slices
         self._producer = None
         inner, self.inner = self.inner, None
         if inner is not None and inner.transport is self:
-            inner.connectionLost(reason if failure is None else Failure(failure))
+            inner.connectionLost(reason if failure is None else _failure(failure))
 
     # -- writing ---------------------------------------------------------------
 
@@ -381,12 +403,16 @@ class TlsStream(Protocol):
                 self._uncork()
         elif self._writable:
             if data:
-                self._encrypt(data)
+                self._send(data)
         elif not self._done and not self.disconnecting:
-            self._pending.append(data)
-            self._pending_size += len(data)
-            if self._pending_size > MAX_EARLY_WRITE:
-                self._fail(TlsFailure("too much was written before the handshake was done"))
+            self._write_early(data)
+
+    def _write_early(self, data: bytes) -> None:
+        """Keep what is written before the handshake is done."""
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size > MAX_EARLY_WRITE:
+            self._fail(TlsFailure("too much was written before the handshake was done"))
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
@@ -397,43 +423,22 @@ class TlsStream(Protocol):
         self._pending_size = 0
         data = pending[0] if len(pending) == 1 else b"".join(pending)
         if data and self._writable:
-            self._encrypt(data)
+            self._send(data)
 
-    def _encrypt(self, data: bytes) -> None:
-        size = len(data)
+    def _send(self, data: bytes) -> None:
         try:
-            if size > self._slice:
-                self._encrypt_long(data)
-                return
-            sent = self._send(data)
-            room = sent + RECORD_OVERHEAD
-            output = self._bio_read(room)
-            if sent == size and len(output) < room:
-                self._lower.write(output)
-                return
-            # The peer asked for small records (RFC 6066 §4), or OpenSSL had more to say.
-            self._lower.write(output)
-            self._flush()
-            if sent < size:
-                self._encrypt_long(data[sent:])
+            if len(data) <= self._slice:
+                self._lower.write(self._encrypt(data))
+            else:
+                self._send_slices(data)
         except SSL.Error as failure:
             self._fail(failure)
 
-    def _encrypt_long(self, data: bytes) -> None:
+    def _send_slices(self, data: bytes) -> None:
         """Slice by slice, so that OpenSSL's buffer never holds more than a record or two."""
-        view = memoryview(data)
-        position = 0
-        size = len(data)
         output: list[bytes] = []
-        while position < size:
-            sent = self._send(view[position : position + self._slice])
-            position += sent
-            room = sent + RECORD_OVERHEAD
-            record = self._bio_read(room)
+        for record in self._encrypt_slices(data, self._slice):
             output.append(record)
-            while len(record) == room:
-                record = self._bio_read(room)
-                output.append(record)
             if len(output) >= RECORDS_PER_WRITE:
                 self._lower.write(b"".join(output))
                 output.clear()
@@ -442,16 +447,7 @@ class TlsStream(Protocol):
 
     def _flush(self) -> None:
         """Send what OpenSSL has to say of its own: handshake, tickets, alerts."""
-        output: list[bytes] = []
-        try:
-            while True:
-                output.append(self._bio_read(MAX_RECORD))
-                if len(output[-1]) < MAX_RECORD:
-                    break
-        except (SSL.Error, TypeError):
-            # Nothing is left, or (TypeError) the connection is gone.
-            pass
-        data = b"".join(output)
+        data = self._take()
         if data:
             if not self._done and not self._first_output:
                 self._first_output = data[:128]
@@ -542,7 +538,7 @@ class TlsStream(Protocol):
             return
         self._producer = producer
         self._streaming = streaming
-        if streaming or self._writable:
+        if streaming or self._writable or self.plain:
             self._lower.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
@@ -554,10 +550,8 @@ class TlsStream(Protocol):
             self._close()
 
     def _drop_producer(self) -> None:
-        registered = self._streaming or self._writable or self._done
         self._producer = None
-        if registered:
-            self._lower.unregisterProducer()
+        self._lower.unregisterProducer()
 
     # -- the rest of a transport -----------------------------------------------
 
