@@ -15,7 +15,7 @@ import re
 from enum import IntEnum
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.field_lines import read_field_lines
+from cacheproxy.http.field_lines import read_fields
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 
 __all__ = ["MAX_CHUNK_LINE", "MAX_EXTENSIONS", "MAX_TRAILERS", "ChunkedDecoder"]
@@ -148,8 +148,8 @@ class ChunkedDecoder:
             if data.count(b"\n", position) != data.count(b"\r\n", position):
                 raise ProtocolError("bare LF in trailer section")
             return -1
-        pairs = read_field_lines(data[position : end + 4])
-        kept = [pair for pair in pairs if pair[0].lower() not in _NOT_IN_TRAILERS]
+        fields = read_fields(data[position : end + 4])
+        kept = [pair for pair in fields if pair[0].lower() not in _NOT_IN_TRAILERS]
         if kept:
             self.trailers = Fields(kept)
         return self._finish(end + 4)

@@ -1,15 +1,15 @@
 """Field lines of one section (a head or a trailer), parsed strictly by llhttp.
 
-RFC 9112 §5. The section is handed over whole, behind a request line of our own,
-to a parser that is thrown away afterwards: no state of one message can reach the
-next, and the message's framing is decided by ``framing`` alone.
+RFC 9112 §5. Lines are handed over behind a request line of our own to a parser
+that is thrown away afterwards: no state of one message can reach the next, and
+the message's framing is decided by ``framing`` alone.
 
 llhttp refuses bare CR and LF, obs-fold, control characters, NUL, white space
 before the colon and names that are not tokens. What it leaves open and is closed
 here: white space after a value is kept by llhttp, and a section that it has not
 read to its end raises nothing.
 
-Imports: ``errors``.
+Imports: ``errors``, ``fields``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from cacheproxy.errors import ProtocolError
+from cacheproxy.http.fields import Fields
 
-__all__ = ["Pairs", "read_field_lines"]
-
-Pairs = list[tuple[bytes, bytes]]
+__all__ = ["read_fields"]
 
 _REQUEST_LINE = b"GET / HTTP/1.1\r\n"
 
@@ -31,23 +30,24 @@ class _Section:
     __slots__ = ("complete", "pairs")
 
     def __init__(self) -> None:
-        self.pairs: Pairs = []
+        self.pairs: list[tuple[bytes, bytes]] = []
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # llhttp strips white space before the value only (RFC 9112 §5.1).
-        self.pairs.append((name, value.rstrip(b" \t")))
+        self.pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.complete = True
 
 
-def read_field_lines(section: bytes) -> Pairs:
-    """The ``(name, value)`` pairs of *section*, which ends with the empty line.
+def read_fields(section: bytes) -> Fields:
+    """The fields of *section*, the lines of a head or trailer with the empty line.
 
     Raises :class:`ProtocolError` (400, or 501 for a transfer coding that is
     unknown) where a line breaks RFC 9112 §5 or the section does not end.
     """
+    if section == b"\r\n":
+        return Fields()
     found = _Section()
     parser = HttpRequestParser(found)
     try:
@@ -58,7 +58,10 @@ def read_field_lines(section: bytes) -> Pairs:
         raise ProtocolError(f"invalid field line: {error}", _status_of(section)) from error
     if not found.complete:
         raise ProtocolError("field section does not end")
-    return found.pairs
+    if b" \r\n" in section or b"\t\r\n" in section:
+        # llhttp strips white space before the value only (RFC 9112 §5.1).
+        return Fields((name, value.rstrip(b" \t")) for name, value in found.pairs)
+    return Fields(found.pairs)
 
 
 def _status_of(section: bytes) -> int:

@@ -11,6 +11,7 @@ Imports nothing of the project.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 __all__ = ["HOP_BY_HOP", "Fields"]
 
@@ -38,11 +39,13 @@ class Fields:
     afterwards sees the index made by the first one.
     """
 
-    __slots__ = ("_index", "pairs")
+    __slots__ = ("_index", "pairs", "traits")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.pairs: list[tuple[bytes, bytes]] = list(pairs)
         self._index: dict[bytes, list[bytes]] | None = None
+        #: What a reader of requests has concluded from them; belongs to ``proxy.hot``.
+        self.traits: Any = None
 
     def _lookup(self) -> dict[bytes, list[bytes]]:
         index = self._index

@@ -10,7 +10,6 @@ Imports: ``errors``, ``fields``, ``messages``, ``syntax``, ``target``.
 from __future__ import annotations
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.field_lines import Pairs
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import list_tokens
@@ -80,22 +79,31 @@ class FieldFacts:
 
     __slots__ = ("chunked", "close", "expect", "fields", "host", "keep_alive", "length", "simple")
 
-    def __init__(self, pairs: Pairs) -> None:
-        fields = self.fields = Fields(pairs)
-        hosts = fields.get_all(b"host")
-        if len(hosts) > 1:
-            raise ProtocolError("repeated Host")
-        self.host = hosts[0] if hosts else None
-        if self.host is not None:
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        names = fields.names()
+        self.host: bytes | None = None
+        self.length: int | None = None
+        self.expect: bytes | None = None
+        self.chunked = self.close = self.keep_alive = False
+        if b"host" in names:
+            hosts = fields.get_all(b"host")
+            if len(hosts) > 1:
+                raise ProtocolError("repeated Host")
+            self.host = hosts[0]
             split_host(self.host)
-        self.length = content_length(fields.get_all(b"content-length"))
-        self.chunked = _is_chunked(fields.get_all(b"transfer-encoding"))
-        if self.chunked and self.length is not None:
-            raise ProtocolError("both Content-Length and Transfer-Encoding")
-        options = _connection_options(fields)
-        self.close = b"close" in options
-        self.keep_alive = b"keep-alive" in options
-        self.expect = fields.combined(b"expect")
+        if b"content-length" in names:
+            self.length = content_length(fields.get_all(b"content-length"))
+        if b"transfer-encoding" in names:
+            self.chunked = _is_chunked(fields.get_all(b"transfer-encoding"))
+            if self.length is not None:
+                raise ProtocolError("both Content-Length and Transfer-Encoding")
+        if b"connection" in names:
+            options = _connection_options(fields)
+            self.close = b"close" in options
+            self.keep_alive = b"keep-alive" in options
+        if b"expect" in names:
+            self.expect = fields.combined(b"expect")
         self.simple = (
             self.host is not None
             and self.length is None
@@ -152,9 +160,7 @@ def _host_port(authority: bytes, target: Target) -> tuple[bytes, int | None]:
     return host, port
 
 
-def response_framing(
-    method: bytes, status: int, version: int, fields: Fields
-) -> tuple[int, bool]:
+def response_framing(method: bytes, status: int, version: int, fields: Fields) -> tuple[int, bool]:
     """``(body_length, keep_alive)`` of a response to *method*, as :class:`ResponseHead` has them.
 
     Stricter than RFC 9112 §6.3: contradictory or unknown framing is an error
@@ -166,8 +172,10 @@ def response_framing(
         raise ProtocolError("both Content-Length and Transfer-Encoding")
     if chunked and version < 11:
         raise ProtocolError("Transfer-Encoding in an HTTP/1.0 response")
-    options = _connection_options(fields)
-    keep_alive = b"close" not in options and (version >= 11 or b"keep-alive" in options)
+    keep_alive = version >= 11
+    if b"connection" in fields:
+        options = _connection_options(fields)
+        keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)
     if status < 200:
         if chunked or length is not None:
             raise ProtocolError("informational response with a body length")

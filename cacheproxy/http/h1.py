@@ -28,7 +28,7 @@ from typing import Protocol
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.chunked import ChunkedDecoder
-from cacheproxy.http.field_lines import read_field_lines
+from cacheproxy.http.field_lines import read_fields
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.framing import FieldFacts, request_framing, response_framing
 from cacheproxy.http.messages import RequestHead, ResponseHead
@@ -148,12 +148,12 @@ def _facts_reader(limits: RequestLimits) -> Callable[[bytes], FieldFacts]:
     drop = limits.ignore_invalid
 
     def read(section: bytes) -> FieldFacts:
-        pairs = read_field_lines(section) if section != b"\r\n" else []
-        if len(pairs) > max_headers:
+        fields = read_fields(section)
+        if len(fields) > max_headers:
             raise ProtocolError("too many field lines", 431)
-        if drop:
-            pairs = [pair for pair in pairs if not pair[0].translate(None, allowed)]
-        return FieldFacts(pairs)
+        if drop and b"".join(fields.names()).translate(None, allowed):
+            fields = Fields(pair for pair in fields if not pair[0].translate(None, allowed))
+        return FieldFacts(fields)
 
     kept = lru_cache(maxsize=_SECTIONS_KEPT)(read)
 
@@ -568,11 +568,9 @@ class ResponseParser:
             raise ProtocolError("head too large")
         eol = data.find(b"\r\n")
         version, status, reason = _status_line(data[:eol])
-        section = data[eol + 2 : end]
-        pairs = read_field_lines(section) if len(section) > 2 else []
-        if len(pairs) > MAX_RESPONSE_FIELDS:
+        fields = read_fields(data[eol + 2 : end])
+        if len(fields) > MAX_RESPONSE_FIELDS:
             raise ProtocolError("too many field lines")
-        fields = Fields(pairs)
         body_length, keep_alive = response_framing(self._method, status, version, fields)
         head = ResponseHead(status, fields, reason, version, body_length, keep_alive)
         self._buffer = data[end:]
@@ -676,9 +674,7 @@ def encode_request_head(
     return b"%b\r\n%b\r\n" % (line, _field_lines(pairs))
 
 
-def encode_response_head(
-    status: int, reason: bytes, pairs: Iterable[tuple[bytes, bytes]]
-) -> bytes:
+def encode_response_head(status: int, reason: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     """An HTTP/1.1 response's head; ValueError for CR, LF or NUL in any part."""
     if _FORBIDDEN.search(reason):
         raise ValueError("CR, LF or NUL in a reason phrase")

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 __all__ = ["is_token", "list_tokens"]
 
-TOKEN_OCTETS = (
-    b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
+TOKEN_OCTETS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def is_token(value: bytes) -> bool:
