@@ -215,6 +215,7 @@ class AcceptingPort:
     reactor: Any
     socket: Any
     backlog: Any
+    _shouldShutdown: bool
     _accepting: tuple[Any, Stopgap] | None = None
     _retry: Any = None
 
@@ -255,6 +256,7 @@ class AcceptingPort:
 
     def forget_server(self) -> None:
         """After a fork: close our copy, touching nothing that the parent still uses."""
+        self._shouldShutdown = False  # would stop the parent's listening, too
         if self._accepting is not None:
             (_, copy), self._accepting = self._accepting, None
             copy.on_detach = None

@@ -17,7 +17,7 @@ from twisted.internet.test import (
     test_udp,
 )
 
-from tests.net._reactor_cases import bind, in_temporary_folder
+from tests.net.reactor.cases import bind, in_temporary_folder
 
 UNREACHABLE = "this Python lives in a folder that no other user may enter"
 

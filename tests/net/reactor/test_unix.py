@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.test import test_unix
 
 from cacheproxy.net.reactor import unix
-from tests.net._reactor_cases import bind, in_temporary_folder, make_reactor
+from tests.net.reactor.cases import bind, in_temporary_folder, make_reactor
 
 BUILDERS = (
     test_unix.UNIXTestsBuilder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.test import test_socket, test_tcp
 
-from tests.net._reactor_cases import bind, in_temporary_folder
+from tests.net.reactor.cases import bind, in_temporary_folder
 
 __all__ = ["in_temporary_folder"]
 
