@@ -98,6 +98,10 @@ def compile_template(text: str, resolve: Resolve) -> Template:
     return _assemble(text, parts, frozenset(names))
 
 
+def _literal(value: bytes) -> Getter:
+    return lambda _: value
+
+
 def _assemble(text: str, parts: list[bytes | Getter], names: frozenset[str]) -> Template:
     if not names:
         value = b"".join(part for part in parts if isinstance(part, bytes))
@@ -106,9 +110,7 @@ def _assemble(text: str, parts: list[bytes | Getter], names: frozenset[str]) -> 
         only = parts[0]
         assert callable(only)
         return Template(text, only, None, names)
-    functions: list[Getter] = [
-        (lambda _, literal=part: literal) if isinstance(part, bytes) else part for part in parts
-    ]
+    functions = [_literal(part) if isinstance(part, bytes) else part for part in parts]
     if len(functions) == 2:
         first, second = functions
         return Template(text, lambda context: first(context) + second(context), None, names)

@@ -179,7 +179,7 @@ class Upstream:
 
     name: str
     servers: tuple[UpstreamServer, ...]
-    keepalive: int = 0
+    keepalive: int = 32
     keepalive_requests: int = 1000
     keepalive_time: float = 3600.0
     keepalive_timeout: float = 60.0

@@ -117,6 +117,9 @@ class CoreOptions:
 
     root: Template | None = None
     alias: Template | None = None
+    #: Octets of the URI that *alias* replaces; None where it replaces all of it
+    #: (``alias`` in a location given by a regular expression).
+    alias_length: int | None = None
     index: tuple[Template, ...] = ()
     try_files: TryFiles | None = None
     error_page: tuple[ErrorPage, ...] = ()
@@ -125,6 +128,18 @@ class CoreOptions:
     return_: Return | None = None
     types: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     default_type: bytes = b"text/plain"
+    #: ``charset``: added to Content-Type of *charset_types* (None: every type).
+    charset: bytes | None = None
+    charset_types: frozenset[bytes] | None = frozenset(
+        {
+            b"text/html",
+            b"text/xml",
+            b"text/plain",
+            b"text/vnd.wap.wml",
+            b"application/javascript",
+            b"application/rss+xml",
+        }
+    )
     add_header: tuple[AddHeader, ...] = ()
     expires: Expires | None = None
     etag: bool = True
@@ -214,7 +229,7 @@ class ProxyOptions:
     method: Template | None = None
     pass_request_headers: bool = True
     pass_request_body: bool = True
-    http_version: str = "1.0"
+    http_version: str = "1.1"
     connect_timeout: float = 60.0
     read_timeout: float = 60.0
     send_timeout: float = 60.0
@@ -234,8 +249,8 @@ class ProxyOptions:
     next_upstream_timeout: float = 0.0
     socket_keepalive: bool = False
     ssl: ProxySsl = field(default_factory=ProxySsl)
-    #: Not a directive: forward a valid WebSocket handshake without being told
-    #: how (set by the quick start; nginx configurations spell it out).
+    #: ``proxy_websocket``, a directive of ours: forward a valid WebSocket
+    #: handshake without being told how (nginx configurations spell it out).
     websocket: bool = False
 
 
@@ -256,7 +271,7 @@ class CacheOptions:
     min_uses: int = 1
     use_stale: frozenset[str] = frozenset()
     background_update: bool = False
-    revalidate: bool = False
+    revalidate: bool = True
     lock: bool = False
     lock_age: float = 5.0
     lock_timeout: float = 5.0

@@ -1,0 +1,164 @@
+"""Rows of the cache: ``proxy_cache*`` of nginx's ``ngx_http_proxy_module``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cacheproxy.config import units
+from cacheproxy.config.model import CacheZone
+from cacheproxy.config.source import Directive
+from cacheproxy.config.table import (
+    FLAG,
+    HSL,
+    MANY,
+    NUMBER,
+    TIME,
+    Build,
+    Context,
+    Level,
+    Merge,
+    Row,
+    invalid,
+    listed,
+    template,
+    value,
+    words,
+)
+from cacheproxy.errors import ConfigError
+from cacheproxy.template import Template
+
+__all__ = ["ROWS"]
+
+_METHODS = words(
+    "GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH"
+)
+_STALE = words(
+    "error timeout invalid_header updating http_500 http_502 http_503 http_504 http_403 "
+    "http_404 http_429 off"
+)
+#: Parameters of ``proxy_cache_path`` that pace nginx's cache manager and loader.
+_PACING = words(
+    "loader_files loader_sleep loader_threshold manager_files manager_sleep manager_threshold"
+)
+
+
+def _cache(build: Build, directive: Directive) -> str | Template | None:
+    word = directive.args[0]
+    if word == "off":
+        return None
+    return build.template(word) if "$" in word else word
+
+
+def _valid(build: Build, directive: Directive) -> list[tuple[int | None, int]]:
+    *codes, time = directive.args
+    try:
+        seconds = units.whole_seconds(time)
+    except ValueError as error:
+        raise ConfigError(f'invalid time value "{time}"') from error
+    result: list[tuple[int | None, int]] = []
+    for code in codes or ("200", "301", "302"):
+        if code == "any":
+            result.append((None, seconds))
+        elif code.isdigit() and 100 <= int(code) <= 599:
+            result.append((int(code), seconds))
+        else:
+            raise ConfigError(f'invalid status "{code}"')
+    return result
+
+
+def _methods(build: Build, directive: Directive) -> frozenset[bytes]:
+    for word in directive.args:
+        if word not in _METHODS:
+            raise invalid(directive, word)
+    return frozenset({b"GET", b"HEAD", *(word.encode() for word in directive.args)})
+
+
+def _predicates(build: Build, directive: Directive) -> list[Template]:
+    return [build.template(word) for word in directive.args]
+
+
+def _use_stale(build: Build, directive: Directive) -> frozenset[str]:
+    for word in directive.args:
+        if word not in _STALE:
+            raise invalid(directive, word)
+    return frozenset(directive.args) - {"off"} if "off" not in directive.args else frozenset()
+
+
+def _zone(build: Build, level: Level, directive: Directive) -> None:
+    zone = _parse_zone(build, directive)
+    zones = build.of("zone")
+    if zone.name in zones:
+        raise ConfigError(f'duplicate zone "{zone.name}"')
+    if any(other.path == zone.path for other in zones.values()):
+        raise ConfigError(f'the path "{zone.path}" is already in use by another zone')
+    zones[zone.name] = zone
+
+
+def _parse_zone(build: Build, directive: Directive) -> CacheZone:
+    found: dict[str, Any] = {}
+    for word in directive.args[1:]:
+        key, _, text = word.partition("=")
+        try:
+            _zone_parameter(found, key, text)
+        except ValueError as error:
+            raise ConfigError(f'invalid {key} value "{text}"') from error
+        except KeyError as error:
+            raise ConfigError(f'invalid parameter "{word}"') from error
+    if "name" not in found:
+        raise ConfigError('"proxy_cache_path" must have "keys_zone" parameter')
+    return CacheZone(path=build.path(directive.args[0]), **found)
+
+
+def _zone_parameter(found: dict[str, Any], key: str, text: str) -> None:
+    if key == "keys_zone":
+        name, colon, size = text.partition(":")
+        if not name or not colon:
+            raise ValueError
+        found["name"], found["keys_size"] = name, units.size(size)
+        if units.size(size) < 8192:
+            raise ValueError
+    elif key == "levels":
+        levels = text.split(":")
+        if not 1 <= len(levels) <= 3 or any(level not in ("1", "2") for level in levels):
+            raise ValueError
+        found["levels"] = tuple(map(int, levels))
+    elif key == "inactive":
+        found["inactive"] = float(units.whole_seconds(text))
+    elif key in ("max_size", "min_free", "memory"):
+        found[key] = units.offset(text)
+    elif key == "use_temp_path":
+        found[key] = units.flag(text)
+    elif key in _PACING:
+        units.number(text) if key.endswith("files") else units.seconds(text)
+    elif key == "purger" and text == "off":
+        pass
+    else:
+        raise KeyError(key)
+
+
+ROWS: list[Row] = [
+    Row(
+        "proxy_cache_path",
+        Context.HTTP,
+        (2, MANY),
+        _zone,
+        "zone",
+        Merge.GLOBAL,
+        note="memory=SIZE is ours: ready-to-send entries in each worker. "
+        "loader_* and manager_* are accepted without effect.",
+    ),
+    value("proxy_cache", HSL, 1, _cache, "cache.cache"),
+    value("proxy_cache_key", HSL, 1, template, "cache.key"),
+    listed("proxy_cache_valid", HSL, (1, MANY), _valid, "cache.valid"),
+    value("proxy_cache_methods", HSL, (1, MANY), _methods, "cache.methods"),
+    listed("proxy_cache_bypass", HSL, (1, MANY), _predicates, "cache.bypass"),
+    listed("proxy_no_cache", HSL, (1, MANY), _predicates, "cache.no_cache"),
+    value("proxy_cache_min_uses", HSL, 1, NUMBER, "cache.min_uses"),
+    value("proxy_cache_use_stale", HSL, (1, MANY), _use_stale, "cache.use_stale"),
+    value("proxy_cache_background_update", HSL, 1, FLAG, "cache.background_update"),
+    value("proxy_cache_revalidate", HSL, 1, FLAG, "cache.revalidate"),
+    value("proxy_cache_lock", HSL, 1, FLAG, "cache.lock"),
+    value("proxy_cache_lock_age", HSL, 1, TIME, "cache.lock_age"),
+    value("proxy_cache_lock_timeout", HSL, 1, TIME, "cache.lock_timeout"),
+    value("proxy_cache_convert_head", HSL, 1, FLAG, "cache.convert_head"),
+]

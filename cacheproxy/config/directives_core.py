@@ -1,0 +1,313 @@
+"""Rows of the HTTP core: files, answers, time-outs, limits of a request.
+
+nginx's ``ngx_http_core_module``, ``ngx_http_headers_filter_module``,
+``ngx_http_charset_filter_module``, ``ngx_http_index_module``,
+``ngx_http_try_files_module`` and ``return`` of ``ngx_http_rewrite_module``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cacheproxy.config import units
+from cacheproxy.config.source import Directive
+from cacheproxy.config.table import (
+    FLAG,
+    HSL,
+    MANY,
+    NUMBER,
+    OFFSET,
+    SIZE,
+    TIME,
+    Build,
+    Context,
+    Level,
+    Merge,
+    Row,
+    accepted,
+    invalid,
+    listed,
+    one_of,
+    only,
+    path,
+    value,
+)
+from cacheproxy.errors import ConfigError
+from cacheproxy.policy.options import AddHeader, ErrorPage, Expires, Return, TryFiles
+
+__all__ = ["ROWS", "count_and_size", "field_name", "types_option"]
+
+_HS = Context.HTTP | Context.SERVER
+_SL = Context.SERVER | Context.LOCATION
+
+
+def _root(build: Build, level: Level, directive: Directive) -> None:
+    name = directive.name
+    for other in ("root", "alias"):
+        if f"core.{other}" in level.values:
+            if other == name:
+                raise ConfigError(f'"{name}" directive is duplicate')
+            raise ConfigError(f'"{name}" directive is duplicate, "{other}" directive was specified')
+    text = directive.args[0]
+    if name == "root":
+        text = text[:-1] if text.endswith("/") else text
+    elif level.facts.get("named"):
+        raise ConfigError('the "alias" directive cannot be used inside the named location')
+    level.put(f"core.{name}", build.path_template(text), directive)
+
+
+def _index(build: Build, directive: Directive) -> object:
+    for position, text in enumerate(directive.args):
+        if not text:
+            raise ConfigError('index "" in "index" directive is invalid')
+        if text.startswith("/") and position != len(directive.args) - 1:
+            build.warn('only the last index in "index" directive should be absolute', directive)
+    return [build.template(text) for text in directive.args]
+
+
+def _try_files(build: Build, directive: Directive) -> TryFiles:
+    *files, last = directive.args
+    compiled = tuple(
+        (build.template(text[:-1] if text.endswith("/") else text), text.endswith("/"))
+        for text in files
+    )
+    if last.startswith("="):
+        if not last[1:].isdigit() or int(last[1:]) > 999:
+            raise ConfigError(f'invalid code "{last}"')
+        return TryFiles(compiled, status=int(last[1:]))
+    return TryFiles(compiled, uri=build.template(last))
+
+
+def _error_page(build: Build, directive: Directive) -> ErrorPage:
+    *words, uri = directive.args
+    response = None
+    if words[-1].startswith("="):
+        answer = words.pop()[1:]
+        if answer and not answer.isdigit():
+            raise invalid(directive, f"={answer}")
+        response = int(answer or 0)
+    if not words:
+        raise ConfigError('invalid number of arguments in "error_page" directive')
+    for word in words:
+        if not word.isdigit() or word == "499":
+            raise invalid(directive, word)
+        if not 300 <= int(word) <= 599:
+            raise ConfigError(f'value "{word}" must be between 300 and 599')
+    return ErrorPage(frozenset(map(int, words)), build.template(uri), response)
+
+
+def _return(build: Build, level: Level, directive: Directive) -> None:
+    first, *rest = directive.args
+    if first.isdigit() and int(first) <= 999:
+        text = build.template(rest[0]) if rest else None
+        answer = Return(int(first), text)
+    elif rest or not first.startswith(("http://", "https://", "$scheme")):
+        raise ConfigError(f'invalid return code "{first}"')
+    else:
+        answer = Return(302, build.template(first))
+    # the first one answers: what follows it on its level is never reached
+    if "core.return_" not in level.values:
+        level.put("core.return_", answer, directive)
+
+
+def _types(build: Build, level: Level, directive: Directive) -> None:
+    types: dict[str, bytes] = level.values.setdefault("core.types", {})
+    level.places.setdefault("core.types", directive)
+    for line in directive.block or ():
+        if line.block is not None or not line.args:
+            build.fault('invalid number of arguments in "types" directive', line)
+            continue
+        for extension in line.args:
+            types[extension.lower()] = line.name.encode()
+
+
+def _add_header(build: Build, directive: Directive) -> AddHeader:
+    name, text, *rest = directive.args
+    if rest and rest[0] != "always":
+        raise ConfigError(f'invalid parameter "{rest[0]}"')
+    field_name(name, directive)
+    return AddHeader(name.encode(), build.template(text), bool(rest))
+
+
+def field_name(name: str, directive: Directive) -> None:
+    """Names that would break the framing of a message are refused (RFC 9110 §5.1)."""
+    if not name or not name.isascii() or any(c <= " " or c in ":\x7f" for c in name):
+        raise invalid(directive, name)
+
+
+def _expires(build: Build, directive: Directive) -> Expires | None:
+    modified = directive.args[0] == "modified"
+    words = directive.args[1:] if modified else directive.args
+    if len(words) != 1:
+        raise ConfigError('invalid number of arguments in "expires" directive')
+    word = words[0]
+    if "$" in word:
+        if modified:
+            raise invalid(directive, word)
+        return Expires(template=build.template(word))
+    if not modified:
+        if word == "off":
+            return None
+        if word in ("epoch", "max"):
+            return Expires(word)
+    try:
+        if word.startswith("@") and not modified:
+            seconds = units.whole_seconds(word[1:])
+            if seconds > 86400:
+                raise ConfigError("daily time value must be less than 24 hours")
+            return Expires("daily", seconds)
+        sign = -1 if word.startswith("-") else 1
+        seconds = sign * units.whole_seconds(word[1:] if word[:1] in "+-" else word)
+    except ValueError as error:
+        raise ConfigError(f'invalid value "{word}" in "expires" directive') from error
+    return Expires("modified" if modified else "delta", seconds)
+
+
+def _keepalive_timeout(build: Build, level: Level, directive: Directive) -> None:
+    try:
+        timeout = units.seconds(directive.args[0])
+        header = units.whole_seconds(directive.args[1]) if len(directive.args) == 2 else None
+    except ValueError as error:
+        raise ConfigError('"keepalive_timeout" directive invalid value') from error
+    level.put("core.keepalive_timeout", timeout, directive)
+    level.put("core.keepalive_timeout_header", header, directive)
+
+
+def _server_tokens(build: Build, directive: Directive) -> bool:
+    return bool(one_of("on", "off", "build")(build, directive) != "off")
+
+
+def count_and_size(build: Build, directive: Directive) -> tuple[int, int]:
+    """``number size``, both above zero."""
+    try:
+        count, size = units.number(directive.args[0]), units.size(directive.args[1])
+    except ValueError as error:
+        raise ConfigError(f'"{directive.name}" directive invalid value') from error
+    if not count or not size:
+        raise ConfigError(f'"{directive.name}" directive invalid value')
+    return count, size
+
+
+def _charset(build: Build, directive: Directive) -> bytes | None:
+    word = directive.args[0]
+    if "$" in word:
+        raise ConfigError('variables in the "charset" directive are not supported')
+    return None if word == "off" else word.encode()
+
+
+def types_option(always: bytes) -> Callable[[Build, Directive], frozenset[bytes] | None]:
+    """A converter for a list of media types: *always* is in it; None stands for ``*``."""
+
+    def convert(build: Build, directive: Directive) -> frozenset[bytes] | None:
+        if "*" in directive.args:
+            return None
+        return frozenset({always, *(word.lower().encode() for word in directive.args)})
+
+    return convert
+
+
+def _default_type(build: Build, directive: Directive) -> bytes:
+    return directive.args[0].encode()
+
+
+def _internal(build: Build, directive: Directive) -> bool:
+    return True
+
+
+ROWS: list[Row] = [
+    Row("root", HSL, (1, 1), _root, "core.root"),
+    Row("alias", Context.LOCATION, (1, 1), _root, "core.alias"),
+    listed("index", HSL, (1, MANY), _index, "core.index"),
+    value("try_files", _SL, (2, MANY), _try_files, "core.try_files", merge=Merge.LOCAL),
+    listed("error_page", HSL, (2, MANY), _error_page, "core.error_page"),
+    value("recursive_error_pages", HSL, 1, FLAG, "core.recursive_error_pages"),
+    value("internal", Context.LOCATION, 0, _internal, "core.internal", merge=Merge.LOCAL),
+    Row(
+        "return",
+        _SL,
+        (1, 2),
+        _return,
+        "core.return_",
+        Merge.LOCAL,
+        note="The first one of a level answers.",
+    ),
+    Row("types", HSL, (0, 0), _types, "core.types", Merge.LIST, block=True),
+    value("default_type", HSL, 1, _default_type, "core.default_type"),
+    value("charset", HSL, 1, _charset, "core.charset", note="Names the charset, converts nothing."),
+    value("charset_types", HSL, (1, MANY), types_option(b"text/html"), "core.charset_types"),
+    listed("add_header", HSL, (2, 3), _add_header, "core.add_header"),
+    value("expires", HSL, (1, 2), _expires, "core.expires"),
+    value("etag", HSL, 1, FLAG, "core.etag"),
+    value(
+        "if_modified_since",
+        HSL,
+        1,
+        one_of("off", "exact", "before"),
+        "core.if_modified_since",
+    ),
+    value("max_ranges", HSL, 1, NUMBER, "core.max_ranges"),
+    value("server_tokens", HSL, 1, _server_tokens, "core.server_tokens"),
+    value("client_max_body_size", HSL, 1, OFFSET, "core.client_max_body_size"),
+    value("client_body_buffer_size", HSL, 1, SIZE, "core.client_body_buffer_size"),
+    value(
+        "client_body_temp_path",
+        HSL,
+        (1, 4),
+        path,
+        "core.client_body_temp_path",
+        note="Levels of subfolders are accepted without effect: the files are unlinked at once.",
+    ),
+    value("client_body_timeout", HSL, 1, TIME, "core.client_body_timeout"),
+    value("send_timeout", HSL, 1, TIME, "core.send_timeout"),
+    Row("keepalive_timeout", HSL, (1, 2), _keepalive_timeout, "core.keepalive_timeout"),
+    value("keepalive_requests", HSL, 1, NUMBER, "core.keepalive_requests"),
+    value("keepalive_time", HSL, 1, TIME, "core.keepalive_time"),
+    value("reset_timedout_connection", HSL, 1, FLAG, "core.reset_timedout_connection"),
+    value("chunked_transfer_encoding", HSL, 1, FLAG, "core.chunked_transfer_encoding"),
+    value("absolute_redirect", HSL, 1, FLAG, "core.absolute_redirect"),
+    value("server_name_in_redirect", HSL, 1, FLAG, "core.server_name_in_redirect"),
+    value("port_in_redirect", HSL, 1, FLAG, "core.port_in_redirect"),
+    value("log_not_found", HSL, 1, FLAG, "core.log_not_found"),
+    value("client_header_timeout", _HS, 1, TIME, "server.client_header_timeout"),
+    value("client_header_buffer_size", _HS, 1, SIZE, "server.client_header_buffer_size"),
+    value(
+        "large_client_header_buffers", _HS, 2, count_and_size, "server.large_client_header_buffers"
+    ),
+    value("max_headers", _HS, 1, NUMBER, "server.max_headers"),
+    value("underscores_in_headers", _HS, 1, FLAG, "server.underscores_in_headers"),
+    value("ignore_invalid_headers", _HS, 1, FLAG, "server.ignore_invalid_headers"),
+    value("merge_slashes", _HS, 1, FLAG, "server.merge_slashes"),
+    *accepted("sendfile tcp_nopush tcp_nodelay", HSL, "The event loop's transports decide."),
+    *accepted("aio aio_write directio", HSL, "Files are read off the reactor.", (1, 2)),
+    *accepted("directio_alignment", HSL, "Files are read off the reactor."),
+    *accepted(
+        "sendfile_max_chunk read_ahead output_buffers postpone_output send_lowat",
+        HSL,
+        "How much is written at once follows the client's pace.",
+        (1, 2),
+    ),
+    *accepted(
+        "open_file_cache open_file_cache_valid open_file_cache_min_uses open_file_cache_errors",
+        HSL,
+        "Open files are kept by rules of our own.",
+        (1, 2),
+    ),
+    *accepted(
+        "types_hash_max_size types_hash_bucket_size",
+        HSL,
+        "Tables size themselves.",
+    ),
+    *accepted(
+        "variables_hash_max_size variables_hash_bucket_size map_hash_max_size "
+        "map_hash_bucket_size server_names_hash_bucket_size server_names_hash_max_size",
+        Context.HTTP,
+        "Tables size themselves.",
+    ),
+    *accepted("connection_pool_size request_pool_size", _HS, "Memory is Python's to pool."),
+    *accepted("lingering_time lingering_timeout", HSL, "Closing lingers by rules of our own."),
+    *only("autoindex random_index", HSL, "off", "Folders are never listed."),
+    *only("gzip_static", HSL, "off", "Files compressed beforehand are not looked for."),
+    *only("limit_rate", HSL, "0", "Rates are not limited."),
+    *only("auth_basic", HSL, "off", "Requests are not authenticated."),
+    *only("disable_symlinks", HSL, "off", "Symbolic links are followed."),
+]

@@ -1,0 +1,217 @@
+"""Rows of proxying: nginx's ``ngx_http_proxy_module`` without its cache, and ``proxy_ssl_*``."""
+
+from __future__ import annotations
+
+from cacheproxy.config.addresses import parse_proxy_pass
+from cacheproxy.config.directives_core import count_and_size, field_name
+from cacheproxy.config.directives_ssl import protocols
+from cacheproxy.config.patterns import compile_pattern
+from cacheproxy.config.source import Directive
+from cacheproxy.config.table import (
+    FLAG,
+    HSL,
+    MANY,
+    NUMBER,
+    OFFSET,
+    SIZE,
+    TIME,
+    Build,
+    Context,
+    Level,
+    Merge,
+    Row,
+    accepted,
+    invalid,
+    listed,
+    one_of,
+    only,
+    path,
+    template,
+    text,
+    value,
+    words,
+)
+from cacheproxy.errors import ConfigError
+from cacheproxy.policy.options import ProxyPass, ProxyRedirect
+from cacheproxy.template import Template
+
+__all__ = ["ROWS"]
+
+_NEXT = words(
+    "error timeout invalid_header non_idempotent http_500 http_502 http_503 http_504 "
+    "http_403 http_404 http_429 updating off"
+)
+_IGNORED = words(
+    "x-accel-redirect x-accel-expires x-accel-limit-rate x-accel-buffering x-accel- "
+    "charset expires cache-control set-cookie vary"
+)
+
+
+def _proxy_pass(build: Build, level: Level, directive: Directive) -> None:
+    url = directive.args[0]
+    if "$" in url:
+        level.put("proxy.proxy_pass", ProxyPass(template=build.template(url)), directive)
+        return
+    proxy_pass, server, port_given = parse_proxy_pass(url)
+    if proxy_pass.uri is not None and (level.facts.get("regex") or level.facts.get("named")):
+        raise ConfigError(
+            '"proxy_pass" cannot have URI part in location given by regular expression, '
+            'or inside named location, or inside "if" statement, or inside "limit_except" block'
+        )
+    level.put("proxy.proxy_pass", proxy_pass, directive)
+    # whether it names a group is known once every upstream block has been read
+    build.passes.append((level, directive, (proxy_pass, server, port_given)))
+
+
+def _set_header(build: Build, directive: Directive) -> tuple[bytes, Template]:
+    name, text = directive.args
+    field_name(name, directive)
+    return name.encode(), build.template(text)
+
+
+def _names(build: Build, directive: Directive) -> bytes:
+    name = directive.args[0]
+    field_name(name, directive)
+    return name.lower().encode()
+
+
+def _ignore_headers(build: Build, directive: Directive) -> list[bytes]:
+    for word in directive.args:
+        if word.lower() not in _IGNORED:
+            raise invalid(directive, word)
+    return [word.lower().encode() for word in directive.args]
+
+
+def _redirect(build: Build, level: Level, directive: Directive) -> None:
+    target = "proxy.redirect"
+    first, *rest = directive.args
+    if not rest:
+        if first == "off":
+            level.values[target] = []
+            level.places.setdefault(target, directive)
+        elif first == "default":
+            level.append(target, ProxyRedirect(default=True), directive)
+        else:
+            raise ConfigError(f'invalid parameter "{first}"')
+        return
+    if first.startswith("~"):
+        pattern = compile_pattern(first.lstrip("~*"), ignore_case=first.startswith("~*"))
+        replacement = build.template(rest[0])
+        level.append(target, ProxyRedirect(None, replacement, pattern), directive)
+        return
+    redirect = ProxyRedirect(build.template(first), build.template(rest[0]))
+    level.append(target, redirect, directive)
+
+
+def _next_upstream(build: Build, directive: Directive) -> frozenset[str]:
+    for word in directive.args:
+        if word not in _NEXT:
+            raise invalid(directive, word)
+    return frozenset() if "off" in directive.args else frozenset(directive.args)
+
+
+def _buffers(build: Build, directive: Directive) -> tuple[int, int]:
+    count, size = count_and_size(build, directive)
+    if count < 2:
+        raise ConfigError('there must be at least 2 "proxy_buffers"')
+    return count, size
+
+
+def _ssl_file(build: Build, directive: Directive) -> str:
+    word = directive.args[0]
+    if "$" in word or word.startswith(("data:", "engine:", "store:")):
+        raise ConfigError(f'"{word}" is not supported in "{directive.name}" directive')
+    return build.path(word)
+
+
+_TLS = [
+    value("proxy_ssl_certificate", HSL, 1, _ssl_file, "proxy_ssl.certificate"),
+    value("proxy_ssl_certificate_key", HSL, 1, _ssl_file, "proxy_ssl.certificate_key"),
+    value("proxy_ssl_ciphers", HSL, 1, text, "proxy_ssl.ciphers"),
+    value("proxy_ssl_crl", HSL, 1, path, "proxy_ssl.crl"),
+    value("proxy_ssl_name", HSL, 1, template, "proxy_ssl.name"),
+    value("proxy_ssl_protocols", HSL, (1, MANY), protocols, "proxy_ssl.protocols"),
+    value("proxy_ssl_server_name", HSL, 1, FLAG, "proxy_ssl.server_name"),
+    value("proxy_ssl_session_reuse", HSL, 1, FLAG, "proxy_ssl.session_reuse"),
+    value("proxy_ssl_trusted_certificate", HSL, 1, path, "proxy_ssl.trusted_certificate"),
+    value("proxy_ssl_verify", HSL, 1, FLAG, "proxy_ssl.verify"),
+    value("proxy_ssl_verify_depth", HSL, 1, NUMBER, "proxy_ssl.verify_depth"),
+]
+
+ROWS: list[Row] = [
+    Row(
+        "proxy_pass",
+        Context.LOCATION,
+        (1, 1),
+        _proxy_pass,
+        "proxy.proxy_pass",
+        Merge.LOCAL,
+        note="Host names are resolved when connections are made, not when the file is read.",
+    ),
+    listed("proxy_set_header", HSL, 2, _set_header, "proxy.set_header"),
+    value("proxy_set_body", HSL, 1, template, "proxy.set_body"),
+    listed("proxy_hide_header", HSL, 1, _names, "proxy.hide_header"),
+    listed("proxy_pass_header", HSL, 1, _names, "proxy.pass_header"),
+    listed("proxy_ignore_headers", HSL, (1, MANY), _ignore_headers, "proxy.ignore_headers"),
+    value("proxy_method", HSL, 1, template, "proxy.method"),
+    value("proxy_pass_request_headers", HSL, 1, FLAG, "proxy.pass_request_headers"),
+    value("proxy_pass_request_body", HSL, 1, FLAG, "proxy.pass_request_body"),
+    value(
+        "proxy_http_version",
+        HSL,
+        1,
+        one_of("1.0", "1.1"),
+        "proxy.http_version",
+        note="Default 1.1, as in nginx since 1.29.7.",
+    ),
+    value("proxy_connect_timeout", HSL, 1, TIME, "proxy.connect_timeout"),
+    value("proxy_read_timeout", HSL, 1, TIME, "proxy.read_timeout"),
+    value("proxy_send_timeout", HSL, 1, TIME, "proxy.send_timeout"),
+    value("proxy_buffering", HSL, 1, FLAG, "proxy.buffering"),
+    value(
+        "proxy_buffer_size",
+        HSL,
+        1,
+        SIZE,
+        "proxy.buffer_size",
+        note="A response head may be larger: it is bounded at 64k.",
+    ),
+    value("proxy_buffers", HSL, 2, _buffers, "proxy.buffers"),
+    value("proxy_busy_buffers_size", HSL, 1, SIZE, "proxy.busy_buffers_size"),
+    value("proxy_max_temp_file_size", HSL, 1, OFFSET, "proxy.max_temp_file_size"),
+    value("proxy_temp_file_write_size", HSL, 1, SIZE, "proxy.temp_file_write_size"),
+    value(
+        "proxy_temp_path",
+        HSL,
+        (1, 4),
+        path,
+        "proxy.temp_path",
+        note="Levels of subfolders are accepted without effect: the files are unlinked at once.",
+    ),
+    value("proxy_request_buffering", HSL, 1, FLAG, "proxy.request_buffering"),
+    value("proxy_ignore_client_abort", HSL, 1, FLAG, "proxy.ignore_client_abort"),
+    value("proxy_intercept_errors", HSL, 1, FLAG, "proxy.intercept_errors"),
+    Row("proxy_redirect", HSL, (1, 2), _redirect, "proxy.redirect", Merge.LIST),
+    value("proxy_next_upstream", HSL, (1, MANY), _next_upstream, "proxy.next_upstream"),
+    value("proxy_next_upstream_tries", HSL, 1, NUMBER, "proxy.next_upstream_tries"),
+    value("proxy_next_upstream_timeout", HSL, 1, TIME, "proxy.next_upstream_timeout"),
+    value("proxy_socket_keepalive", HSL, 1, FLAG, "proxy.socket_keepalive"),
+    value(
+        "proxy_websocket",
+        HSL,
+        1,
+        FLAG,
+        "proxy.websocket",
+        note="Ours: forwards a valid WebSocket handshake with no further directives.",
+    ),
+    *_TLS,
+    *accepted(
+        "proxy_headers_hash_max_size proxy_headers_hash_bucket_size",
+        HSL,
+        "Tables size themselves.",
+    ),
+    *only("proxy_store", HSL, "off", "Responses are kept in cache zones only."),
+    *only("proxy_force_ranges", HSL, "off", "Ranges are served from complete responses only."),
+    *only("proxy_limit_rate", HSL, "0", "Rates are not limited."),
+    *only("proxy_bind", HSL, "off", "The system chooses the source address."),
+]

@@ -1,0 +1,61 @@
+"""Regular expressions as nginx writes them (PCRE), compiled with :mod:`re`.
+
+The two agree on what configurations use, apart from spelling: named groups,
+``\\z``, ``\\h`` and POSIX classes are translated here. What has no equal in
+:mod:`re` is refused like any faulty expression.
+
+Imports: ``errors``.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from cacheproxy.errors import ConfigError
+
+__all__ = ["compile_pattern"]
+
+_POSIX = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "upper": "A-Z",
+    "space": r"\s",
+    "word": r"\w",
+    "xdigit": "0-9a-fA-F",
+    "punct": r"!-/:-@\[-`{-~",
+}
+
+_SPELLING = re.compile(
+    r"\\(?P<escape>.)|\[:(?P<posix>[a-z]+):\]|\(\?(?:<(?P<name>\w+)>|'(?P<quoted>\w+)')", re.DOTALL
+)
+_ESCAPES = {"z": r"\Z", "Z": r"(?=\n?\Z)", "h": r"[ \t]", "K": None, "G": None}
+
+
+def compile_pattern(text: str, *, ignore_case: bool = False) -> re.Pattern[bytes]:
+    """Compile a PCRE expression over octets; raises :class:`ConfigError` if it is faulty."""
+    flags = re.IGNORECASE if ignore_case else re.RegexFlag(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            source = _SPELLING.sub(_translate, text)
+            return re.compile(source.encode("utf-8", "surrogateescape"), flags)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
+        raise ConfigError(f'invalid regular expression "{text}": {error}') from error
+
+
+def _translate(match: re.Match[str]) -> str:
+    escape = match.group("escape")
+    if escape is not None:
+        translated = _ESCAPES.get(escape, match.group())
+        if translated is None:
+            raise re.error(f"\\{escape} is not supported")
+        return translated
+    posix = match.group("posix")
+    if posix is not None:
+        if posix not in _POSIX:
+            raise re.error(f"unknown POSIX class name {posix}")
+        return _POSIX[posix]
+    return f"(?P<{match.group('name') or match.group('quoted')}>"
