@@ -27,7 +27,8 @@ Transfer/sec:    100.00MB
 
 def result(ratio: float, target: float, errors: int = 0) -> Result:
     """A row of the report."""
-    return Result("k", "a & b", "nginx", target, 100, 100 * ratio, ratio, 0.9, 1.1, 0.1, 0.2, errors)
+    other, ours = 100.0, 100.0 * ratio
+    return Result("k", "a & b", "nginx", target, other, ours, ratio, 0.9, 1.1, 0.1, 0.2, errors)
 
 
 class LoadTests(SynchronousTestCase):
