@@ -24,6 +24,7 @@ from typing import Any
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.options import ProxyOptions, ProxyRedirect
+from cacheproxy.policy.routing import set_captures
 from cacheproxy.template import Getter, Template
 
 __all__ = [
@@ -210,6 +211,10 @@ class ResponseRewriter:
         """
         return self._filter.apply(head.fields)
 
+    def lines(self, fields: Fields) -> Pairs:
+        """The same for the *fields* of a stored response."""
+        return self._filter.apply(fields)
+
 
 def compile_response_fields(proxy: ProxyOptions) -> ResponseRewriter:
     """Compile ``proxy_hide_header`` and ``proxy_pass_header`` of *proxy*.
@@ -254,8 +259,8 @@ def compile_redirects(proxy: ProxyOptions, location: bytes) -> RedirectRewriter 
 
     None where nothing is ever rewritten. ``default`` is void for a ``proxy_pass``
     with variables, as the directive demands. For a rule with a regular expression
-    the context's attribute ``captures`` is set to the match while the replacement
-    is rendered, and put back afterwards.
+    the context's ``captures`` are those of the match while the replacement is
+    rendered, and are put back afterwards.
     """
     rules = [
         rule
@@ -309,7 +314,9 @@ def _regex_rule(
         if match is None:
             return None
         captures = getattr(context, "captures", None)
-        context.captures = match
+        # The captures of the configuration's other expressions stay readable.
+        context.captures = dict(captures or {})
+        set_captures(context.captures, match)
         try:
             return _CONTROL.sub(b" ", replacement.render(context))
         finally:

@@ -17,22 +17,36 @@ Imports: ``http``, ``policy``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cacheproxy.errors import StorageError
+from cacheproxy.errors import StorageError, UpstreamError
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.policy.options import AccessLog, ProxySsl
 from cacheproxy.policy.stored import StoredResponse
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.collapse import Fills
 
 __all__ = [
     "BodyReader",
     "BodySink",
     "Cancellable",
+    "Downstream",
     "Entry",
+    "FileSystem",
     "MissWriter",
     "OpenFile",
-    "FileSystem",
     "Scheduler",
     "Spool",
     "Storage",
+    "TlsInfo",
+    "Tunnel",
+    "UpstreamChoice",
+    "UpstreamPeer",
+    "UpstreamSink",
+    "UpstreamStream",
+    "World",
 ]
 
 
@@ -234,3 +248,213 @@ class FileSystem(Protocol):
     def is_file(self, path: bytes) -> bool: ...
 
     def is_directory(self, path: bytes) -> bool: ...
+
+
+class TlsInfo(Protocol):
+    """What the ``$ssl_*`` variables read off a TLS connection."""
+
+    @property
+    def protocol(self) -> str: ...
+
+    @property
+    def cipher(self) -> str: ...
+
+    @property
+    def server_name(self) -> str: ...
+
+    @property
+    def session_reused(self) -> bool: ...
+
+    @property
+    def session_id(self) -> str: ...
+
+
+class Tunnel(Protocol):
+    """One end of a connection after 101: bytes as they are, with back-pressure."""
+
+    def tunnel_write(self, data: bytes) -> None: ...
+
+    def tunnel_end(self) -> None:
+        """No more bytes will be written; what was written is delivered first."""
+
+    def tunnel_pause(self) -> None: ...
+
+    def tunnel_resume(self) -> None: ...
+
+
+class Downstream(Protocol):
+    """The client's side of one exchange, the same for every HTTP version.
+
+    ``send_head`` comes once, then ``send_data`` any number of times, then
+    ``send_end``. *pairs* are end-to-end fields; the connection adds framing and
+    its own fields. *length* is None where the length of the body is not known.
+    The implementation calls ``on_request_body``, ``on_request_end``,
+    ``on_writable`` and ``on_downstream_lost`` of the exchange.
+    """
+
+    peer_host: str
+    peer_port: int
+    local_host: str
+    local_port: int
+    number: int
+    requests: int
+    bytes_sent: int
+    tls: TlsInfo | None
+
+    @property
+    def writable(self) -> bool:
+        """False while more waits for the client than the transport's buffer limit."""
+
+    def send_informational(self, status: int, pairs: list[tuple[bytes, bytes]]) -> None: ...
+
+    def send_head(
+        self,
+        status: int,
+        reason: bytes,
+        pairs: list[tuple[bytes, bytes]],
+        length: int | None,
+        has_body: bool,
+    ) -> None:
+        """*has_body* is false for HEAD, 204 and 304: *length* is then only declared."""
+
+    def send_data(self, data: bytes) -> None: ...
+
+    def send_end(self, trailers: Fields | None = None) -> None: ...
+
+    def flush(self) -> None:
+        """Send what is held back: a head whose body has not come yet."""
+
+    def abort(self) -> None:
+        """Close so that the client can tell that the response was cut short."""
+
+    def pause_request(self) -> None: ...
+
+    def resume_request(self) -> None: ...
+
+    def close_after_response(self) -> None:
+        """The connection must not carry another request."""
+
+    def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]:
+        """After 101: this side as a tunnel end, and the bytes that it had already read."""
+
+
+class UpstreamSink(Protocol):
+    """What an upstream connection tells the exchange that uses it."""
+
+    def on_connected(self, stream: UpstreamStream) -> None: ...
+
+    def on_informational(self, head: ResponseHead) -> None: ...
+
+    def on_response(self, head: ResponseHead) -> None: ...
+
+    def on_response_body(self, data: bytes) -> None: ...
+
+    def on_response_end(self, trailers: Fields | None) -> None: ...
+
+    def on_upstream_error(self, error: UpstreamError) -> None: ...
+
+    def on_upstream_writable(self) -> None: ...
+
+    def on_read_done(self) -> None:
+        """All that one read of the connection brought has been delivered."""
+
+
+class UpstreamStream(Protocol):
+    """One request on one upstream connection."""
+
+    reused: bool
+    writable: bool
+    bytes_received: int
+
+    def send_request(self, method: bytes, data: bytes, complete: bool) -> None:
+        """Send the head (and the body's start); *complete* when nothing follows."""
+
+    def send_body(self, data: bytes, complete: bool) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def abort(self) -> None:
+        """Close the connection; the sink hears nothing more."""
+
+    def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]: ...
+
+
+class UpstreamPeer(Protocol):
+    """One address that requests can be sent to, with its idle connections."""
+
+    def acquire(
+        self,
+        sink: UpstreamSink,
+        connect_timeout: float,
+        send_timeout: float,
+        read_timeout: float,
+        fresh: bool = False,
+    ) -> Cancellable | None:
+        """Get a connection: an idle one at once, unless *fresh*, else a new one.
+
+        Answers by ``on_connected`` (possibly before it returns; None is returned
+        then) or ``on_upstream_error``. The result cancels a connection attempt.
+        """
+
+
+class UpstreamChoice(Protocol):
+    """The peers of one upstream group and the state of choosing among them."""
+
+    @property
+    def name(self) -> str: ...
+
+    def pick(self, tried: frozenset[str]) -> tuple[str, UpstreamPeer] | None:
+        """An address (``$upstream_addr``) and its peer; None when none is live."""
+
+    def succeeded(self, address: str) -> None: ...
+
+    def failed(self, address: str) -> None: ...
+
+    def finished(self, address: str) -> None:
+        """A request that ``pick`` started has ended, either way."""
+
+    @property
+    def size(self) -> int: ...
+
+
+class World(Protocol):
+    """Everything outside that a site needs, made once by the service."""
+
+    @property
+    def scheduler(self) -> Scheduler: ...
+
+    @property
+    def files(self) -> FileSystem: ...
+
+    def storage(self, zone: str) -> Storage | None: ...
+
+    def upstream(self, name: str, ssl: ProxySsl | None) -> UpstreamChoice:
+        """The group called *name*; *ssl* is given where its peers are spoken to over TLS."""
+
+    def resolve_upstream(
+        self, scheme: bytes, authority: bytes, ssl: ProxySsl | None
+    ) -> UpstreamChoice:
+        """The group of a ``proxy_pass`` with variables; made on first use, bounded."""
+
+    def access_log(self, log: AccessLog) -> Callable[[bytes, bytes], None]:
+        """Writes one line: (rendered path, line with its newline)."""
+
+    def log_error(self, level: str, message: str, exchange: object) -> None:
+        """One line in the error log, with the request it concerns."""
+
+    def spool(
+        self, memory: int, file_limit: int, directory: str, *, replayable: bool
+    ) -> Spool: ...
+
+    @property
+    def hostname(self) -> bytes: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    def random_bytes(self, count: int) -> bytes: ...
+
+    def fills(self, storage: Storage) -> Fills:
+        """The fills under way in a zone (``proxy.collapse``)."""

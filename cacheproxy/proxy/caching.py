@@ -1,0 +1,474 @@
+"""The cache's part of an exchange: look up, reuse, validate, store.
+
+A ``CacheTurn`` finds the stored response for a request (by key, then by the
+selecting fields of Vary), lets ``policy.reuse`` judge it, and either answers
+from it or sends a ``Relay`` to the origin. The relay shows it the response's head:
+a 304 freshens what is stored (RFC 9111 §4.3.4), a failure may be covered by a
+stale response (§4.2.4, ``proxy_cache_use_stale``), anything else is judged by
+``policy.storing`` and, where it may be stored, written while it is sent.
+
+Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import UpstreamError
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.policy.key import (
+    digest,
+    matches,
+    request_key,
+    selecting,
+    variant_digest,
+)
+from cacheproxy.policy.retry import condition_of_error, condition_of_status
+from cacheproxy.policy.reuse import (
+    Action,
+    Verdict,
+    decide_reuse,
+    invalidated_targets,
+    invalidates,
+    may_serve_stale,
+)
+from cacheproxy.policy.storing import NoStore, Store, decide_storing
+from cacheproxy.policy.validation import freshen, selects, validation_fields
+from cacheproxy.policy.encoding import encoded_fields
+from cacheproxy.proxy import hot
+from cacheproxy.proxy.background import start_background
+from cacheproxy.proxy.collapse import Fill
+from cacheproxy.proxy.interfaces import Entry, Storage
+from cacheproxy.proxy.keys import cache_key, key_of_target
+from cacheproxy.proxy.relay import Relay
+from cacheproxy.proxy.representation import Representation, send
+from cacheproxy.template import Template
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+
+__all__ = ["CacheTurn", "Invalidation", "serve"]
+
+
+def serve(exchange: Exchange) -> None:
+    """Answer through the location's cache."""
+    location = exchange.location
+    options = location.cache
+    assert options is not None
+    storage = location.storage
+    if storage is None and options.cache is not None and not isinstance(options.cache, str):
+        storage = exchange.world.storage(options.cache.render(exchange).decode("utf-8", "replace"))
+    if storage is None:
+        Relay(exchange).start()
+    elif exchange.method not in options.methods:
+        invalidation = None
+        if invalidates(exchange.method, 200):
+            invalidation = Invalidation(exchange, storage)
+        Relay(exchange, invalidation).start()
+    else:
+        CacheTurn(exchange, storage).start()
+
+
+def _holds(templates: tuple[Template, ...], exchange: Exchange) -> bool:
+    """Whether any of the conditions is neither empty nor ``0``."""
+    return any(template.render(exchange) not in (b"", b"0") for template in templates)
+
+
+class CacheTurn:
+    """One request's dealings with one zone."""
+
+    __slots__ = (
+        "_fill",
+        "_leave",
+        "_primary_entry",
+        "_relay",
+        "_request_time",
+        "_storing",
+        "background",
+        "digest",
+        "entry",
+        "exchange",
+        "key",
+        "options",
+        "primary",
+        "storage",
+    )
+
+    def __init__(self, exchange: Exchange, storage: Storage) -> None:
+        self.exchange = exchange
+        self.storage = storage
+        options = exchange.location.cache
+        assert options is not None
+        self.options = options
+        self.entry: Entry | None = None
+        self.background = False
+        self._primary_entry: Entry | None = None
+        self._fill: Fill | None = None
+        self._leave: Callable[[], None] | None = None
+        self._relay: Relay | None = None
+        self._request_time = 0.0
+        self._storing = True
+
+    @property
+    def converts_head(self) -> bool:
+        return self.options.convert_head
+
+    # -- look-up -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the key and look for a stored response."""
+        exchange = self.exchange
+        exchange.source = self
+        route = exchange.route
+        if route.key is not None and exchange.method in (b"GET", b"HEAD"):
+            self.key, self.primary = route.key, route.digest or b""
+        else:
+            self.key = request_key(cache_key(exchange), exchange.method, self.converts_head)
+            self.primary = digest(self.key)
+            if exchange.location.key_follows_route and exchange.method == b"GET":
+                route.key, route.digest = self.key, self.primary
+        self.digest = self.primary
+        if self.options.bypass and _holds(self.options.bypass, exchange):
+            exchange.cache_status = b"BYPASS"
+            self._fetch()
+            return
+        self.look_up()
+
+    def look_up(self) -> None:
+        """Find the entry; a cold one is found later."""
+        self.storage.lookup(self.primary, self._found)
+
+    def _found(self, entry: Entry | None) -> None:
+        if self._gone():
+            if entry is not None:
+                entry.release()
+            return
+        self._primary_entry = entry
+        if entry is not None and entry.stored.key == self.key and entry.stored.vary:
+            fields = self.exchange.head.fields
+            if not matches(entry.stored.vary, fields):
+                names = [name for name, _ in entry.stored.vary]
+                self.digest = variant_digest(self.key, selecting(names, fields))
+                self.storage.lookup(self.digest, self._judge)
+                return
+        self._judge(entry)
+
+    def _gone(self) -> bool:
+        return self.exchange.lost and not self.background
+
+    def _judge(self, entry: Entry | None) -> None:
+        exchange = self.exchange
+        if self._gone():
+            if entry is not None:
+                entry.release()
+            return
+        verdict = decide_reuse(
+            None if entry is None else entry.stored,
+            exchange.head,
+            exchange.world.scheduler.wall(),
+            self.options,
+            key=self.key,
+            updating=exchange.world.fills(self.storage).filling(self.digest),
+        )
+        self._carry_out(verdict, entry)
+
+    def _carry_out(self, verdict: Verdict, entry: Entry | None) -> None:
+        action = verdict.action
+        self.exchange.cache_status = verdict.status
+        if self.background and action in (Action.FRESH, Action.STALE):
+            action = Action.REVALIDATE
+        if action is Action.FRESH:
+            assert entry is not None
+            self._answer(entry, verdict.age, fresh=True)
+        elif action is Action.STALE:
+            assert entry is not None
+            if verdict.refresh:
+                start_background(self.exchange, self.storage)
+            self._answer(entry, verdict.age)
+        elif action is Action.GATEWAY_TIMEOUT:
+            self.exchange.answer_status(504)
+        else:
+            if action is Action.REVALIDATE:
+                self.entry = entry
+            self._collapse()
+
+    # -- collapsing --------------------------------------------------------
+
+    def _collapse(self) -> None:
+        """Go to the origin, or wait for the request that is already there."""
+        fills = self.exchange.world.fills(self.storage)
+        lock_age = self.options.lock_age if self.options.lock else float("inf")
+        self._fill = fills.lead(self.digest, lock_age)
+        if self._fill is None and self.options.lock and not self.background:
+            self._leave = fills.wait(self.digest, self.options.lock_timeout, self._woken)
+            if self._leave is not None:
+                return
+            self._storing = False
+        self._fetch()
+
+    def _woken(self, ended: bool) -> None:
+        self._leave = None
+        if self._gone():
+            return
+        if not ended:
+            # nginx: who has waited too long is answered by the origin, unstored.
+            self._storing = False
+            self._fetch()
+            return
+        if self.entry is not None:
+            self.entry.release()
+            self.entry = None
+        self.digest = self.primary
+        self.look_up()
+
+    # -- the origin --------------------------------------------------------
+
+    def _fetch(self) -> None:
+        exchange = self.exchange
+        self._request_time = exchange.world.scheduler.wall()
+        relay = self._relay = Relay(exchange, self)
+        if self.entry is not None and (
+            self.options.revalidate or self.entry.stored.always_validate
+        ):
+            relay.conditional = validation_fields(self.entry.stored)
+        relay.start()
+
+    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+        """The origin's head has come; True if the relay is not to send it on."""
+        exchange = self.exchange
+        now = exchange.world.scheduler.wall()
+        entry = self.entry
+        if entry is not None:
+            if head.status == 304 and relay.conditional and selects(entry.stored, head):
+                self._revalidated(entry, head, now)
+                return True
+            condition = condition_of_status(head.status)
+            if condition and self._stale_allowed(entry, condition, now):
+                relay.discard_response()
+                self._answer_stale(entry)
+                return True
+        self._consider_storing(relay, head, now)
+        if entry is not None:
+            entry.release()
+            self.entry = None
+        return self._answer_from_stream(relay, head)
+
+    def _consider_storing(self, relay: Relay, head: ResponseHead, now: float) -> None:
+        exchange = self.exchange
+        options = self.options
+        decision = decide_storing(
+            exchange.head,
+            head,
+            options,
+            exchange.location.proxy.ignore_headers,
+            bool(options.no_cache) and _holds(options.no_cache, exchange),
+            self.key,
+            self._request_time,
+            now,
+        )
+        if not isinstance(decision, Store) or not self._storing:
+            self._release()
+            return
+        if options.min_uses > 1 and self.storage.note_use(self.primary) < options.min_uses:
+            self._release()
+            return
+        stored = decision.stored
+        target = self._place(stored.vary)
+        writer = self.storage.open_writer(target, self.primary, stored)
+        if writer is None:
+            self._release()
+        else:
+            relay.store_to(writer)
+
+    def _place(self, vary: tuple[tuple[bytes, bytes | None], ...]) -> bytes:
+        """Which digest a response with selecting fields *vary* is stored under.
+
+        The first variant of a URL takes the primary one; others, while that one
+        stays and selects by the same fields, have their own.
+        """
+        primary = self._primary_entry
+        if primary is None or not vary or primary.stored.key != self.key:
+            return self.primary
+        theirs = primary.stored.vary
+        if theirs == vary or [n for n, _ in theirs] != [n for n, _ in vary]:
+            return self.primary
+        return variant_digest(self.key, vary)
+
+    def _revalidated(self, entry: Entry, head: ResponseHead, now: float) -> None:
+        relay = self._relay
+        assert relay is not None
+        stored = freshen(
+            entry.stored,
+            self.exchange.head,
+            head,
+            self.options,
+            self.exchange.location.proxy.ignore_headers,
+            self._request_time,
+            now,
+        )
+        self.entry = None
+        if isinstance(stored, NoStore):
+            # Not to be kept any more, but good for this one answer (RFC 9111 §4.3.4).
+            self.storage.delete(entry.digest)
+        else:
+            self.storage.update(entry.digest, stored)
+        self.exchange.cache_status = b"REVALIDATED"
+
+        def answer(found: Entry | None) -> None:
+            if found is not None:
+                entry.release()
+            chosen = found or entry
+            if self.background or self._gone():
+                chosen.release()
+            else:
+                self._answer(chosen, chosen.stored.age(now), fresh=found is not None)
+
+        relay.take_over(lambda: self.storage.lookup(entry.digest, answer))
+
+    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
+        """No response could be had; True if a stale one answers."""
+        entry, self.entry = self.entry, None
+        self._release()
+        if self.background:
+            if entry is not None:
+                entry.release()
+            return True
+        if entry is None or self.exchange.lost:
+            return False
+        condition = "error" if problem is None else condition_of_error(problem)
+        if self._stale_allowed(entry, condition, self.exchange.world.scheduler.wall()):
+            self._answer_stale(entry)
+            return True
+        entry.release()
+        return False
+
+    def _stale_allowed(self, entry: Entry, condition: str, now: float) -> bool:
+        return may_serve_stale(entry.stored, condition, now, self.options, self.exchange.head)
+
+    def _answer_stale(self, entry: Entry) -> None:
+        self._release()
+        if self.background:
+            entry.release()
+            return
+        self.exchange.cache_status = b"STALE"
+        self._answer(entry, entry.stored.age(self.exchange.world.scheduler.wall()))
+
+    def on_fill_end(self, complete: bool) -> None:
+        """The relay has ended: whoever waited may look again."""
+        self._release()
+
+    def _release(self) -> None:
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill.release()
+
+    # -- answers -----------------------------------------------------------
+
+    def _answer_from_stream(self, relay: Relay, head: ResponseHead) -> bool:
+        """A miss: send the response on, judged by the client's own preconditions."""
+        exchange = self.exchange
+        if self.background or exchange.lost:
+            return True
+        if exchange.method == b"HEAD" and self.converts_head:
+            relay.begin_response(head)
+            exchange.end()
+            return True
+        return relay.answer_partially(head)
+
+    def _answer(self, entry: Entry, age: float, fresh: bool = False) -> None:
+        """Answer from a stored response, whose gzip form is made once and kept."""
+        exchange = self.exchange
+        location = exchange.location
+        stored = entry.stored
+        gzip = location.gzip
+        if gzip is not None and stored.body_length > 0:
+            if exchange.would_gzip(stored.status, stored.fields, stored.body_length):
+                encoded = self.storage.peek_encoded(entry, b"gzip", gzip.comp_level)
+                if encoded is None:
+                    self._encode(entry, age, fresh)
+                    return
+                self._send(entry, encoded, age, fresh)
+                return
+        self._send(entry, entry, age, fresh)
+
+    def _encode(self, entry: Entry, age: float, fresh: bool) -> None:
+        gzip = self.exchange.location.gzip
+        assert gzip is not None
+
+        def done(encoded: Entry | None) -> None:
+            if self._gone():
+                entry.release()
+                if encoded is not None:
+                    encoded.release()
+                return
+            self._send(entry, encoded or entry, age, fresh)
+
+        fields = encoded_fields(entry.stored.fields, b"gzip", gzip.vary)
+        head = replace(entry.stored, fields=fields, body_length=-1)
+        self.storage.encoded(entry, b"gzip", gzip.comp_level, head, done)
+
+    def _send(self, base: Entry, entry: Entry, age: float, fresh: bool) -> None:
+        exchange = self.exchange
+        stored = entry.stored
+        pairs = hot.hit_pairs(exchange.location, stored, age)
+        if fresh:
+            hot.remember(exchange, self.storage, base, entry)
+        if base is not entry:
+            exchange.gzip_done = True
+            base.release()
+        send(
+            exchange,
+            Representation(
+                stored.status,
+                stored.reason,
+                pairs,
+                stored.fields,
+                stored.body_length,
+                entry,
+                entry.body,
+                stored.response_time,
+            ),
+        )
+
+    # -- Source, while nothing is being sent -------------------------------
+
+    def on_writable(self) -> None:
+        """Nothing is waiting to be written."""
+
+    def on_downstream_lost(self) -> None:
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+        self._release()
+
+
+class Invalidation:
+    """Rides along an unsafe request: its success removes what is stored (RFC 9111 §4.4)."""
+
+    __slots__ = ("_exchange", "_storage", "converts_head")
+
+    def __init__(self, exchange: Exchange, storage: Storage) -> None:
+        self._exchange = exchange
+        self._storage = storage
+        self.converts_head = False
+
+    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+        exchange = self._exchange
+        if invalidates(exchange.method, head.status):
+            host = exchange.head.fields.get(b"host") or exchange.route.host
+            targets = invalidated_targets(
+                exchange.site.scheme, host, exchange.head.target, head
+            )
+            for target in targets:
+                key = key_of_target(exchange, host, target)
+                if key is not None:
+                    self._storage.purge(digest(key), lambda count: None)
+        return False
+
+    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
+        return False
+
+    def on_fill_end(self, complete: bool) -> None:
+        """Nothing was stored."""

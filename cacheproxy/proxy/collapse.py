@@ -1,0 +1,111 @@
+"""Request collapsing: while one request fills an entry, others of the same key wait.
+
+``proxy_cache_lock``: the first request becomes the leader; the others queue until
+it has finished, failed or found the answer not storable, and are woken by that
+event. A waiter gives up after ``proxy_cache_lock_timeout`` and goes to the origin
+by itself, its response not stored; after ``proxy_cache_lock_age`` without an end
+one more request may go.
+
+Imports: ``proxy.interfaces``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cacheproxy.proxy.interfaces import Cancellable, Scheduler
+
+__all__ = ["MAX_WAITERS", "Fill", "Fills", "Waiter"]
+
+#: Requests that may wait for one fill; more go to the origin by themselves.
+MAX_WAITERS = 1000
+
+
+class Waiter:
+    """One request in a queue; *woken* is called with True after the fill's end, False on time-out."""
+
+    __slots__ = ("_timer", "woken")
+
+    def __init__(self, woken: Callable[[bool], None]) -> None:
+        self.woken = woken
+        self._timer: Cancellable | None = None
+
+    def start(self, scheduler: Scheduler, seconds: float, expired: Callable[[], None]) -> None:
+        self._timer = scheduler.call_later(seconds, expired)
+
+    def stop(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+
+class Fill:
+    """The leader's hold on one key; ``release`` wakes those who wait."""
+
+    __slots__ = ("_digest", "_fills", "started", "waiters")
+
+    def __init__(self, fills: Fills, digest: bytes, started: float) -> None:
+        self._fills = fills
+        self._digest = digest
+        self.started = started
+        self.waiters: list[Waiter] = []
+
+    def release(self) -> None:
+        """The fill has ended, one way or the other. More than once is allowed."""
+        self._fills.end(self._digest, self)
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter.stop()
+            waiter.woken(True)
+
+
+class Fills:
+    """The fills under way in one zone."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._fills: dict[bytes, Fill] = {}
+
+    def lead(self, digest: bytes, lock_age: float) -> Fill | None:
+        """Become the leader for *digest*; None while another one is, and not too old."""
+        now = self._scheduler.monotonic()
+        current = self._fills.get(digest)
+        if current is not None and now - current.started < lock_age:
+            return None
+        fill = Fill(self, digest, now)
+        if current is not None:
+            fill.waiters, current.waiters = current.waiters, []
+        self._fills[digest] = fill
+        return fill
+
+    def filling(self, digest: bytes) -> bool:
+        """Whether some request is filling *digest* now."""
+        return digest in self._fills
+
+    def wait(
+        self, digest: bytes, timeout: float, woken: Callable[[bool], None]
+    ) -> Callable[[], None] | None:
+        """Queue for *digest*; returns what leaves the queue, None if the queue is full."""
+        fill = self._fills[digest]
+        if len(fill.waiters) >= MAX_WAITERS:
+            return None
+        waiter = Waiter(woken)
+        fill.waiters.append(waiter)
+
+        def leave() -> None:
+            waiter.stop()
+            current = self._fills.get(digest)
+            if current is not None and waiter in current.waiters:
+                current.waiters.remove(waiter)
+
+        def expired() -> None:
+            leave()
+            woken(False)
+
+        waiter.start(self._scheduler, timeout, expired)
+        return leave
+
+    def end(self, digest: bytes, fill: Fill) -> None:
+        """Forget *fill* if it is still the one of *digest*."""
+        if self._fills.get(digest) is fill:
+            del self._fills[digest]

@@ -1,0 +1,496 @@
+"""One request, from its head to its log record, the same for every HTTP version.
+
+An ``Exchange`` finds the location, runs what nginx calls the rewrite and content
+phases in their order (``internal``, ``return``, the size of the body, ``try_files``,
+then ``proxy_pass`` or static files) and owns the response's way out: one head,
+body pieces, an end, each passing through ``add_header``/``expires`` and gzip. What
+produces the content is a ``Source`` (``relay``, ``caching``, ``static``); the
+exchange tells it when the client can take more and when the client has gone.
+
+Progress of the response is a small state machine (``ResponseState``); a step that
+does not fit raises at once. A failure that the response could not express any
+more (its head was sent) aborts the connection, so that the client can tell.
+
+Source: nginx ``ngx_http_core_module`` phases, ``ngx_http_special_response``.
+Imports: ``http``, ``policy``, ``proxy`` below it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.coding import Gzip
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import RequestHead, reason_phrase
+from cacheproxy.http.syntax import format_http_date
+from cacheproxy.http.target import normalize_path, parse_target
+from cacheproxy.policy.encoding import (
+    encoded_fields,
+    may_encode,
+    vary_accept_encoding,
+    wants_encoding,
+)
+from cacheproxy.policy.options import ErrorPage
+from cacheproxy.proxy import content
+from cacheproxy.proxy.body import RequestBody
+from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
+from cacheproxy.proxy.pages import SERVER, SERVER_WITH_VERSION, error_page
+from cacheproxy.proxy.records import UpstreamRecord
+from cacheproxy.proxy.site import CompiledServer, Route, Site
+from cacheproxy.proxy.tunnel import join
+
+__all__ = ["Exchange", "ResponseState", "Source"]
+
+#: Internal redirects that one request may make (nginx NGX_HTTP_MAX_URI_CHANGES).
+MAX_INTERNAL_REDIRECTS = 10
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+class ResponseState(Enum):
+    """How far the response has come."""
+
+    WAITING = "waiting"
+    BODY = "body"
+    ENDED = "ended"
+    ABORTED = "aborted"
+
+
+class Source(Protocol):
+    """What produces the content of a response."""
+
+    def on_writable(self) -> None:
+        """The client can take more."""
+
+    def on_downstream_lost(self) -> None:
+        """The client has gone; finish what others need and stop the rest."""
+
+
+class Exchange:
+    """One request and its response."""
+
+    __slots__ = (
+        "accel_fields",
+        "body",
+        "body_bytes_sent",
+        "bytes_before",
+        "cache_status",
+        "captures",
+        "downstream",
+        "error_uri",
+        "gzip",
+        "gzip_done",
+        "gzip_in",
+        "gzip_out",
+        "has_body",
+        "head",
+        "internal",
+        "location",
+        "logged",
+        "lost",
+        "map_values",
+        "method",
+        "redirects",
+        "request_id",
+        "route",
+        "server",
+        "site",
+        "source",
+        "started",
+        "started_wall",
+        "state",
+        "status",
+        "status_override",
+        "upstream_fields",
+        "upstream_records",
+        "proxy_host",
+        "response_pairs",
+        "world",
+    )
+
+    def __init__(self, site: Site, downstream: Downstream, head: RequestHead) -> None:
+        self.site = site
+        self.world = world = site.world
+        self.downstream = downstream
+        self.head = head
+        self.method = head.method
+        self.body: RequestBody | None = None
+        self.source: Source | None = None
+        self.state = ResponseState.WAITING
+        self.status = 0
+        self.status_override = 0
+        self.has_body = True
+        self.lost = False
+        self.logged = False
+        self.internal = False
+        self.error_uri = False
+        self.redirects = 0
+        self.gzip: Gzip | None = None
+        #: The content already is the gzip form of what is stored.
+        self.gzip_done = False
+        self.gzip_in = self.gzip_out = 0
+        self.cache_status = b""
+        self.body_bytes_sent = 0
+        self.bytes_before = downstream.bytes_sent
+        self.upstream_records: list[UpstreamRecord] = []
+        self.upstream_fields: Fields | None = None
+        self.response_pairs: Pairs = []
+        self.map_values: dict[str, bytes] = {}
+        self.request_id = b""
+        #: Fields kept from the response that sent us here by X-Accel-Redirect.
+        self.accel_fields: Pairs = []
+        #: The authority of a proxy_pass with variables, once rendered.
+        self.proxy_host: bytes | None = None
+        self.started = world.scheduler.monotonic()
+        self.started_wall = 0.0
+
+    # -- the request -------------------------------------------------------
+
+    def start(self) -> None:
+        """Route the request and begin to answer it."""
+        try:
+            route = self.site.route(self.head)
+        except ProtocolError as problem:
+            self.reject(problem.status)
+            return
+        self.enter(route)
+
+    def reject(self, status: int) -> None:
+        """Answer a request that cannot be routed, and close after it."""
+        server = self.site.default
+        target = parse_target(b"/")
+        self.adopt(Route(server, server.root, server.name, b"/", target, {}, None))
+        self.downstream.close_after_response()
+        self.answer_status(status)
+
+    def adopt(self, route: Route) -> None:
+        """Take *route* for what variables and options are read from."""
+        self.route = route
+        self.server = route.server
+        self.captures = route.captures
+        self.location = route.location
+
+    def enter(self, route: Route) -> None:
+        """Run the phases of the location that *route* leads to."""
+        self.adopt(route)
+        location = self.location
+        core = location.core
+        if core.internal and not self.internal:
+            self.answer_status(404)
+            return
+        length = self.head.body_length
+        if length is not None and self.body is None:
+            limit = core.client_max_body_size
+            if limit and length > limit:
+                self.downstream.close_after_response()
+                self.answer_status(413)
+                return
+        if core.return_ is not None:
+            content.answer_return(self, core.return_)
+            return
+        if route.redirect is not None:
+            content.answer_redirect(self, 301, route.redirect)
+            return
+        content.serve(self)
+
+    def internal_redirect(self, uri: bytes, args: bytes | None = None) -> None:
+        """Start again at *uri* (normalised), inside; *args* None keeps none."""
+        self.redirects += 1
+        if self.redirects > MAX_INTERNAL_REDIRECTS:
+            self._log_error("error", "rewrite or internal redirection cycle")
+            self.error_uri = True
+            self.answer_status(500)
+            return
+        self.internal = True
+        target = parse_target(uri if args is None or not args else uri + b"?" + args)
+        target.path = uri
+        route = self.site.locate(self.server, self.route.host, uri, target, {})
+        route.captures = {**self.captures, **route.captures}
+        self.enter(route)
+
+    def enter_named(self, name: bytes) -> None:
+        """Go on in the named location *name*, with the URI as it is."""
+        self.redirects += 1
+        location = self.server.named.get(name)
+        if location is None or self.redirects > MAX_INTERNAL_REDIRECTS:
+            self._log_error("error", f"could not find named location \"{name.decode('latin-1')}\"")
+            self.error_uri = True
+            self.answer_status(500)
+            return
+        self.internal = True
+        old = self.route
+        route = Route(self.server, location, old.host, old.uri, old.target, self.captures, None)
+        self.enter(route)
+
+    def set_uri(self, uri: bytes) -> None:
+        """Change ``$uri`` without choosing a location again (``try_files``)."""
+        old = self.route
+        if uri != old.uri:
+            self.internal = True
+            self.route = Route(
+                self.server, self.location, old.host, uri, old.target, self.captures, None
+            )
+
+    def redirect(self, status: int, location: bytes) -> None:
+        """Answer with a redirect to *location*."""
+        content.answer_redirect(self, status, location)
+
+    def switch(self, pairs: Pairs, reason: bytes, upstream: UpstreamStream) -> None:
+        """101: join the two connections (``proxy.tunnel``)."""
+        self.state = ResponseState.ENDED
+        self.status = 101
+        self.source = None
+        self.downstream.send_informational(101, pairs)
+        join(self, upstream)
+
+    def take_body(self) -> RequestBody | None:
+        """The request's body, from now on collected; None where it has none."""
+        length = self.head.body_length
+        if self.body is None and length is not None:
+            core = self.location.core
+            self.body = RequestBody(
+                self.downstream,
+                length,
+                core.client_body_buffer_size,
+                lambda: self.world.spool(
+                    core.client_body_buffer_size,
+                    1 << 62,
+                    core.client_body_temp_path,
+                    replayable=True,
+                ),
+            )
+            expect = self.head.fields.get(b"expect")
+            if expect is not None and self.head.version >= 11:
+                self.downstream.send_informational(100, [])
+        return self.body
+
+    def on_request_body(self, data: bytes) -> None:
+        body = self.body
+        if body is None:
+            return  # answered without it: read past
+        limit = self.location.core.client_max_body_size
+        if limit and body.received + len(data) > limit:
+            self._refuse_body()
+            return
+        body.feed(data)
+
+    def _refuse_body(self) -> None:
+        """More arrived than ``client_max_body_size`` (a body of undeclared length)."""
+        body, self.body = self.body, None
+        if body is not None:
+            body.close()
+        source, self.source = self.source, None
+        if source is not None:
+            source.on_downstream_lost()
+        self.downstream.close_after_response()
+        if self.state is ResponseState.WAITING:
+            self.answer_status(413)
+        elif self.state is ResponseState.BODY:
+            self.abort()
+
+    def on_request_end(self, trailers: Fields | None) -> None:
+        if self.body is not None:
+            self.body.end()
+
+    # -- the response ------------------------------------------------------
+
+    def begin(
+        self, status: int, pairs: Pairs, length: int | None, reason: bytes | None = None
+    ) -> None:
+        """Send the head. *pairs* are end-to-end fields; Server and Date are added.
+
+        *length* is that of the body which follows, None if unknown.
+        """
+        assert self.state is ResponseState.WAITING, self
+        if self.status_override:
+            status, reason = self.status_override, None
+        self.state = ResponseState.BODY
+        self.status = status
+        location = self.location
+        if self.accel_fields:
+            given = {name.lower() for name, _ in self.accel_fields}
+            pairs = [pair for pair in pairs if pair[0].lower() not in given] + self.accel_fields
+        has_body = self.has_body = (
+            self.method != b"HEAD" and status not in (204, 304) and status >= 200
+        )
+        if location.gzip is not None and has_body and not self.gzip_done:
+            length = self._consider_gzip(status, pairs, length)
+        if location.field_adder is not None:
+            pairs = location.field_adder.render(self, status, pairs, self.world.scheduler.wall())
+        self.response_pairs = pairs
+        self.downstream.send_head(
+            status, reason_phrase(status) if reason is None else reason, pairs, length, has_body
+        )
+
+    def own_pairs(self) -> Pairs:
+        """Server and Date, with which a head made here starts."""
+        return [
+            (b"Server", SERVER_WITH_VERSION if self.location.core.server_tokens else SERVER),
+            (b"Date", format_http_date(self.world.scheduler.wall())),
+        ]
+
+    def _consider_gzip(self, status: int, pairs: Pairs, length: int | None) -> int | None:
+        options = self.location.gzip
+        assert options is not None
+        fields = Fields(pairs)
+        if not may_encode(status, fields, length, options):
+            return length
+        if not wants_encoding(self.head, fields, options, self.world.scheduler.wall()):
+            if options.vary:
+                pairs[:] = vary_accept_encoding(fields).pairs
+            return length
+        self.gzip = Gzip(options.comp_level)
+        pairs[:] = encoded_fields(fields, b"gzip", options.vary).pairs
+        return None
+
+    def would_gzip(self, status: int, fields: Fields, length: int | None) -> bool:
+        """Whether a response with *fields* would be compressed for this client."""
+        options = self.location.gzip
+        return (
+            options is not None
+            and self.method != b"HEAD"
+            and may_encode(status, fields, length, options)
+            and wants_encoding(self.head, fields, options, self.world.scheduler.wall())
+        )
+
+    def send_body(self, data: bytes) -> None:
+        """Send a piece of the body; a piece for a response without body is dropped."""
+        if self.lost or not self.has_body:
+            return
+        if self.gzip is not None:
+            self.gzip_in += len(data)
+            data = self.gzip.feed(data)
+            self.gzip_out += len(data)
+        if data:
+            self.body_bytes_sent += len(data)
+            self.downstream.send_data(data)
+
+    def flush_body(self) -> None:
+        """Let the client see what it was sent so far (a pause in an unbuffered response)."""
+        if self.gzip is not None and not self.lost:
+            data = self.gzip.flush()
+            if data:
+                self.gzip_out += len(data)
+                self.body_bytes_sent += len(data)
+                self.downstream.send_data(data)
+
+    def end(self, trailers: Fields | None = None) -> None:
+        """The response is whole."""
+        assert self.state is ResponseState.BODY, self
+        self.state = ResponseState.ENDED
+        if self.gzip is not None and not self.lost:
+            data = self.gzip.finish()
+            self.gzip_out += len(data)
+            self.body_bytes_sent += len(data)
+            self.downstream.send_data(data)
+        self.source = None
+        if self.body is not None:
+            self.body.close()
+        if not self.lost:
+            # Logged after the last octet was handed over, before the next request.
+            self.downstream.send_end(trailers)
+            self.log()
+
+    def abort(self) -> None:
+        """The response cannot be finished: close so that the client can tell."""
+        self.state = ResponseState.ABORTED
+        self.source = None
+        if self.body is not None:
+            self.body.close()
+        if not self.lost:
+            self.downstream.abort()
+            self.log()
+
+    def answer(
+        self, status: int, body: bytes, content_type: bytes, extra: Pairs | None = None
+    ) -> None:
+        """A whole response made here."""
+        pairs = self.own_pairs()
+        if status != 204:
+            pairs.append((b"Content-Type", content_type))
+        if extra:
+            pairs.extend(extra)
+        self.begin(status, pairs, len(body) if status != 204 else 0)
+        if body:
+            self.send_body(body)
+        self.end()
+
+    def answer_status(self, status: int, extra: Pairs | None = None) -> None:
+        """Answer with *status* through ``error_page``, or with the page made here."""
+        if self.source is not None:
+            self.source = None
+        page = self.location.error_pages.get(status)
+        if page is not None and not (
+            self.error_uri and not self.location.core.recursive_error_pages
+        ):
+            self._redirect_error(status, page)
+            return
+        self.status_override = self.status_override if self.error_uri else 0
+        shown = 400 if status in (494, 495, 496, 497) else status
+        body = error_page(status, self.location.core.server_tokens)
+        self.answer(shown, body, b"text/html", extra)
+
+    def _redirect_error(self, status: int, page: ErrorPage) -> None:
+        self.error_uri = True
+        self.status_override = status if page.response is None else page.response
+        uri = page.uri.render(self)
+        if uri.startswith(b"@"):
+            self.enter_named(uri)
+        elif uri.startswith(b"/"):
+            if self.method != b"HEAD":
+                self.method = b"GET"
+            path, _, args = uri.partition(b"?")
+            try:
+                path = normalize_path(path, self.server.server.merge_slashes)
+            except ProtocolError:
+                self.answer_status(500)
+                return
+            self.internal_redirect(path, args)
+        else:
+            override = self.status_override
+            self.status_override = 0
+            code = override if override in (301, 302, 303, 307, 308) else 302
+            content.answer_redirect(self, code, uri)
+
+    # -- the client --------------------------------------------------------
+
+    def on_writable(self) -> None:
+        if self.source is not None:
+            self.source.on_writable()
+
+    def on_downstream_lost(self) -> None:
+        """The client's connection is gone."""
+        if self.lost:
+            return
+        self.lost = True
+        if self.state in (ResponseState.ENDED, ResponseState.ABORTED):
+            return
+        if self.state is ResponseState.WAITING:
+            self.status = 499
+        self.log()
+        source = self.source
+        if source is not None:
+            source.on_downstream_lost()
+        if self.body is not None:
+            self.body.close()
+
+    def log(self) -> None:
+        """Write the access log, once."""
+        if self.logged:
+            return
+        self.logged = True
+        for line in self.location.logs:
+            condition = line.condition
+            if condition is not None and condition.render(self) in (b"", b"0"):
+                continue
+            line.write(line.path.render(self), line.render(self) + b"\n")
+
+    def _log_error(self, level: str, message: str) -> None:
+        self.world.log_error(level, message, self)
+
+    log_error = _log_error
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.method!r} {self.head.target!r} {self.state.value}>"

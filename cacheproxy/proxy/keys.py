@@ -1,0 +1,89 @@
+"""The cache key of a request, or of a target that another request named.
+
+Source: nginx ``proxy_cache_key``; RFC 9111 §2, §4.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import RequestHead
+from cacheproxy.proxy.site import CompiledLocation, Route, Site
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+
+__all__ = ["RouteContext", "cache_key", "key_of_target"]
+
+
+class RouteContext:
+    """Stands for a GET of a route where there is no exchange.
+
+    Templates that read only what follows from the route (``site.ROUTE_VARIABLES``,
+    ``$upstream_cache_status``) render on it as they do on an exchange.
+    """
+
+    __slots__ = (
+        "cache_status",
+        "captures",
+        "head",
+        "internal",
+        "location",
+        "map_values",
+        "method",
+        "proxy_host",
+        "route",
+        "server",
+        "site",
+        "world",
+    )
+
+    def __init__(self, site: Site, head: RequestHead, route: Route) -> None:
+        self.site = site
+        self.world = site.world
+        self.head = head
+        self.method = b"GET"
+        self.route = route
+        self.server = route.server
+        self.location: CompiledLocation = route.location
+        self.captures = route.captures
+        self.map_values: dict[str, bytes] = {}
+        self.cache_status = b"HIT"
+        self.internal = False
+        self.proxy_host: bytes | None = None
+
+
+def cache_key(context: Exchange | RouteContext) -> bytes:
+    """``proxy_cache_key``; where it is not set, the whole of what names the resource.
+
+    nginx's default leaves the client's Host out, so that two sites before one
+    origin would share entries; here the host is part of it.
+    """
+    template = context.location.cache_key
+    if template is not None:
+        return template.render(context)
+    route = context.route
+    target = context.location.proxy.proxy_pass
+    authority = b"" if target is None else target.authority
+    if target is not None and target.template is not None:
+        authority = target.template.render(context)
+    question = b"?" + route.args if route.has_args else b""
+    path = route.uri if context.internal else route.raw_path
+    return context.site.scheme + b"://" + route.host + b"|" + authority + path + question
+
+
+def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:
+    """The key under which a GET of *target* on *host* is stored; None where it is not.
+
+    Keys that read more of a request than its route cannot be made for another.
+    """
+    head = RequestHead(b"GET", target, 11, Fields([(b"Host", host)]))
+    try:
+        route = exchange.site.route(head)
+    except ProtocolError:
+        return None
+    if not route.location.key_follows_route:
+        return None
+    return cache_key(RouteContext(exchange.site, head, route))

@@ -1,0 +1,816 @@
+"""Relaying: one request to an upstream, and its response back to the client.
+
+A ``Relay`` makes attempts: it picks a peer, gets a connection, sends the request
+(rendered once), and takes the response's head. Until that head has come, an
+attempt that fails may be followed by another (``policy.retry``). Then the body
+flows: straight to the client while the client takes it, else with
+``proxy_buffering on`` into a spool (memory, then a temporary file), so that the
+origin is free at its own speed; with ``off`` the upstream is paused instead.
+
+A cache rides along as ``CacheTurn`` (``caching``), which may replace the request's
+conditional fields, take the response's head for itself, and be given every piece
+of the body to store. The relay goes on without a client while something is being
+stored (nginx does the same), else it stops.
+
+Source: nginx ``ngx_http_upstream.c``; RFC 9110 §7.6, §15.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from cacheproxy.errors import ProtocolError, Stage, StorageError, UpstreamError
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.h1 import encode_chunk, encode_request_head
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.target import normalize_path
+from cacheproxy.http.upgrade import is_websocket_handshake
+from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
+from cacheproxy.policy.forwarding import RedirectRewriter
+from cacheproxy.policy.ranges import Ranges, Unsatisfiable, content_range, decide_ranges
+from cacheproxy.policy.retry import (
+    Attempt,
+    condition_of_error,
+    condition_of_status,
+    decide_next_upstream,
+    may_retry_fresh,
+)
+from cacheproxy.policy.reuse import STEERING_FIELDS
+from cacheproxy.policy.routing import proxy_uri
+from cacheproxy.proxy.records import UpstreamRecord
+from cacheproxy.proxy.redirects import absolute_location
+from cacheproxy.proxy.interfaces import (
+    BodyReader,
+    Cancellable,
+    MissWriter,
+    Spool,
+    UpstreamChoice,
+    UpstreamPeer,
+    UpstreamStream,
+)
+
+from cacheproxy.proxy.representation import without_content
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+
+__all__ = ["Relay", "ResponseTaker"]
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+class ResponseTaker(Protocol):
+    """What rides along a relay to store, replace or note its response (``caching``)."""
+
+    @property
+    def converts_head(self) -> bool:
+        """Whether HEAD is sent as GET."""
+
+    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+        """The head has come; True if the relay is not to send the response on."""
+
+    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
+        """No response could be had; True if something else answers."""
+
+    def on_fill_end(self, complete: bool) -> None:
+        """The relay has ended."""
+
+
+class Relay:
+    """One proxied request (``UpstreamSink``, ``Source``, ``BodyTarget``, ``BodySink``)."""
+
+    __slots__ = (
+        "_address",
+        "_attempt",
+        "_body",
+        "_buffering",
+        "_choice",
+        "_chunked_request",
+        "_fresh_retry_used",
+        "_head",
+        "_method",
+        "_muted",
+        "_on_end",
+        "_peer",
+        "_position",
+        "_reader",
+        "_record",
+        "_responded",
+        "_spool",
+        "_started",
+        "_stream",
+        "_tried",
+        "_tries",
+        "_waits",
+        "_window",
+        "cache",
+        "conditional",
+        "exchange",
+        "finished",
+        "head",
+        "writer",
+    )
+
+    def __init__(self, exchange: Exchange, cache: ResponseTaker | None = None) -> None:
+        self.exchange = exchange
+        self.cache = cache
+        self.writer: MissWriter | None = None
+        #: Fields that ask the upstream to validate a stored response.
+        self.conditional: Pairs = []
+        self.head: ResponseHead | None = None
+        self.finished = False
+        self._attempt: Cancellable | None = None
+        self._stream: UpstreamStream | None = None
+        self._choice: UpstreamChoice | None = None
+        self._peer: UpstreamPeer | None = None
+        self._address = ""
+        self._record: UpstreamRecord | None = None
+        self._head = b""
+        self._method = b""
+        self._body: bytes | None = None
+        self._chunked_request = False
+        self._tried: frozenset[str] = frozenset()
+        self._tries = 0
+        self._fresh_retry_used = False
+        self._responded = False
+        #: The client gets nothing of this response's body (any more).
+        self._muted = False
+        #: Called at the response's end in place of ending the exchange.
+        self._on_end: Callable[[], None] | None = None
+        #: The octets [start, stop) of the body that the client asked for.
+        self._window: tuple[int, int] | None = None
+        self._position = 0
+        self._buffering = True
+        self._spool: Spool | None = None
+        self._reader: BodyReader | None = None
+        #: Why the upstream is paused: "client", "disk", "writer".
+        self._waits: set[str] = set()
+        self._started = exchange.world.scheduler.monotonic()
+
+    # -- the request -------------------------------------------------------
+
+    def start(self) -> None:
+        """Choose where to, collect the body if it is to be collected, and send."""
+        exchange = self.exchange
+        exchange.source = self
+        proxy = exchange.location.proxy
+        try:
+            uri = self._resolve()
+        except (ProtocolError, UpstreamError) as problem:
+            exchange.log_error("error", problem.message)
+            self._give_up(500)
+            return
+        template = proxy.method
+        self._method = exchange.method if template is None else template.render(exchange).upper()
+        if self.cache is not None and self._method == b"HEAD" and self.cache.converts_head:
+            self._method = b"GET"
+        body = exchange.take_body() if proxy.pass_request_body and self._takes_body() else None
+        if proxy.set_body is not None:
+            self._body = proxy.set_body.render(exchange)
+            self._send_with(uri, len(self._body))
+        elif body is None:
+            self._send_with(uri, None)
+        elif proxy.request_buffering or (body.length < 0 and proxy.http_version == "1.0"):
+            body.when_whole(lambda: self._send_with(uri, body.received))
+        else:
+            body.streaming = True
+            self._chunked_request = body.length < 0
+            self._send_with(uri, body.length)
+
+    def _takes_body(self) -> bool:
+        # A cached answer stands for a GET without content (RFC 9110 §9.3.1).
+        return self.cache is None or self.exchange.method not in (b"GET", b"HEAD")
+
+    def _resolve(self) -> bytes:
+        """Find the upstream group; returns the request-target to send."""
+        exchange = self.exchange
+        location = exchange.location
+        target = location.proxy.proxy_pass
+        assert target is not None
+        route = exchange.route
+        if target.template is None:
+            self._choice = location.upstream
+            return self._target(location.location.pattern, target.uri)
+        scheme, authority, uri = split_url(target.template.render(exchange))
+        ssl = location.proxy.ssl if scheme == b"https" else None
+        self._choice = exchange.world.resolve_upstream(scheme, authority, ssl)
+        exchange.proxy_host = authority
+        if uri:
+            return uri
+        return self._target(b"/", None)
+
+    def _target(self, pattern: bytes, replacement: bytes | None) -> bytes:
+        route = self.exchange.route
+        internal = self.exchange.internal
+        return proxy_uri(
+            pattern,
+            replacement,
+            route.uri,
+            route.target.path + (b"?" + route.args if route.has_args else b""),
+            route.args,
+            unparsed=not internal,
+        )
+
+    def _send_with(self, uri: bytes, length: int | None) -> None:
+        exchange = self.exchange
+        location = exchange.location
+        rewriter = (
+            location.request_rewriter if self.cache else location.request_rewriter_uncached
+        )
+        assert rewriter is not None
+        pairs = rewriter.render(exchange, exchange.head)
+        if length is not None:
+            if self._chunked_request:
+                pairs.append((b"Transfer-Encoding", b"chunked"))
+            elif length or exchange.method not in (b"GET", b"HEAD"):
+                pairs.append((b"Content-Length", b"%d" % length))
+        if self.conditional:
+            pairs.extend(self.conditional)
+        if location.proxy.websocket and is_websocket_handshake(exchange.head):
+            names = (b"connection", b"upgrade")
+            pairs = [pair for pair in pairs if pair[0].lower() not in names]
+            pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        version = 10 if location.proxy.http_version == "1.0" else 11
+        try:
+            self._head = encode_request_head(self._method, uri, pairs, version)
+        except ValueError:
+            # A variable brought a line break into the request.
+            self._give_up(400)
+            return
+        if exchange.body is not None and not exchange.body.streaming and self._body is None:
+            self._body = exchange.body.in_memory()
+        self._try()
+
+    def _try(self, fresh: bool = False) -> None:
+        """Make an attempt; *fresh* asks for a connection that was never used."""
+        exchange = self.exchange
+        choice = self._choice
+        assert choice is not None
+        if not fresh or self._peer is None:
+            picked = choice.pick(self._tried)
+            if picked is None:
+                exchange.log_error("error", f'no live upstreams while connecting to "{choice.name}"')
+                exchange.upstream_records.append(UpstreamRecord(choice.name, self._now()))
+                self._give_up(502)
+                return
+            self._address, self._peer = picked
+            self._tries += 1
+        self._record = UpstreamRecord(self._address, self._now())
+        exchange.upstream_records.append(self._record)
+        proxy = exchange.location.proxy
+        self._attempt = self._peer.acquire(
+            self, proxy.connect_timeout, proxy.send_timeout, proxy.read_timeout, fresh
+        )
+
+    def on_connected(self, stream: UpstreamStream) -> None:
+        self._attempt = None
+        self._stream = stream
+        record = self._record
+        assert record is not None
+        record.connect_time = self._now() - record.started
+        body = self.exchange.body
+        if self._body is not None:
+            record.bytes_sent = len(self._head) + len(self._body)
+            stream.send_request(self._method, self._head + self._body, True)
+        elif body is None or not self.exchange.location.proxy.pass_request_body:
+            record.bytes_sent = len(self._head)
+            stream.send_request(self._method, self._head, True)
+        else:
+            record.bytes_sent = len(self._head)
+            stream.send_request(self._method, self._head, False)
+            body.send_to(self)
+
+    # -- BodyTarget: the request's body to the upstream --------------------
+
+    @property
+    def takes_body(self) -> bool:
+        return self._stream is not None and self._stream.writable
+
+    def on_body_piece(self, data: bytes, complete: bool) -> None:
+        stream, record = self._stream, self._record
+        if stream is None or record is None:
+            return
+        if self._chunked_request:
+            data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if complete else b"")
+        record.bytes_sent += len(data)
+        stream.send_body(data, complete)
+
+    def on_body_failed(self) -> None:
+        self._drop_stream()
+        self.exchange.log_error("crit", "the request body's temporary file failed")
+        self._give_up(500)
+
+    def on_upstream_writable(self) -> None:
+        if self.exchange.body is not None:
+            self.exchange.body.on_target_writable()
+
+    # -- UpstreamSink: the response ----------------------------------------
+
+    def on_informational(self, head: ResponseHead) -> None:
+        # RFC 9110 §15.2: 1xx are relayed, apart from 100, which was for us.
+        exchange = self.exchange
+        if head.status != 100 and exchange.head.version >= 11 and not exchange.lost:
+            rewriter = exchange.location.response_rewriter
+            assert rewriter is not None
+            exchange.downstream.send_informational(head.status, rewriter.render(head))
+
+    def on_response(self, head: ResponseHead) -> None:
+        exchange = self.exchange
+        record = self._record
+        assert record is not None
+        record.status = head.status
+        record.header_time = self._now() - record.started
+        if self._retries_status(head.status):
+            self._drop_stream()
+            self._end_attempt(failed=head.status not in (403, 404, 429))
+            self._tried |= {self._address}
+            self._try()
+            return
+        assert self._choice is not None
+        self._choice.succeeded(self._address)
+        self.head = head
+        self._responded = True
+        exchange.upstream_fields = head.fields
+        if head.status == 101:
+            self._switch(head)
+            return
+        if self.cache is not None and self.cache.on_response(self, head):
+            if self._window is None:
+                self._muted = True
+                if self.writer is None and self._on_end is None and not self.finished:
+                    self.discard_response()
+                    self.cache.on_fill_end(False)
+            return
+        proxy = exchange.location.proxy
+        if b"x-accel-redirect" in head.fields and (
+            b"x-accel-redirect" not in proxy.ignore_headers
+        ):
+            self._accel_redirect(head)
+            return
+        if (
+            proxy.intercept_errors
+            and head.status >= 300
+            and head.status in exchange.location.error_pages
+        ):
+            self._drop_stream()
+            self._end_attempt(failed=False)
+            self.finished = True
+            exchange.answer_status(head.status)
+            return
+        self.begin_response(head)
+
+    def begin_response(self, head: ResponseHead) -> None:
+        """Send the upstream's head on to the client."""
+        exchange = self.exchange
+        pairs = response_pairs(exchange, head)
+        proxy = exchange.location.proxy
+        self._buffering = proxy.buffering
+        fields = head.fields
+        if b"x-accel-buffering" in fields and b"x-accel-buffering" not in proxy.ignore_headers:
+            wish = fields.get(b"x-accel-buffering") or b""
+            self._buffering = wish.lower() != b"no" if wish.lower() in (b"yes", b"no") else (
+                self._buffering
+            )
+        length: int | None = head.body_length
+        if self._method == b"HEAD" or exchange.method == b"HEAD":
+            declared = fields.get(b"content-length")
+            length = int(declared) if declared is not None and declared.isdigit() else None
+        elif length is not None and length < 0:
+            length = None
+        exchange.begin(head.status, pairs, length, head.reason)
+
+    def on_response_body(self, data: bytes) -> None:
+        if self.writer is not None:
+            self.writer.write(data)
+            if self.writer.congested:
+                self._wait("writer")
+        exchange = self.exchange
+        if self._record is not None:
+            self._record.body_received += len(data)
+        if self._muted or exchange.lost:
+            return
+        if self._window is not None:
+            data = self._cut(data, self._window)
+            if not data:
+                return
+        if self._spool is not None:
+            self._spool.write(data)
+            if self._spool.congested:
+                self._wait("disk")
+            return
+        exchange.send_body(data)
+        if not exchange.downstream.writable:
+            self._client_is_slow()
+        elif exchange.gzip is not None and not self._buffering:
+            exchange.flush_body()
+        if self._window is not None and self._position >= self._window[1]:
+            self._muted = True
+            if self._spool is None:
+                exchange.end()
+            else:
+                self._spool.end()
+
+    def _cut(self, data: bytes, window: tuple[int, int]) -> bytes:
+        """The part of a piece that lies within the window."""
+        start, stop = window
+        position = self._position
+        self._position = position + len(data)
+        return data[max(0, start - position) : max(0, stop - position)]
+
+    def on_read_done(self) -> None:
+        """Everything that one read brought has been delivered."""
+        if self._responded and not self._muted and not self.exchange.lost:
+            self.exchange.downstream.flush()
+
+    def _client_is_slow(self) -> None:
+        if not self._buffering or self.exchange.lost:
+            self._wait("client")
+            return
+        proxy = self.exchange.location.proxy
+        count, size = proxy.buffers
+        spool = self._spool = self.exchange.world.spool(
+            count * size, proxy.max_temp_file_size, proxy.temp_path, replayable=False
+        )
+        spool.on_drain(lambda: self._go_on("disk"))
+        self._reader = spool.read(self)
+        self._reader.pause()
+
+    def on_response_end(self, trailers: Fields | None) -> None:
+        self._stream = None
+        self._end_attempt(failed=False)
+        self.finished = True
+        if self.writer is not None:
+            self.writer.on_drain(None)
+            self.writer.finish()
+            self.writer = None
+        if self.cache is not None:
+            self.cache.on_fill_end(True)
+        if self._on_end is not None:
+            self._on_end()
+        elif self._muted:
+            return
+        elif self.exchange.lost:
+            self._close_exchange()
+        elif self._spool is not None:
+            self._spool.end()
+        else:
+            self.exchange.end(trailers)
+
+    def on_upstream_error(self, problem: UpstreamError) -> None:
+        exchange = self.exchange
+        self._attempt = self._stream = None
+        if exchange.body is not None:
+            exchange.body.detach()
+        if self._responded:
+            self._fail_midway(problem)
+            return
+        retry = self._retry(problem)
+        exchange.log_error("error", f"{problem.message} while {_doing(problem)} upstream")
+        if retry == "same":
+            self._fresh_retry_used = True
+            self._end_attempt(failed=False, release=False)
+            self._try(fresh=True)
+        elif retry == "next":
+            self._end_attempt(failed=True)
+            self._tried |= {self._address}
+            self._try()
+        else:
+            if self._record is not None:
+                self._record.status = problem.status
+            self._end_attempt(failed=True)
+            self._give_up(problem.status, problem)
+
+    # -- retries -----------------------------------------------------------
+
+    def _retry(self, problem: UpstreamError) -> str:
+        """"same": again on a fresh connection; "next": another peer; "": give up."""
+        method = self.exchange.method
+        if not self._fresh_retry_used and may_retry_fresh(problem, method, self._replayable()):
+            return "same"
+        condition = condition_of_error(problem)
+        return "next" if self._next_upstream(condition, problem.request_sent) else ""
+
+    def _retries_status(self, status: int) -> bool:
+        condition = condition_of_status(status)
+        return condition is not None and self._next_upstream(condition, True)
+
+    def _next_upstream(self, condition: str, request_sent: bool) -> bool:
+        assert self._choice is not None
+        attempt = Attempt(
+            self.exchange.method,
+            request_sent,
+            self._tries,
+            self._choice.size - len(self._tried | {self._address}),
+            self._now() - self._started,
+            self._replayable(),
+        )
+        return decide_next_upstream(self.exchange.location.proxy, condition, attempt).retry
+
+    def _replayable(self) -> bool:
+        body = self.exchange.body
+        return body is None or body.replayable
+
+    def _end_attempt(self, *, failed: bool, release: bool = True) -> None:
+        record, choice = self._record, self._choice
+        if record is None or choice is None:
+            return
+        self._record = None
+        record.response_time = self._now() - record.started
+        if failed:
+            choice.failed(self._address)
+        if release:
+            choice.finished(self._address)
+
+    # -- ends --------------------------------------------------------------
+
+    def _give_up(self, status: int, problem: UpstreamError | None = None) -> None:
+        self.finished = True
+        if self.cache is not None and self.cache.on_failure(self, status, problem):
+            return
+        if self.exchange.lost:
+            self._close_exchange()
+        else:
+            self.exchange.answer_status(status)
+
+    def _fail_midway(self, problem: UpstreamError) -> None:
+        """The response broke off: nothing of it may look whole."""
+        self._end_attempt(failed=True)
+        self.finished = True
+        if self.writer is not None:
+            self.writer.on_drain(None)
+            self.writer.abort()
+            self.writer = None
+        if self.cache is not None:
+            self.cache.on_fill_end(False)
+        self.exchange.log_error("error", f"{problem.message} while reading upstream")
+        if self._muted and self._on_end is None:
+            return  # the client has all that it asked for
+        self._close_spool()
+        if self._on_end is not None:
+            self.exchange.answer_status(502)
+        else:
+            self.exchange.abort()
+
+    def take_over(self, on_end: Callable[[], None]) -> None:
+        """The cache answers itself, once this response has ended."""
+        self._on_end = on_end
+
+    def answer_partially(self, head: ResponseHead) -> bool:
+        """Answer the client's own preconditions or range from a whole response in passing.
+
+        The origin was asked without them, so that its answer could be stored.
+        True if the answer is not the response as it stands.
+        """
+        exchange = self.exchange
+        asked = exchange.head
+        if STEERING_FIELDS.isdisjoint(asked.fields.names()):
+            return False
+        outcome = evaluate_preconditions(
+            asked,
+            head.status,
+            head.fields,
+            if_modified_since=exchange.location.core.if_modified_since,
+        )
+        if outcome is Precondition.NOT_MODIFIED:
+            exchange.begin(304, without_content(response_pairs(exchange, head)), None)
+            exchange.end()
+            return True
+        if outcome is Precondition.PRECONDITION_FAILED:
+            exchange.answer_status(412)
+            return True
+        return self._answer_range(head)
+
+    def _answer_range(self, head: ResponseHead) -> bool:
+        exchange = self.exchange
+        value = exchange.head.fields.get(b"range")
+        length = head.body_length
+        if value is None or exchange.method != b"GET" or head.status != 200 or length <= 0:
+            return False
+        pairs = response_pairs(exchange, head)
+        if exchange.would_gzip(200, head.fields, length) or not if_range_holds(
+            exchange.head, head.fields
+        ):
+            return False
+        decision = decide_ranges(value, length, exchange.location.core.max_ranges)
+        if isinstance(decision, Unsatisfiable):
+            exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
+            return True
+        if not isinstance(decision, Ranges) or len(decision.ranges) != 1:
+            return False
+        start, stop = self._window = decision.ranges[0]
+        pairs.append((b"Content-Range", content_range(start, stop, length)))
+        exchange.begin(206, pairs, stop - start)
+        return True
+
+    def _accel_redirect(self, head: ResponseHead) -> None:
+        """``X-Accel-Redirect``: the application names another place that answers."""
+        exchange = self.exchange
+        self.discard_response()
+        uri = head.fields.get(b"x-accel-redirect") or b""
+        exchange.accel_fields = [
+            pair for pair in head.fields.pairs if pair[0].lower() in _ACCEL_KEPT
+        ]
+        if uri.startswith(b"@"):
+            exchange.enter_named(uri)
+            return
+        path, question, args = uri.partition(b"?")
+        try:
+            path = normalize_path(path, True)
+        except ProtocolError:
+            exchange.answer_status(500)
+            return
+        if exchange.method != b"HEAD":
+            exchange.method = b"GET"
+        exchange.internal_redirect(path, args if question else None)
+
+    def _close_exchange(self) -> None:
+        exchange = self.exchange
+        self._close_spool()
+        exchange.source = None
+        if exchange.body is not None:
+            exchange.body.close()
+
+    def _close_spool(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def _drop_stream(self) -> None:
+        if self.exchange.body is not None:
+            self.exchange.body.detach()
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
+
+    def discard_response(self) -> None:
+        """The response is not wanted: let go of the upstream."""
+        self._drop_stream()
+        self._end_attempt(failed=False)
+        self.finished = True
+
+    # -- Source: the client ------------------------------------------------
+
+    def on_writable(self) -> None:
+        self._go_on("client")
+        if self._reader is not None:
+            self._reader.resume()
+
+    def on_downstream_lost(self) -> None:
+        self._close_spool()
+        self._waits.discard("client")
+        self._waits.discard("disk")
+        filling = self.writer is not None or (self.cache is not None and not self._responded)
+        proxy = self.exchange.location.proxy
+        if self.finished:
+            return
+        if filling or proxy.ignore_client_abort:
+            body = self.exchange.body
+            if body is None or body.complete:
+                if not self._waits and self._stream is not None:
+                    self._stream.resume()
+                return
+        self._drop_stream()
+        self._end_attempt(failed=False)
+        self.finished = True
+        if self.writer is not None:
+            self.writer.abort()
+            self.writer = None
+        if self.cache is not None:
+            self.cache.on_fill_end(False)
+
+    # -- BodySink: what the spool gives back -------------------------------
+
+    def on_body(self, data: bytes) -> None:
+        self.exchange.send_body(data)
+        if not self.exchange.downstream.writable and self._reader is not None:
+            self._reader.pause()
+
+    def on_body_end(self) -> None:
+        self._close_spool()
+        self.exchange.end()
+
+    def on_body_error(self, error: StorageError) -> None:
+        self._close_spool()
+        self._drop_stream()
+        self.exchange.log_error("crit", "the response's temporary file failed")
+        self.exchange.abort()
+
+    # -- back-pressure -----------------------------------------------------
+
+    def store_to(self, writer: MissWriter) -> None:
+        """Give every piece of the body to *writer* too."""
+        self.writer = writer
+        writer.on_drain(lambda: self._go_on("writer"))
+
+    def _wait(self, reason: str) -> None:
+        self._waits.add(reason)
+        if self._stream is not None:
+            self._stream.pause()
+
+    def _go_on(self, reason: str) -> None:
+        if reason in self._waits:
+            self._waits.discard(reason)
+            if not self._waits and self._stream is not None:
+                self._stream.resume()
+
+    # -- upgrade -----------------------------------------------------------
+
+    def _switch(self, head: ResponseHead) -> None:
+        """101: both connections carry bytes from now on (RFC 9110 §7.8)."""
+        exchange = self.exchange
+        if b"upgrade" not in exchange.head.fields:
+            self._drop_stream()
+            self._end_attempt(failed=True)
+            self._give_up(502)
+            return
+        rewriter = exchange.location.response_rewriter
+        assert rewriter is not None
+        pairs = rewriter.render(head)
+        upgrade = head.fields.get(b"upgrade") or b"websocket"
+        pairs += [(b"Connection", b"upgrade"), (b"Upgrade", upgrade)]
+        stream = self._stream
+        assert stream is not None
+        self._stream = None
+        self.finished = True
+        exchange.switch(pairs, head.reason, stream)
+        self._end_attempt(failed=False)
+
+    def _now(self) -> float:
+        return self.exchange.world.scheduler.monotonic()
+
+
+#: Fields of the response that named another place which are kept for that one.
+_ACCEL_KEPT = frozenset(
+    {
+        b"accept-ranges",
+        b"cache-control",
+        b"content-disposition",
+        b"content-type",
+        b"expires",
+        b"set-cookie",
+    }
+)
+
+def _doing(problem: UpstreamError) -> str:
+    if problem.stage in (Stage.CONNECT, Stage.TLS):
+        return "connecting to"
+    if problem.stage is Stage.SEND:
+        return "sending request to"
+    return "reading response header from"
+
+
+def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:
+    """The fields of the upstream's *head* that go to the client, Server and Date assured."""
+    location = exchange.location
+    rewriter = location.response_rewriter
+    assert rewriter is not None
+    fields = head.fields
+    pairs = rewriter.render(head)
+    redirects = location.redirects
+    if redirects is not None and (b"location" in fields or b"refresh" in fields):
+        pairs = [_redirected(exchange, redirects, name, value) for name, value in pairs]
+    own = exchange.own_pairs()
+    if b"server" in fields and b"server" in location.proxy.pass_header:
+        del own[0]
+    if b"date" in fields:
+        own.pop()
+    return own + pairs
+
+
+def _redirected(
+    exchange: Exchange, redirects: RedirectRewriter, name: bytes, value: bytes
+) -> tuple[bytes, bytes]:
+    lower = name.lower()
+    if lower == b"location":
+        changed = redirects.location(exchange, value)
+        if changed is not None:
+            changed = absolute_location(exchange, changed)
+    elif lower == b"refresh":
+        changed = redirects.refresh(exchange, value)
+    else:
+        return name, value
+    return name, value if changed is None else changed
+
+
+def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
+    """Scheme, authority and URI of a rendered ``proxy_pass``; raises ProtocolError."""
+    scheme, separator, rest = url.partition(b"://")
+    scheme = scheme.lower()
+    if not separator or scheme not in (b"http", b"https"):
+        raise ProtocolError(f'invalid URL prefix in "{url.decode("latin-1")}"', 500)
+    if rest.startswith(b"unix:"):
+        path, colon, uri = rest[5:].partition(b":")
+        return scheme, b"unix:" + path, uri if colon else b""
+    for index, octet in enumerate(rest):
+        if octet in b"/?":
+            return scheme, rest[:index], rest[index:]
+    return scheme, rest, b""

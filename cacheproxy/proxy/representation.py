@@ -1,0 +1,231 @@
+"""Answering from a complete representation: preconditions, ranges, gzip, then the body.
+
+Static files and stored responses are both complete, so both go out this way:
+304 and 412 (RFC 9110 §13.2.2), 206 and 416 (§14), the gzip variant of a stored
+response, and a body that is either in memory or read as the client takes it.
+
+As in nginx a response that is compressed is not cut into ranges: ranges of a
+representation made on the fly would not be those of the one that the client has.
+
+Imports: ``http``, ``policy``, ``proxy.interfaces``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from cacheproxy.errors import StorageError
+from cacheproxy.http.fields import Fields
+from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
+from cacheproxy.policy.ranges import (
+    Ranges,
+    Unsatisfiable,
+    content_range,
+    decide_ranges,
+    multipart,
+)
+from cacheproxy.policy.reuse import STEERING_FIELDS
+from cacheproxy.proxy.interfaces import BodyReader, BodySink
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+
+__all__ = ["Readable", "Representation", "send", "without_content"]
+
+Pairs = list[tuple[bytes, bytes]]
+
+#: Fields that describe content, which a 304 has none of (RFC 9110 §15.4.5).
+_CONTENT_FIELDS = frozenset({b"content-type", b"content-length", b"content-range", b"accept-ranges"})
+
+
+class Readable(Protocol):
+    """A stored body or an open file."""
+
+    def read(self, sink: BodySink, start: int, stop: int) -> BodyReader: ...
+
+
+class Representation:
+    """A status, fields and a body of known length. *pairs* are what is sent, *fields* the same."""
+
+    __slots__ = ("body", "fields", "length", "pairs", "readable", "reason", "received", "status")
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes | None,
+        pairs: Pairs,
+        fields: Fields,
+        length: int,
+        readable: Readable,
+        body: bytes | None = None,
+        received: float | None = None,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.pairs = pairs
+        self.fields = fields
+        self.length = length
+        self.readable = readable
+        self.body = body
+        #: When it was stored (wall seconds), for validation without validators.
+        self.received = received
+
+
+def send(exchange: Exchange, it: Representation) -> None:
+    """Answer the exchange's request from a complete representation."""
+    asked = exchange.head.fields.names()
+    if not STEERING_FIELDS.isdisjoint(asked):
+        if _answer_precondition(exchange, it) or _answer_ranges(exchange, it):
+            return
+    body = getattr(it.readable, "content", None) if it.body is None else it.body
+    exchange.begin(it.status, it.pairs, it.length, it.reason)
+    if not exchange.has_body or not it.length:
+        _close(it)
+        exchange.end()
+    elif body is not None:
+        exchange.send_body(body)
+        _close(it)
+        exchange.end()
+    else:
+        BodySource(exchange, it.readable, [(b"", 0, it.length)], b"").start()
+
+
+def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
+    outcome = evaluate_preconditions(
+        exchange.head,
+        it.status,
+        it.fields,
+        if_modified_since=exchange.location.core.if_modified_since,
+        received=it.received,
+    )
+    if outcome is Precondition.PROCEED:
+        return False
+    _close(it)
+    if outcome is Precondition.NOT_MODIFIED:
+        exchange.begin(304, without_content(it.pairs), None)
+        exchange.end()
+    else:
+        exchange.answer_status(412)
+    return True
+
+
+def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
+    head = exchange.head
+    value = head.fields.get(b"range")
+    if value is None or exchange.method != b"GET" or it.status != 200:
+        return False
+    if exchange.would_gzip(it.status, it.fields, it.length) or not if_range_holds(head, it.fields):
+        return False
+    decision = decide_ranges(value, it.length, exchange.location.core.max_ranges)
+    if isinstance(decision, Unsatisfiable):
+        _close(it)
+        exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
+        return True
+    if not isinstance(decision, Ranges):
+        return False
+    if len(decision.ranges) == 1:
+        start, stop = decision.ranges[0]
+        it.pairs.append((b"Content-Range", content_range(start, stop, it.length)))
+        exchange.begin(206, it.pairs, stop - start)
+        parts, trailer = [(b"", start, stop)], b""
+    else:
+        boundary = exchange.world.random_bytes(12).hex().encode()
+        kind = it.fields.get(b"content-type")
+        plan = multipart(decision.ranges, it.length, kind, boundary)
+        pairs = [pair for pair in it.pairs if pair[0].lower() != b"content-type"]
+        pairs.append((b"Content-Type", plan.content_type))
+        exchange.begin(206, pairs, plan.content_length)
+        parts = [
+            (head, start, stop)
+            for head, (start, stop) in zip(plan.heads, plan.ranges, strict=True)
+        ]
+        trailer = plan.trailer
+    BodySource(exchange, it.readable, parts, trailer).start()
+    return True
+
+
+def without_content(pairs: Pairs) -> Pairs:
+    """*pairs* as a 304 has them."""
+    return [pair for pair in pairs if pair[0].lower() not in _CONTENT_FIELDS]
+
+
+def _close(it: Representation) -> None:
+    close = getattr(it.readable, "close", None) or getattr(it.readable, "release", None)
+    if close is not None:
+        close()
+
+
+class BodySource:
+    """Sends parts of a body, each (head, start, stop), then a trailer (``Source``, ``BodySink``)."""
+
+    __slots__ = ("_exchange", "_index", "_parts", "_readable", "_reader", "_trailer")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        readable: Readable,
+        parts: list[tuple[bytes, int, int]],
+        trailer: bytes,
+    ) -> None:
+        self._exchange = exchange
+        self._readable = readable
+        self._parts = parts
+        self._trailer = trailer
+        self._index = 0
+        self._reader: BodyReader | None = None
+
+    def start(self) -> None:
+        """Send the first part; the exchange has begun its response."""
+        self._exchange.source = self
+        self._next()
+        if not self._exchange.lost:
+            self._exchange.downstream.flush()
+
+    def _next(self) -> None:
+        head, start, stop = self._parts[self._index]
+        self._index = index = self._index + 1
+        if head:
+            self._exchange.send_body(head)
+        self._reader = None
+        reader = self._readable.read(self, start, stop)
+        # A body that is in memory may have been delivered, and more, before this.
+        if self._exchange.source is self and self._index == index:
+            self._reader = reader
+            if not self._exchange.downstream.writable:
+                reader.pause()
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self._exchange
+        exchange.send_body(data)
+        if not exchange.downstream.writable and self._reader is not None:
+            self._reader.pause()
+
+    def on_body_end(self) -> None:
+        if self._index < len(self._parts):
+            self._next()
+            return
+        self._finish()
+        if self._trailer:
+            self._exchange.send_body(self._trailer)
+        self._exchange.end()
+
+    def on_body_error(self, error: StorageError) -> None:
+        self._finish()
+        self._exchange.log_error("crit", f"reading a body failed: {error}")
+        self._exchange.abort()
+
+    def on_writable(self) -> None:
+        if self._reader is not None:
+            self._reader.resume()
+
+    def on_downstream_lost(self) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        self._exchange.source = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        close = getattr(self._readable, "close", None) or getattr(self._readable, "release", None)
+        if close is not None:
+            close()

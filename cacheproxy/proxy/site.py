@@ -1,0 +1,353 @@
+"""The configuration made ready to serve: what can be decided at load is decided here.
+
+A ``Site`` belongs to one listening address: it finds, for a request head, the
+``Route`` (server, location, normalised URI, captures). Routes are pure in
+(Host, request-target), so they are remembered, and a route also carries what
+follows from it: the cache key's digest and the responses that are ready to send
+(``proxy.hot``). A ``CompiledLocation`` holds one location's options beside the
+functions compiled from them; an absent feature is None and costs nothing.
+
+Imports: ``http``, ``template``, ``policy``, ``config.model``, ``proxy.interfaces``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from cacheproxy.config.model import Listen, Location, Match, Server
+from cacheproxy.http.h1 import RequestLimits
+from cacheproxy.http.messages import RequestHead
+from cacheproxy.http.target import Target, normalize_path, parse_target, split_host
+from cacheproxy.policy.forwarding import (
+    RedirectRewriter,
+    RequestRewriter,
+    ResponseRewriter,
+    compile_redirects,
+    compile_request_fields,
+    compile_response_fields,
+)
+from cacheproxy.policy.options import ErrorPage
+from cacheproxy.policy.routing import LocationTree, ServerChooser
+from cacheproxy.proxy.added import FieldAdder, compile_field_adder
+from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
+from cacheproxy.template import Template
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+    from cacheproxy.proxy.hot import ReadyResponse
+
+__all__ = [
+    "ROUTE_VARIABLES",
+    "CompiledLocation",
+    "CompiledServer",
+    "LogLine",
+    "Route",
+    "Site",
+    "proxy_host",
+]
+
+#: Routes remembered per listening address; when full, all are forgotten.
+ROUTE_MEMO_SIZE = 8192
+
+#: Variables whose value follows from (listening address, Host, request-target).
+ROUTE_VARIABLES = frozenset(
+    {
+        "args",
+        "document_uri",
+        "host",
+        "https",
+        "http_host",
+        "is_args",
+        "proxy_host",
+        "proxy_port",
+        "query_string",
+        "request_uri",
+        "scheme",
+        "server_name",
+        "uri",
+    }
+)
+
+
+class LogLine:
+    """One ``access_log`` of a location: how to render a line, where it goes, and when."""
+
+    __slots__ = ("condition", "path", "render", "write")
+
+    def __init__(
+        self,
+        render: Callable[[Exchange], bytes],
+        path: Template,
+        write: Callable[[bytes, bytes], None],
+        condition: Template | None,
+    ) -> None:
+        self.render = render
+        self.path = path
+        self.write = write
+        self.condition = condition
+
+
+class CompiledLocation:
+    """One location, compiled."""
+
+    __slots__ = (
+        "cache",
+        "cache_key",
+        "core",
+        "error_pages",
+        "field_adder",
+        "gzip",
+        "hot",
+        "key_follows_route",
+        "location",
+        "logs",
+        "proxy",
+        "request_rewriter",
+        "redirects",
+        "request_rewriter_uncached",
+        "response_rewriter",
+        "server",
+        "storage",
+        "stored_rewriter",
+        "upstream",
+    )
+
+    def __init__(self, location: Location, server: CompiledServer, world: World) -> None:
+        self.location = location
+        self.server = server
+        self.core = location.core
+        self.proxy = proxy = location.proxy
+        self.gzip = location.gzip if location.gzip.gzip else None
+        self.cache = location.cache if location.cache.cache is not None else None
+        self.field_adder: FieldAdder | None = compile_field_adder(location.core)
+        self.error_pages: Mapping[int, ErrorPage] = _error_pages(location.core.error_page)
+        self.logs = tuple(
+            LogLine(log.format.template.render, log.path, world.access_log(log), log.condition)
+            for log in location.core.access_log
+        )
+        self.upstream: UpstreamChoice | None = None
+        self.request_rewriter: RequestRewriter | None = None
+        self.request_rewriter_uncached: RequestRewriter | None = None
+        self.response_rewriter: ResponseRewriter | None = None
+        #: Set where stored heads hold fields that are hidden from clients.
+        self.stored_rewriter: ResponseRewriter | None = None
+        self.redirects: RedirectRewriter | None = None
+        self.storage: Storage | None = None
+        self.cache_key: Template | None = None
+        if proxy.proxy_pass is not None:
+            target = proxy.proxy_pass
+            if target.template is None:
+                ssl = proxy.ssl if target.scheme == b"https" else None
+                self.upstream = world.upstream(target.upstream, ssl)
+            self.request_rewriter = compile_request_fields(
+                proxy, self.cache is not None, proxy_host
+            )
+            self.request_rewriter_uncached = compile_request_fields(proxy, False, proxy_host)
+            self.response_rewriter = compile_response_fields(proxy)
+            if self.cache is not None:
+                self.stored_rewriter = self.response_rewriter
+            self.redirects = compile_redirects(proxy, location.pattern)
+        if self.cache is not None:
+            self.cache_key = self.cache.key
+            if isinstance(self.cache.cache, str):
+                self.storage = world.storage(self.cache.cache)
+        self.key_follows_route = (
+            self.storage is not None
+            and (self.cache_key is None or follows_route(self.cache_key))
+            and (proxy.proxy_pass is None or proxy.proxy_pass.template is None)
+        )
+        self.hot = self._is_hot()
+
+    def _is_hot(self) -> bool:
+        """Whether a hit of this location may be sent without making an exchange."""
+        cache = self.cache
+        if cache is None or not self.key_follows_route or cache.bypass:
+            return False
+        core = self.core
+        if core.internal or core.return_ is not None or core.try_files is not None:
+            return False
+        if self.gzip is not None and self.gzip.disable:
+            return False
+        adder = self.field_adder
+        return adder is None or adder.variables <= ROUTE_VARIABLES | {"upstream_cache_status"}
+
+    def __repr__(self) -> str:
+        pattern = self.location.pattern.decode("latin-1")
+        return f"<location {self.location.match.value} {pattern}>"
+
+
+def proxy_host(context: Exchange) -> bytes:
+    """``$proxy_host``: the authority of ``proxy_pass``, as written or as rendered."""
+    if context.proxy_host is not None:
+        return context.proxy_host
+    target = context.location.proxy.proxy_pass
+    return b"" if target is None else target.authority
+
+
+def follows_route(template: Template) -> bool:
+    """Whether the value is the same for every GET that has the same route."""
+    return all(
+        name in ROUTE_VARIABLES or name.startswith("arg_") or name.isdigit()
+        for name in template.variables
+    )
+
+
+def _limits(server: Server) -> RequestLimits:
+    return RequestLimits(
+        header_buffer_size=server.client_header_buffer_size,
+        large_buffers=server.large_client_header_buffers,
+        max_headers=server.max_headers,
+        underscores=server.underscores_in_headers,
+        ignore_invalid=server.ignore_invalid_headers,
+    )
+
+
+def _error_pages(pages: tuple[ErrorPage, ...]) -> dict[int, ErrorPage]:
+    found: dict[int, ErrorPage] = {}
+    for page in pages:
+        for status in page.statuses:
+            found.setdefault(status, page)
+    return found
+
+
+class CompiledServer:
+    """One server: its locations compiled and arranged for look-up."""
+
+    __slots__ = ("_compiled", "_world", "name", "named", "root", "server", "tree")
+
+    def __init__(self, server: Server, world: World) -> None:
+        self.server = server
+        self._world = world
+        self.name = server.names[0].encode() if server.names else b""
+        self._compiled: dict[int, CompiledLocation] = {}
+        self.root = self.compiled(server.root)
+        self.tree = LocationTree(server.root, _nested)
+        self.named = {
+            location.pattern: self.compiled(location)
+            for location in server.root.locations
+            if location.match is Match.NAMED
+        }
+        self._compile_all(server.root.locations)
+
+    def _compile_all(self, locations: tuple[Location, ...]) -> None:
+        for location in locations:
+            self.compiled(location)
+            self._compile_all(location.locations)
+
+    def compiled(self, location: Location) -> CompiledLocation:
+        """The compiled form of one of this server's locations."""
+        found = self._compiled.get(id(location))
+        if found is None:
+            found = CompiledLocation(location, self, self._world)
+            self._compiled[id(location)] = found
+        return found
+
+
+def _nested(location: Location) -> tuple[Location, ...]:
+    return location.locations
+
+
+class Route:
+    """Where a request goes. ``uri`` is normalised; ``raw_path`` and ``args`` are as received."""
+
+    __slots__ = (
+        "args",
+        "captures",
+        "digest",
+        "has_args",
+        "host",
+        "key",
+        "location",
+        "raw_path",
+        "ready",
+        "redirect",
+        "server",
+        "target",
+        "uri",
+    )
+
+    def __init__(
+        self,
+        server: CompiledServer,
+        location: CompiledLocation,
+        host: bytes,
+        uri: bytes,
+        target: Target,
+        captures: dict[str, bytes],
+        redirect: bytes | None,
+    ) -> None:
+        self.server = server
+        self.location = location
+        self.host = host
+        self.uri = uri
+        self.target = target
+        self.raw_path = target.path
+        self.args = target.args
+        self.has_args = target.has_args
+        self.captures = captures
+        self.redirect = redirect
+        self.key: bytes | None = None
+        self.digest: bytes | None = None
+        #: What is ready to send, by the normalised Accept-Encoding.
+        self.ready: dict[bytes, ReadyResponse] = {}
+
+
+class Site:
+    """The servers of one listening address."""
+
+    def __init__(
+        self, listen: Listen, servers: list[Server], default: Server, world: World
+    ) -> None:
+        self.listen = listen
+        self.world = world
+        self.scheme = b"https" if listen.ssl else b"http"
+        self.servers = {id(server): CompiledServer(server, world) for server in servers}
+        self.default = self.servers[id(default)]
+        self.limits = _limits(default)
+        self._chooser = ServerChooser(servers, default)
+        self.routes: dict[tuple[bytes | None, bytes], Route] = {}
+
+    def route(self, head: RequestHead) -> Route:
+        """Where *head* goes. Raises :class:`ProtocolError` for a bad target or host."""
+        host_field = head.fields.get(b"host")
+        memo = (host_field, head.target)
+        route = self.routes.get(memo)
+        if route is None:
+            route = self._find(head, host_field)
+            if len(self.routes) >= ROUTE_MEMO_SIZE:
+                self.routes.clear()
+            self.routes[memo] = route
+        return route
+
+    def _find(self, head: RequestHead, host_field: bytes | None) -> Route:
+        target = parse_target(head.target)
+        authority = target.authority if target.authority is not None else host_field
+        host = b""
+        if authority:
+            host, _ = split_host(authority)
+        server, captures = self.server_of(host)
+        uri = normalize_path(target.path, server.server.merge_slashes)
+        return self.locate(server, host or server.name, uri, target, captures)
+
+    def server_of(self, host: bytes) -> tuple[CompiledServer, dict[str, bytes]]:
+        """The server for a host name, and what its regular expression captured."""
+        chosen, captures = self._chooser.choose(host)
+        return self.servers[id(chosen)], dict(captures)
+
+    def locate(
+        self,
+        server: CompiledServer,
+        host: bytes,
+        uri: bytes,
+        target: Target,
+        captures: dict[str, bytes],
+    ) -> Route:
+        """The route of a normalised *uri* within *server*."""
+        found = server.tree.find(uri)
+        location = server.compiled(found.location)
+        if found.captures:
+            captures = {**captures, **found.captures}
+        return Route(server, location, host, uri, target, captures, found.redirect)
+
+

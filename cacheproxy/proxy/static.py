@@ -1,0 +1,121 @@
+"""Static files: ``root``, ``alias``, ``index``; conditional requests and ranges.
+
+The path is made from the normalised URI, which holds no ``..`` segment and no
+NUL, so nothing outside the folder can be named; ``alias`` replaces the location's
+own prefix and nothing else. Only regular files are served.
+
+Source: nginx ``ngx_http_static_module``, ``ngx_http_index_module``,
+``ngx_http_map_uri_to_path``; RFC 9110 §13, §14.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.syntax import format_http_date
+from cacheproxy.http.target import escape_uri
+from cacheproxy.proxy.representation import Representation, send
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+
+__all__ = ["content_type", "path_of", "serve"]
+
+#: nginx's default of ``index``.
+DEFAULT_INDEX = (b"index.html",)
+
+
+
+def serve(exchange: Exchange) -> None:
+    """Answer with the file that the URI names, or with its index."""
+    if exchange.method not in (b"GET", b"HEAD"):
+        exchange.answer_status(405)
+        return
+    uri = exchange.route.uri
+    path = path_of(exchange, uri)
+    if path is None:
+        exchange.answer_status(404)
+    elif uri.endswith(b"/"):
+        _serve_index(exchange, uri, path)
+    else:
+        _serve_path(exchange, uri, path)
+
+
+def _serve_index(exchange: Exchange, uri: bytes, path: bytes) -> None:
+    core = exchange.location.core
+    names = [template.render(exchange) for template in core.index] or list(DEFAULT_INDEX)
+    files = exchange.world.files
+    for name in names:
+        if name.startswith(b"/"):
+            exchange.internal_redirect(name)
+            return
+        if files.is_file(path + name):
+            # As nginx: the index may belong to another location.
+            args = exchange.route.args if exchange.route.has_args else None
+            exchange.internal_redirect(uri + name, args)
+            return
+    if files.is_directory(path):
+        exchange.log_error("error", f"directory index of {path!r} is forbidden")
+        exchange.answer_status(403)
+    else:
+        _not_found(exchange, path, 404)
+
+
+def _serve_path(exchange: Exchange, uri: bytes, path: bytes) -> None:
+    opened = exchange.world.files.open(path)
+    if isinstance(opened, int):
+        if opened == 301:
+            route = exchange.route
+            target = escape_uri(uri) + b"/"
+            if route.has_args:
+                target += b"?" + route.args
+            exchange.redirect(301, target)
+        else:
+            _not_found(exchange, path, opened)
+        return
+    mtime = opened.mtime
+    core = exchange.location.core
+    pairs = exchange.own_pairs()
+    pairs.append((b"Content-Type", content_type(exchange, uri)))
+    pairs.append((b"Last-Modified", format_http_date(mtime)))
+    if core.etag:
+        pairs.append((b"ETag", b'"%x-%x"' % (int(mtime), opened.size)))
+    pairs.append((b"Accept-Ranges", b"bytes"))
+    send(exchange, Representation(200, b"OK", pairs, Fields(pairs), opened.size, opened))
+
+
+def _not_found(exchange: Exchange, path: bytes, status: int) -> None:
+    if exchange.location.core.log_not_found or status != 404:
+        reason = {403: "permission denied", 404: "no such file"}.get(status, "cannot be read")
+        exchange.log_error("error", f'open() "{path.decode("utf-8", "replace")}" failed ({reason})')
+    exchange.answer_status(status)
+
+
+def path_of(exchange: Exchange, uri: bytes) -> bytes | None:
+    """The file system path of *uri* in the exchange's location; None where it has none."""
+    core = exchange.location.core
+    if core.alias is not None:
+        alias = core.alias.render(exchange)
+        return alias if core.alias_length is None else alias + uri[core.alias_length :]
+    if core.root is None:
+        return None
+    return core.root.render(exchange).rstrip(b"/") + uri
+
+
+def content_type(exchange: Exchange, uri: bytes) -> bytes:
+    """``types`` by the extension, else ``default_type``."""
+    core = exchange.location.core
+    name = uri[uri.rfind(b"/") + 1 :]
+    dot = name.rfind(b".")
+    if dot < 0:
+        return core.default_type
+    return core.types.get(_extension(name[dot + 1 :]), core.default_type)
+
+
+@lru_cache(maxsize=256)
+def _extension(raw: bytes) -> str:
+    return raw.lower().decode("latin-1")
+
+
