@@ -1,7 +1,8 @@
 """Request targets and hosts: what a request asks for, in the forms that it may take.
 
 RFC 9112 §3.2 (request-target forms); RFC 3986 §3.2.2 and nginx
-``ngx_http_validate_host`` (hosts).
+``ngx_http_validate_host`` (hosts); ``ngx_http_parse_complex_uri`` (paths);
+``ngx_escape_uri`` (the way back).
 
 Imports: ``errors``.
 """
@@ -13,12 +14,26 @@ from functools import lru_cache
 
 from cacheproxy.errors import ProtocolError
 
-__all__ = ["Target", "parse_target", "split_host"]
+__all__ = [
+    "Target",
+    "escape_args",
+    "escape_uri",
+    "normalize_path",
+    "parse_target",
+    "split_host",
+]
 
 #: Hosts seen lately are kept split; one proxy serves few.
 _HOSTS_KEPT = 512
 
-_ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]*)([^#]*)", re.DOTALL)
+_ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?]*)(.*)", re.DOTALL)
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+_CONTROL = bytes((*range(0x21), 0x7F, *range(0x80, 0x100)))
+# NGX_ESCAPE_URI and NGX_ESCAPE_ARGS as of nginx 1.22.
+_URI_ESCAPED = re.compile(b"[%b]" % re.escape(_CONTROL + b'"#%<>?\\^`{|}'))
+_ARGS_ESCAPED = re.compile(b"[%b]" % re.escape(_CONTROL + b'"#%&+;<>?\\^`{|}'))
 
 # RFC 3986 §3.2.2: IP-literal, or reg-name of unreserved, sub-delims and
 # pct-encoded. Stricter than nginx, which takes nearly every printable octet and
@@ -55,7 +70,13 @@ class Target:
 
 
 def parse_target(target: bytes, method: bytes = b"GET") -> Target:
-    """Take *target* apart; raises :class:`ProtocolError` (400) for none of the forms."""
+    """Take *target* apart; raises :class:`ProtocolError` (400) for none of the forms.
+
+    A fragment, which no client should send, is cut off as nginx does. Stricter
+    than nginx: the absolute form is taken with ``http`` and ``https`` only.
+    """
+    if b"#" in target:
+        target = target[: target.index(b"#")]
     if target[:1] == b"/":
         path, mark, args = target.partition(b"?")
         return Target(path, args, bool(mark))
@@ -73,6 +94,60 @@ def parse_target(target: bytes, method: bytes = b"GET") -> Target:
     split_host(authority)
     path, mark, args = rest.partition(b"?")
     return Target(path or b"/", args, bool(mark), authority, scheme.lower())
+
+
+def normalize_path(path: bytes, merge_slashes: bool) -> bytes:
+    """nginx's ``$uri`` for a raw *path*: decoded, without ``.`` and ``..`` segments.
+
+    Decoding comes first, once, so an encoded dot or slash counts as one. Raises
+    :class:`ProtocolError` (400) for a broken escape, ``%00`` and a path that
+    climbs above the root. Source: nginx ``ngx_http_parse_complex_uri``.
+    """
+    if path[:1] != b"/" or b"\0" in path:
+        raise ProtocolError("invalid path")
+    if b"%" in path:
+        if _BROKEN_ESCAPE.search(path):
+            raise ProtocolError("invalid percent-encoding")
+        path = _ESCAPE.sub(lambda match: bytes((int(match.group(1), 16),)), path)
+    if b"/." not in path and (not merge_slashes or b"//" not in path):
+        return path
+    segments = path[1:].split(b"/")
+    kept: list[bytes] = []
+    for segment in segments:
+        if segment == b"..":
+            if not kept:
+                raise ProtocolError("path above the root")
+            kept.pop()
+        elif segment != b"." and (segment or not merge_slashes):
+            kept.append(segment)
+    # A path that ends in a slash or a dot segment names a directory. Where slashes
+    # are kept, the empty last segment is already there.
+    last = segments[-1]
+    if last in (b".", b"..") or (merge_slashes and not last):
+        kept.append(b"")
+    return b"/" + b"/".join(kept)
+
+
+def escape_uri(path: bytes) -> bytes:
+    """*path* as nginx writes it into a request line when ``proxy_pass`` has a URI.
+
+    nginx does this only where the request's own path held an escape (or the URI
+    was changed internally); else the octets go on as they came.
+    Source: ``ngx_escape_uri`` with ``NGX_ESCAPE_URI``.
+    """
+    return _URI_ESCAPED.sub(_escaped, path)
+
+
+def escape_args(args: bytes) -> bytes:
+    """*args* with the octets escaped that would end or split an argument.
+
+    Source: ``ngx_escape_uri`` with ``NGX_ESCAPE_ARGS``.
+    """
+    return _ARGS_ESCAPED.sub(_escaped, args)
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % match.group()[0]
 
 
 @lru_cache(maxsize=_HOSTS_KEPT)
