@@ -665,10 +665,10 @@ def _field_lines(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def encode_request_head(
-    method: bytes, target: bytes, pairs: Iterable[tuple[bytes, bytes]]
+    method: bytes, target: bytes, pairs: Iterable[tuple[bytes, bytes]], version: int = 11
 ) -> bytes:
-    """An HTTP/1.1 request's head; ValueError for CR, LF or NUL in any part."""
-    line = b"%b %b HTTP/1.1" % (method, target)
+    """A request's head, of HTTP/1.1 or 1.0; ValueError for CR, LF or NUL in any part."""
+    line = b"%b %b HTTP/1.%d" % (method, target, version - 10)
     if _FORBIDDEN.search(line) or line.count(b" ") != 2:
         raise ValueError("invalid request line")
     return b"%b\r\n%b\r\n" % (line, _field_lines(pairs))

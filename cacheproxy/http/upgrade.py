@@ -1,0 +1,69 @@
+"""The WebSocket opening handshake, as seen by an intermediary.
+
+RFC 6455 §4.2.1 (what a request must have), §4.2.2 (how the answer proves itself).
+
+Imports: ``messages``, ``syntax``.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from hashlib import sha1
+
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.http.syntax import list_tokens
+
+__all__ = ["accept_value", "is_websocket_accepted", "is_websocket_handshake"]
+
+# 16 octets in base64: 22 digits, the last of which carries only two bits.
+_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def is_websocket_handshake(head: RequestHead) -> bool:
+    """Whether *head* asks for a WebSocket, with nothing missing, repeated or odd.
+
+    Source: RFC 6455 §4.2.1. A request with a body is none: its octets could not
+    be told from frames.
+    """
+    if head.method != b"GET" or head.version != 11 or head.body_length is not None:
+        return False
+    fields = head.fields
+    keys = fields.get_all(b"sec-websocket-key")
+    return (
+        len(keys) == 1
+        and _KEY.fullmatch(keys[0]) is not None
+        and fields.get_all(b"sec-websocket-version") == [b"13"]
+        and b"host" in fields
+        and _switches_to_websocket(fields)
+    )
+
+
+def is_websocket_accepted(key: bytes, head: ResponseHead) -> bool:
+    """Whether *head* is the 101 that answers a handshake with *key*.
+
+    Source: RFC 6455 §4.1 (what a client must check).
+    """
+    return (
+        head.status == 101
+        and head.fields.get_all(b"sec-websocket-accept") == [accept_value(key)]
+        and _switches_to_websocket(head.fields)
+    )
+
+
+def accept_value(key: bytes) -> bytes:
+    """The Sec-WebSocket-Accept that answers *key* (RFC 6455 §4.2.2)."""
+    return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def _switches_to_websocket(fields: Fields) -> bool:
+    upgrade = fields.combined(b"upgrade")
+    connection = fields.combined(b"connection")
+    return (
+        upgrade is not None
+        and connection is not None
+        and b"websocket" in list_tokens(upgrade)
+        and b"upgrade" in list_tokens(connection)
+    )
