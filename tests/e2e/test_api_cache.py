@@ -106,13 +106,6 @@ def test_answers_to_a_token_are_not_kept(api: Api) -> None:
     assert get(api.port, "/v1/token").get("X-Cache") == "MISS"
 
 
-def test_the_other_instance_answers(api: Api) -> None:
-    """``proxy_next_upstream http_503``: a broken instance is not noticed."""
-    bodies = [get(api.port, "/v1/broken", Accept_Language=str(n)) for n in range(4)]
-    assert {response.status for response in bodies} == {200}
-    assert {json.loads(response.body)["instance"] for response in bodies} == {"second"}
-
-
 def test_both_instances_get_work(api: Api) -> None:
     """Round robin over the upstream's servers, connections kept."""
     with Connection(api.port) as connection:
@@ -123,6 +116,13 @@ def test_both_instances_get_work(api: Api) -> None:
         for instance in api.instances
     )
     assert all(instance.connections < 10 for instance in api.instances)
+
+
+def test_the_other_instance_answers(api: Api) -> None:
+    """``proxy_next_upstream http_503``: a broken instance is not noticed."""
+    bodies = [get(api.port, "/v1/broken", Accept_Language=str(n)) for n in range(4)]
+    assert {response.status for response in bodies} == {200}
+    assert {json.loads(response.body)["instance"] for response in bodies} == {"second"}
 
 
 def test_health_and_unknown_are_answered_here(api: Api) -> None:

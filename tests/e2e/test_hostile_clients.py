@@ -291,7 +291,8 @@ def test_keepalive_requests_bounds_a_connection(tmp_path: Path) -> None:
     """``keepalive_requests 3``: the third answer is the last and says so."""
     port = free_port()
     conf = (
-        f"http {{ keepalive_requests 3; server {{ listen 127.0.0.1:{port}; return 200 a; }} }}\n"
+        f"http {{ keepalive_requests 3; server {{ listen 127.0.0.1:{port};"
+        f" location / {{ return 200 a; }} }} }}\n"
     )
     with proxy(tmp_path, conf, ports=(port,)), Connection(port) as connection:
         fields = [connection.ask("/").get("Connection") for _ in range(3)]

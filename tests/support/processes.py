@@ -285,7 +285,7 @@ def gunicorn(
          "--worker-tmp-dir", str(folder), *arguments, app],
         folder / "gunicorn.log",
         code,
-        environment(PYTHONDONTWRITEBYTECODE="1", **(env or {})),
+        environment(**{"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}),
     )  # fmt: skip
     try:
         running.wait_ready(lambda: accepts(address), "gunicorn")
