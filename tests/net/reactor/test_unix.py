@@ -6,11 +6,20 @@ every factory for an ``IByteStreamFactory``, which is on uvloop's.
 
 from __future__ import annotations
 
+# Most of Twisted's own methods have no annotations.
+# mypy: disable-error-code="no-untyped-call"
 from typing import Any
 
+from twisted.internet import protocol
+from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint, _WrappingFactory
+from twisted.internet.interfaces import IUNIXTransport
 from twisted.internet.test import test_unix
+from twisted.trial import unittest
+from zope.interface import directlyProvides  # type: ignore[import-untyped]
 
 from cacheproxy.net.reactor import unix
+from cacheproxy.net.reactor.interfaces import IByteStreamFactory
+from cacheproxy.net.reactor.transport import StreamConnection
 from tests.net.reactor.cases import bind, in_temporary_folder, make_reactor
 
 BUILDERS = (
@@ -50,3 +59,37 @@ globals().update(
         ).items()
     }
 )
+
+
+class ByteStreamTests(unittest.SynchronousTestCase):
+    """Which factories get uvloop's transport."""
+
+    def test_the_marker_is_found_on_the_factory_and_through_an_endpoint(self) -> None:
+        """Endpoints wrap the factory they are given."""
+        plain: Any = protocol.Factory.forProtocol(protocol.Protocol)
+        marked: Any = protocol.Factory.forProtocol(protocol.Protocol)
+        directlyProvides(marked, IByteStreamFactory)
+        self.assertFalse(unix.is_byte_stream(plain))
+        self.assertTrue(unix.is_byte_stream(marked))
+        self.assertFalse(unix.is_byte_stream(_WrappingFactory(plain)))
+        self.assertTrue(unix.is_byte_stream(_WrappingFactory(marked)))
+
+    def test_marked_factories_talk_over_uvloop(self) -> None:
+        """Both ends, through endpoints."""
+        reactor = make_reactor(self)
+        transports: list[Any] = []
+
+        class Note(protocol.Protocol):
+            def connectionMade(self) -> None:
+                transports.append(self.transport)
+                if len(transports) == 2:
+                    reactor.stop()
+
+        factory = protocol.Factory.forProtocol(Note)
+        directlyProvides(factory, IByteStreamFactory)
+        path = self.mktemp()[-20:].replace("/", "_")
+        UNIXServerEndpoint(reactor, path).listen(factory)
+        UNIXClientEndpoint(reactor, path).connect(factory)
+        reactor.run(installSignalHandlers=False)
+        self.assertTrue(all(isinstance(each, StreamConnection) for each in transports))
+        self.assertFalse(any(IUNIXTransport.providedBy(each) for each in transports))
