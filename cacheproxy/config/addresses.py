@@ -86,8 +86,6 @@ def parse_listen(args: tuple[str, ...]) -> list[Listen]:
     except ValueError as error:
         raise ConfigError(f'{error} in "{args[0]}" of the "listen" directive') from error
     host = "0.0.0.0" if host == "*" else host
-    if "ipv6only" in options and ":" not in host:
-        raise ConfigError(f'ipv6only is not supported on addr "{args[0]}"')
     return [Listen(host=host, port=one, **options) for one in range(port, max(port, last) + 1)]
 
 

@@ -159,7 +159,7 @@ def _expires(build: Build, directive: Directive) -> Expires | None:
         sign = -1 if word.startswith("-") else 1
         seconds = sign * units.whole_seconds(word[1:] if word[:1] in "+-" else word)
     except ValueError as error:
-        raise ConfigError(f'invalid value "{word}" in "expires" directive') from error
+        raise ConfigError('"expires" directive invalid value') from error
     return Expires("modified" if modified else "delta", seconds)
 
 

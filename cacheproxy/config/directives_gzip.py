@@ -32,7 +32,7 @@ def _level(build: Build, directive: Directive) -> int:
     if not word.isdigit():
         raise ConfigError('"gzip_comp_level" directive invalid number')
     if not 1 <= int(word) <= 9:
-        raise ConfigError('"gzip_comp_level" directive value must be between 1 and 9')
+        raise ConfigError("value must be between 1 and 9")
     return int(word)
 
 

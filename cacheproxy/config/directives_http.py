@@ -177,7 +177,7 @@ def _worker_processes(build: Build, directive: Directive) -> int:
     if word == "auto":
         return 1
     if not word.isdigit() or not int(word):
-        raise invalid(directive, word)
+        raise ConfigError('"worker_processes" directive invalid value')
     if int(word) > 1:
         build.warn("one worker process is run", directive)
     return int(word)

@@ -78,11 +78,7 @@ def _zone_size(zone: str, amount: str) -> int:
 
 
 def _http2(build: Build, level: Level, directive: Directive) -> None:
-    try:
-        enabled = units.flag(directive.args[0])
-    except ValueError as error:
-        raise ConfigError(f'{error} in "http2" directive') from error
-    if enabled:
+    if FLAG(build, directive):
         build.warn('"http2" is accepted, HTTP/1.1 is served', directive)
 
 

@@ -282,9 +282,9 @@ def unit(parse: Callable[[str], Any]) -> Convert:
             return parse(directive.args[0])
         except ValueError as error:
             reason = str(error)
-            if reason == "invalid value":
-                raise ConfigError(f'"{directive.name}" directive invalid value') from error
-            raise ConfigError(f'{reason} in "{directive.name}" directive') from error
+            if reason.startswith("it must"):
+                raise ConfigError(f"{invalid(directive, directive.args[0])}, {reason}") from error
+            raise ConfigError(f'"{directive.name}" directive {reason}') from error
 
     return convert
 

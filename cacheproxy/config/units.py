@@ -96,5 +96,5 @@ def flag(text: str) -> bool:
     """``on`` or ``off``, in any case."""
     lower = text.lower()
     if lower not in ("on", "off"):
-        raise ValueError(f'invalid value "{text}", it must be "on" or "off"')
+        raise ValueError('it must be "on" or "off"')
     return lower == "on"

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
+from cacheproxy.http.target import escape_uri
 from cacheproxy.policy.options import ProxyOptions
 
 __all__ = [
@@ -31,14 +32,6 @@ __all__ = [
 
 #: Shared by every answer without captures; callers copy before they add to it.
 NO_CAPTURES: Mapping[str, bytes] = MappingProxyType({})
-
-
-_UNSAFE = re.compile(rb"[\x00-\x20#%?\x7f-\xff]")
-
-
-def escape_uri(path: bytes) -> bytes:
-    """Percent-encode what a path cannot hold (``NGX_ESCAPE_URI``)."""
-    return _UNSAFE.sub(lambda match: b"%%%02X" % match.group()[0], path)
 
 
 def set_captures(captures: MutableMapping[str, bytes], match: re.Match[bytes]) -> None:
