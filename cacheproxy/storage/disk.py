@@ -318,7 +318,8 @@ class Disk:
         if self._index is None:
             raise StorageError(f"zone {self.zone.name} is not open")
         name = f"cacheproxy-{os.getpid()}-{os.urandom(8).hex()}"
-        return TemporaryBody(os.path.join(self._temporary, name), self.write)
+        path = os.path.join(self._temporary, name)
+        return TemporaryBody(path, lambda descriptor, data: self.write(descriptor, data))
 
     def commit(
         self, digest: bytes, primary: bytes, header: Header, body: TemporaryBody, now: float

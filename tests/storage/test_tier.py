@@ -1,0 +1,163 @@
+"""Tests of a failing disk and of damage on it."""
+
+from __future__ import annotations
+
+import os
+
+from cacheproxy.errors import StorageError
+from tests.storage.support import LARGE, QueueExecutor, ZoneCase, digest_of, head_of
+
+
+class FailureTests(ZoneCase):
+    """A failing disk costs the cache, never the request."""
+
+    def failing(self, descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    def test_full_disk_serves_from_memory_and_recovers(self) -> None:
+        """One line a minute, memory meanwhile, and the disk again when it has room."""
+        harness = self.harness()
+        disk = harness.zone.tier.disk
+        write, disk.write = disk.write, self.failing
+        first = harness.store(b"first", b"1")
+        self.assertEqual(harness.body(first), b"1")
+        for number in range(50):
+            harness.store(b"%d" % number, b"x")
+            harness.advance(1.0)
+        self.assertEqual(len(harness.lines), 1, harness.lines)
+        self.assertIn("No space left", harness.lines[0])
+        large = harness.store(b"large", LARGE)
+        self.assertIsNone(harness.look(large))
+        disk.write = write
+        harness.advance(6.0)
+        self.assertFalse(harness.zone.tier.down)
+        again = harness.store(b"again", b"2")
+        harness.restart()
+        self.assertEqual(harness.body(again), b"2")
+        self.assertEqual(os.listdir(os.path.join(self.path, "temp")), [])
+
+    def test_full_disk_in_the_middle_of_a_body(self) -> None:
+        """A large body that meets a full disk is dropped; the writer goes on taking it."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        disk = harness.zone.tier.disk
+        store = harness.zone.open_writer(digest_of(b"k"), digest_of(b"k"), head_of(b"k"))
+        assert store is not None
+        store.write(LARGE)
+        pool.run()
+        disk.write = self.failing
+        store.write(LARGE)
+        pool.run()
+        store.write(LARGE)
+        self.assertFalse(store.congested)
+        store.finish()
+        pool.run()
+        self.assertIsNone(harness.look(digest_of(b"k")))
+        self.assertEqual(os.listdir(os.path.join(self.path, "temp")), [])
+
+    def test_what_a_failed_store_was_to_replace_does_not_come_back(self) -> None:
+        """The older entry is removed before the disk is used again."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"old")
+        disk = harness.zone.tier.disk
+        write, disk.write = disk.write, self.failing
+        harness.store(b"k", b"new")
+        self.assertEqual(harness.body(digest), b"new")
+        disk.write = write
+        harness.advance(6.0)
+        harness.forget_memory()
+        self.assertIsNone(harness.look(digest))
+
+    def test_purge_while_the_disk_fails_is_made_up_for(self) -> None:
+        """What was purged is never served, also when the disk could not be reached."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.purge(digest, lambda count: None)
+        harness.advance(6.0)
+        self.assertFalse(harness.zone.tier.down)
+        self.assertIsNone(harness.look(digest))
+        self.assertEqual(self.files(), [])
+
+    def test_lost_folder_is_made_again(self) -> None:
+        """A folder that is removed under the zone is noticed and replaced."""
+        harness = self.harness()
+        harness.store(b"k", b"body")
+        os.rename(self.path, self.path + ".gone")
+        harness.advance(12.0)
+        digest = harness.store(b"again", b"2")
+        harness.restart()
+        self.assertEqual(harness.body(digest), b"2")
+
+    def test_folder_that_cannot_be_made(self) -> None:
+        """A zone without its folder still serves from memory."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path, "w"):
+            pass
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        self.assertEqual(harness.body(digest), b"body")
+        self.assertIsNone(harness.look(digest_of(b"other")))
+        self.assertEqual(len(harness.lines), 1)
+        os.unlink(self.path)
+        harness.advance(6.0)
+        self.assertFalse(harness.zone.tier.down)
+
+    def test_corrupt_index_is_set_aside(self) -> None:
+        """The proxy starts with an empty zone and keeps the evidence."""
+        harness = self.harness()
+        harness.store(b"k", b"body")
+        harness.zone.close()
+        with open(os.path.join(self.path, "cache.db"), "wb") as file:
+            file.write(b"this is no database" * 1000)
+        harness.zone = harness.make()
+        self.assertTrue(os.path.exists(os.path.join(self.path, "cache.db.corrupt-1")))
+        self.assertEqual(len(harness.lines), 1)
+        self.assertIsNone(harness.look(digest_of(b"k")))
+        harness.advance(6.0)
+        self.assertEqual(self.files(), [])
+        digest = harness.store(b"new", b"n")
+        harness.restart()
+        self.assertEqual(harness.body(digest), b"n")
+
+    def damage(self, body: bytes, change: bytes | None, at: int) -> None:
+        harness = self.harness()
+        digest = harness.store(b"k", body)
+        harness.restart()
+        (path,) = self.files()
+        with open(path, "r+b") as file:
+            if change is None:
+                file.truncate(at)
+            else:
+                file.seek(at)
+                file.write(change)
+        self.assertIsNone(harness.look(digest))
+        self.assertIsNone(harness.look(digest))
+        self.assertEqual(self.files(), [])
+        self.assertEqual(len([line for line in harness.lines if "damaged" in line]), 1)
+
+    def test_changed_body_is_a_miss(self) -> None:
+        """A small body whose octets changed is found by its checksum, deleted, logged once."""
+        self.damage(b"some body", b"X", 3)
+
+    def test_truncated_small_body_is_a_miss(self) -> None:
+        """A file shorter than its head says is never served."""
+        self.damage(b"some body", None, 5)
+
+    def test_truncated_large_body_is_a_miss(self) -> None:
+        """The same for a body that is not read whole."""
+        self.damage(LARGE, None, len(LARGE) // 2)
+
+    def test_foreign_large_body_is_a_miss(self) -> None:
+        """A file of the right length with another seal belongs to another row."""
+        self.damage(LARGE, b"Y" * 8, len(LARGE) + 8)
+
+    def test_missing_file_is_a_miss(self) -> None:
+        """A row without a file is removed."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        harness.restart()
+        os.unlink(self.files()[0])
+        self.assertIsNone(harness.look(digest))
+        self.assertEqual(harness.zone.tier.disk.index.usage(), (0, 0))

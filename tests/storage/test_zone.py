@@ -1,0 +1,285 @@
+"""Tests of a cache zone: storing, looking up, updating, purging, and their order."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from cacheproxy.proxy.interfaces import Entry
+from tests.storage.support import (
+    LARGE,
+    QueueExecutor,
+    RecordingSink,
+    ZoneCase,
+    digest_of,
+    head_of,
+    read_all,
+)
+
+
+class StoringTests(ZoneCase):
+    """What is stored is found, in memory, on disk and after a restart."""
+
+    def test_stored_entry_is_found_in_memory(self) -> None:
+        """A hit needs no I/O."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        entry = harness.zone.peek(digest)
+        assert entry is not None
+        self.assertEqual(entry.body, b"body")
+        self.assertEqual(entry.stored.body_length, 4)
+
+    def test_file_lies_where_nginx_lays_it(self) -> None:
+        """levels=1:2 takes the last digit, then the two before it (proxy_cache_path)."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        name = digest.hex()
+        path = os.path.join(self.path, name[-1], name[-3:-1], name)
+        with open(path, "rb") as file:
+            self.assertTrue(file.read().startswith(b"body"))
+
+    def test_unfinished_store_is_invisible_and_leaves_nothing(self) -> None:
+        """A response cut short is never visible, in any tier."""
+        harness = self.harness()
+        digest = digest_of(b"k")
+        for body in (b"small", LARGE):
+            writer = harness.zone.open_writer(digest, digest, head_of(b"k"))
+            assert writer is not None
+            writer.write(body)
+            self.assertIsNone(harness.look(digest))
+            writer.abort()
+            self.assertIsNone(harness.look(digest))
+        self.assertEqual(os.listdir(os.path.join(self.path, "temp")), [])
+        self.assertEqual(self.files(), [])
+
+    def test_restart_keeps_small_and_large(self) -> None:
+        """Everything stored is served after a restart, octet by octet."""
+        harness = self.harness()
+        small, large = harness.store(b"s", b"small"), harness.store(b"l", LARGE)
+        harness.restart()
+        self.assertEqual(harness.body(small), b"small")
+        self.assertEqual(harness.body(large), LARGE)
+        entry = harness.look(large)
+        assert entry is not None
+        self.assertEqual(read_all(entry, 1000, 300_000), LARGE[1000:300_000])
+        entry.release()
+
+    def test_empty_body_is_stored(self) -> None:
+        """A response without content is an entry as any other."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"")
+        harness.restart()
+        self.assertEqual(harness.body(digest), b"")
+
+    def test_replaced_while_read_serves_the_old_to_its_reader(self) -> None:
+        """A reader keeps the file it opened; a new look-up gets the new one."""
+        pool = QueueExecutor()
+        harness = self.harness(pool=pool)
+        digest = harness.store(b"k", LARGE)
+        pool.run()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        pool.run()
+        (entry,) = found
+        assert entry is not None
+        sink = RecordingSink()
+        entry.read(sink, 0, len(LARGE))
+        pool.step()
+        harness.store(b"k", b"new")
+        entry.release()
+        pool.run()
+        self.assertEqual(sink.body, LARGE)
+        self.assertEqual(harness.body(digest), b"new")
+
+    def test_two_stores_of_one_key_end_with_the_later(self) -> None:
+        """Whatever order the disk works in, the store that finished last wins."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = digest_of(b"k")
+        first = harness.zone.open_writer(digest, digest, head_of(b"k"))
+        second = harness.zone.open_writer(digest, digest, head_of(b"k"))
+        assert first is not None and second is not None
+        first.write(LARGE)
+        second.write(b"second")
+        first.finish()
+        second.finish()
+        writer.run()
+        pool.run()
+        writer.run()
+        harness.forget_memory()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        pool.run()
+        assert found[0] is not None
+        self.assertEqual(found[0].body, b"second")
+
+    def test_lookup_waits_for_a_finishing_store(self) -> None:
+        """Between finish and disk a look-up waits; it does not miss."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = harness.store(b"k", LARGE)
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        self.assertEqual(found, [])
+        for _ in range(4):
+            pool.run()
+            writer.run()
+        assert found[0] is not None
+        found[0].release()
+
+    def test_concurrent_lookups_share_one(self) -> None:
+        """Look-ups of one digest cost one read, and each gets the entry."""
+        pool = QueueExecutor()
+        harness = self.harness(pool=pool)
+        digest = harness.store(b"k", b"body")
+        harness.forget_memory()
+        found: list[Entry | None] = []
+        for _ in range(3):
+            harness.zone.lookup(digest, found.append)
+        self.assertEqual(len(pool.queue), 1)
+        pool.run()
+        self.assertEqual([entry is not None for entry in found], [True] * 3)
+
+    def test_congestion_and_drain(self) -> None:
+        """A body faster than the disk makes its source pause, and go on later."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        store = harness.zone.open_writer(digest_of(b"k"), digest_of(b"k"), head_of(b"k"))
+        assert store is not None
+        drained: list[bool] = []
+        store.on_drain(lambda: drained.append(True))
+        while not store.congested:
+            store.write(bytes(100_000))
+        self.assertEqual(drained, [])
+        pool.run()
+        self.assertTrue(drained)
+        self.assertFalse(store.congested)
+        store.abort()
+
+
+class UpdatingTests(ZoneCase):
+    """Heads freshened by a 304 (RFC 9111 §4.3.4)."""
+
+    def test_update_replaces_the_head_in_both_tiers(self) -> None:
+        """The new head is served at once and after a restart, with the old body."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        entry = harness.zone.peek(digest)
+        assert entry is not None
+        harness.zone.update(digest, replace(entry.stored, lifetime=99.0))
+        for _ in range(2):
+            found = harness.look(digest)
+            assert found is not None
+            self.assertEqual((found.stored.lifetime, found.body), (99.0, b"body"))
+            harness.restart()
+        self.assertEqual(entry.stored.lifetime, 60.0)
+
+    def test_update_of_a_store_not_yet_on_disk(self) -> None:
+        """A head replaced between finish and disk is the one that stays."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = harness.store(b"k", LARGE)
+        harness.zone.update(digest, head_of(b"k", lifetime=99.0, body_length=len(LARGE)))
+        for _ in range(4):
+            pool.run()
+            writer.run()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        pool.run()
+        assert found[0] is not None
+        self.assertEqual(found[0].stored.lifetime, 99.0)
+        found[0].release()
+
+    def test_update_for_another_body_is_ignored(self) -> None:
+        """A head that a replaced body was freshened with does not get the new body."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"a longer body")
+        harness.zone.update(digest, head_of(b"k", lifetime=99.0, body_length=4))
+        harness.forget_memory()
+        found = harness.look(digest)
+        assert found is not None
+        self.assertEqual(found.stored.lifetime, 60.0)
+
+
+class RemovingTests(ZoneCase):
+    """Deletion and purging."""
+
+    def test_variants_are_purged_together(self) -> None:
+        """A purge removes every variant of the key, and nothing else."""
+        harness = self.harness()
+        variants = [harness.store(b"k", b"v" + v, v) for v in (b"", b"gzip", b"de")]
+        other = harness.store(b"other", b"o")
+        harness.zone.memory.remove(variants[1])
+        counts: list[int] = []
+        harness.zone.purge(digest_of(b"k"), counts.append)
+        self.assertEqual(counts, [3])
+        self.assertEqual([harness.look(digest) for digest in variants], [None] * 3)
+        self.assertEqual(harness.body(other), b"o")
+        harness.restart()
+        self.assertEqual([harness.look(digest) for digest in variants], [None] * 3)
+        self.assertEqual(len(self.files()), 1)
+
+    def test_delete_removes_file_and_entry(self) -> None:
+        """Nothing of a deleted entry is left."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        harness.zone.delete(digest)
+        self.assertIsNone(harness.look(digest))
+        self.assertEqual(self.files(), [])
+
+    def test_purge_beats_a_lookup_under_way(self) -> None:
+        """A look-up started before a purge does not answer with what was purged."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = harness.store(b"k", b"body")
+        writer.run()
+        harness.forget_memory()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        harness.zone.purge(digest, lambda count: None)
+        pool.run()
+        writer.run()
+        pool.run()
+        self.assertEqual(found, [None])
+        self.assertIsNone(harness.zone.peek(digest))
+
+    def test_lookup_after_purge_waits_for_it(self) -> None:
+        """A look-up asked for after a purge cannot overtake it on disk."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = harness.store(b"k", b"body")
+        writer.run()
+        harness.zone.purge(digest, lambda count: None)
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        pool.run()
+        writer.run()
+        self.assertEqual(found, [None])
+
+    def test_purge_voids_a_store_under_way(self) -> None:
+        """A response asked for before the purge is not stored after it."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = digest_of(b"k")
+        begun = harness.zone.open_writer(digest, digest, head_of(b"k"))
+        assert begun is not None
+        begun.write(b"old")
+        harness.store(b"k", LARGE)
+        harness.zone.purge(digest, lambda count: None)
+        begun.finish()
+        for _ in range(4):
+            pool.run()
+            writer.run()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        pool.run()
+        writer.run()
+        self.assertEqual(found, [None])
+        self.assertEqual(self.files(), [])
