@@ -36,7 +36,8 @@ class Fields:
     """An ordered list of ``(name, value)`` byte pairs.
 
     ``pairs`` may be appended to while the head is being parsed; every lookup
-    afterwards sees the index made by the first one.
+    afterwards sees the index made by the first one. From then on it is not
+    changed: requests with the same field section share one object.
     """
 
     __slots__ = ("_index", "pairs", "traits")
@@ -74,13 +75,6 @@ class Fields:
         if values is None:
             return None
         return values[0] if len(values) == 1 else b", ".join(values)
-
-    def copy(self) -> Fields:
-        """An independent list of the same lines; the lookup index is shared if it was made."""
-        copy = Fields.__new__(Fields)
-        copy.pairs = self.pairs[:]
-        copy._index = self._index
-        return copy
 
     def without(self, names: Collection[bytes]) -> Fields:
         """A copy that lacks the lines whose lower-case name is in *names*."""

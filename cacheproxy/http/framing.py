@@ -139,7 +139,7 @@ def request_framing(
 def _check_host(method: bytes, target: bytes, version: int, host: bytes | None) -> None:
     if host is None and version >= 11:
         raise ProtocolError("HTTP/1.1 request without Host")
-    if target[:1] == b"/":
+    if target[:1] == b"/" and method != b"CONNECT":
         return
     parsed = parse_target(target, method)
     # RFC 9112 §3.2.2 lets the target's authority win over Host; but an origin that

@@ -177,6 +177,7 @@ class RequestParser:
         "_decoder",
         "_discard",
         "_limits",
+        "_overflow",
         "_remaining",
         "_running",
         "_scanned",
@@ -196,6 +197,7 @@ class RequestParser:
         self._remaining = 0
         self._decoder: ChunkedDecoder | None = None
         self._discard = False
+        self._overflow = False
         self._running = False
         self.busy = False
         self.dead = False
@@ -226,9 +228,13 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Take octets from the client."""
-        if self.dead:
+        if self.dead or self._overflow:
             return
         if self._buffer:
+            if len(self._buffer) > MAX_HELD:
+                # Reported once the requests before the gap have been answered.
+                self._overflow = True
+                return
             data = self._buffer + data
         self._buffer = data
         if not self._running:
@@ -254,9 +260,14 @@ class RequestParser:
         return not self.dead and (self._state != _HEAD or self.in_head)
 
     def take_upgrade(self) -> bytes:
-        """Leave HTTP: the octets received behind the current request's head."""
+        """Leave HTTP: the octets received behind the current request's head.
+
+        Raises :class:`ProtocolError` if more came than is kept.
+        """
         data = self._buffer
         self.close()
+        if self._overflow:
+            raise ProtocolError("too much received behind a request")
         return data
 
     def _run(self) -> None:
@@ -265,16 +276,14 @@ class RequestParser:
             while self._buffer and not self.dead:
                 state = self._state
                 if state == _HEAD:
-                    if self.busy:
-                        if len(self._buffer) > MAX_HELD:
-                            raise ProtocolError("too much received behind a request")
-                        break
-                    if not self._read_head():
+                    if self.busy or not self._read_head():
                         break
                 elif state == _FIXED:
                     self._read_fixed()
                 else:
                     self._read_chunked()
+            if self._overflow and not self.busy and not self.dead:
+                raise ProtocolError("too much received behind a request")
         except ProtocolError as error:
             self.close()
             self._sink.on_request_error(error)
@@ -319,7 +328,7 @@ class RequestParser:
         if body_length is not None:
             self._expect_body(body_length)
         self._sink.on_request(
-            RequestHead(method, target, version, facts.fields.copy(), body_length, keep_alive)
+            RequestHead(method, target, version, facts.fields, body_length, keep_alive)
         )
         return True
 

@@ -224,7 +224,6 @@ def parse_entity_tags(value: bytes) -> list[EntityTag] | None:
     return tags or None
 
 
-@lru_cache(maxsize=1024)
 def parse_http_date(value: bytes) -> int | None:
     """Seconds since the epoch of an HTTP-date in any of the three forms, or None.
 
@@ -232,8 +231,11 @@ def parse_http_date(value: bytes) -> int | None:
     not compared with the date. A two-digit year below 70 is 20xx, as in nginx,
     so that the meaning does not hang on the current date.
     """
-    if len(value) > 33:
-        return None
+    return _parse_date(value) if len(value) <= 33 else None
+
+
+@lru_cache(maxsize=1024)
+def _parse_date(value: bytes) -> int | None:
     for pattern in _DATES:
         match = pattern.fullmatch(value)
         if match is not None:

@@ -77,7 +77,7 @@ def parse_target(target: bytes, method: bytes = b"GET") -> Target:
     """
     if b"#" in target:
         target = target[: target.index(b"#")]
-    if target[:1] == b"/":
+    if target[:1] == b"/" and method != b"CONNECT":
         path, mark, args = target.partition(b"?")
         return Target(path, args, bool(mark))
     if method == b"CONNECT":

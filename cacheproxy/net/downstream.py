@@ -16,7 +16,7 @@ May import ``http``, ``proxy``, twisted.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -35,6 +35,7 @@ from cacheproxy.http.h1 import (
 )
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.net.deadline import Deadline
+from cacheproxy.net.reactor.interfaces import IDirectProtocol
 from cacheproxy.proxy.exchange import Exchange
 from cacheproxy.proxy.hot import HotHits
 from cacheproxy.proxy.interfaces import TlsInfo, Tunnel
@@ -52,7 +53,7 @@ JOIN_LIMIT = 16 * 1024
 _numbers = itertools.count(1)
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IPushProducer, IDirectProtocol)
 class HttpConnection(Protocol):
     """One client connection (``Downstream``, ``RequestSink``, ``Tunnel``)."""
 
@@ -100,6 +101,7 @@ class HttpConnection(Protocol):
         transport = cast(Any, self.transport)
         self._connections.add(self)
         self._write: Callable[[bytes], None] = transport.write
+        self._write_parts: Callable[[Iterable[bytes]], None] = transport.writeSequence
         transport.registerProducer(self, True)
         peer, host = transport.getPeer(), transport.getHost()
         if hasattr(peer, "port"):
@@ -128,10 +130,9 @@ class HttpConnection(Protocol):
         """The sending side is closed (after ``loseWriteConnection``)."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._closed = True
+        self._end()
         self._deadline.stop()
         self._connections.discard(self)
-        self._feed = _ignore
         if self._tunnel is not None:
             tunnel, self._tunnel = self._tunnel, None
             tunnel.tunnel_end()
@@ -170,10 +171,14 @@ class HttpConnection(Protocol):
         self.requests += 1
         if head.body_length is None and not self._close:
             if self.requests < self._keepalive_requests and not self.draining:
-                answer = self._hot(self, head)
-                if answer is not None:
-                    self.bytes_sent += len(answer)
-                    self._write(answer)
+                ready = self._hot(self, head)
+                if ready is not None:
+                    data = ready.data
+                    self.bytes_sent += len(data) + len(ready.body)
+                    if ready.body:
+                        self._write_parts((data, ready.body))
+                    else:
+                        self._write(data)
                     self._deadline.set(self._keepalive_timeout)
                     self._parser.release()
                     return
@@ -282,13 +287,13 @@ class HttpConnection(Protocol):
             if len(data) > JOIN_LIMIT:
                 parts = [pending + b"%x\r\n" % len(data), data, b"\r\n"]
                 self.bytes_sent += len(parts[0]) + len(data) + 2
-                cast(Any, self.transport).writeSequence(parts)
+                self._write_parts(parts)
                 return
             data = encode_chunk(data)
         if pending:
             if len(data) > JOIN_LIMIT:
                 self.bytes_sent += len(pending) + len(data)
-                cast(Any, self.transport).writeSequence([pending, data])
+                self._write_parts([pending, data])
                 return
             data = pending + data
         self.bytes_sent += len(data)
@@ -315,10 +320,10 @@ class HttpConnection(Protocol):
         self.exchange = None
         self._feed = _ignore
         if not self._closed:
-            self._closed = True
+            self.flush()
+            self._end()
             self._deadline.stop()
             transport = cast(Any, self.transport)
-            self.flush()
             transport.unregisterProducer()
             if self._until_close:
                 # Only a reset tells this end from that of a whole response.
@@ -417,12 +422,16 @@ class HttpConnection(Protocol):
         """Deliver what was written, then close."""
         if self._closed:
             return
-        self._closed = True
-        self._feed = _ignore
+        self._end()
         self._deadline.set(self.site.default.root.core.send_timeout)
         transport = cast(Any, self.transport)
         transport.unregisterProducer()
         transport.loseConnection()
+
+    def _end(self) -> None:
+        """Neither read nor write anything from now on."""
+        self._closed = True
+        self._feed = self._write = self._write_parts = _ignore
 
     def drain(self) -> None:
         """Graceful stop: finish the response under way, take no further request."""
@@ -442,7 +451,7 @@ class HttpConnection(Protocol):
             exchange.on_downstream_lost()
         transport = cast(Any, self.transport)
         if exchange is not None or self._closed:
-            self._closed = True
+            self._end()
             transport.abortConnection()
         else:
             self._shut()
@@ -456,5 +465,5 @@ _INFORMATIONAL = {
 }
 
 
-def _ignore(data: bytes) -> None:
+def _ignore(data: object) -> None:
     """Octets after the end of a connection's use."""

@@ -28,9 +28,10 @@ from twisted.internet.endpoints import (
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from cacheproxy.config.model import Upstream, UpstreamServer
 from cacheproxy.errors import ProtocolError, Stage, UpstreamError
@@ -38,6 +39,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.h1 import ResponseParser
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.net.deadline import Deadline
+from cacheproxy.net.reactor.interfaces import IDirectProtocol
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
 __all__ = ["KeepAlive", "Peer", "UpstreamConnection"]
@@ -81,6 +83,7 @@ class KeepAlive:
             connection.close()
 
 
+@implementer(IPushProducer, IDirectProtocol)
 class UpstreamConnection(Protocol):
     """One connection to an upstream server; an ``UpstreamStream`` while in use."""
 
@@ -103,6 +106,7 @@ class UpstreamConnection(Protocol):
         self._closed = False
         self._tunnel: Tunnel | None = None
         self._stage = Stage.SEND
+        self._write: Callable[[bytes], None] = _ignore
 
     # -- transport ---------------------------------------------------------
 
@@ -114,7 +118,7 @@ class UpstreamConnection(Protocol):
             set_no_delay = getattr(transport, "setTcpNoDelay", None)
             if set_no_delay is not None:
                 set_no_delay(True)
-        self._write: Callable[[bytes], None] = transport.write
+        self._write = transport.write
 
     def dataReceived(self, data: bytes) -> None:
         if self._tunnel is not None:
@@ -130,11 +134,9 @@ class UpstreamConnection(Protocol):
             if self.sink is not None:
                 self.sink.on_read_done()
 
-    def readConnectionLost(self) -> None:
-        """The upstream closed its sending side (IHalfCloseableProtocol is not declared)."""
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
+        self._write = _ignore
         self.deadline.stop()
         self.peer.forget(self)
         if self._tunnel is not None:
@@ -211,6 +213,7 @@ class UpstreamConnection(Protocol):
         if self._closed:
             return
         self._closed = True
+        self._write = _ignore
         self.sink = None
         self.deadline.stop()
         self.peer.forget(self)
@@ -334,6 +337,10 @@ class UpstreamConnection(Protocol):
                     malformed=malformed,
                 )
             )
+
+
+def _ignore(data: bytes) -> None:
+    """What is written to a connection that has closed."""
 
 
 class _Attempt:

@@ -209,9 +209,8 @@ class Relay:
             pattern,
             replacement,
             route.uri,
-            route.target.path + (b"?" + route.args if route.has_args else b""),
-            route.args,
-            unparsed=not internal,
+            None if internal else route.target.path,
+            route.args if route.has_args else None,
         )
 
     def _send_with(self, uri: bytes, length: int | None) -> None:

@@ -222,7 +222,7 @@ class CompiledServer:
         self.name = server.names[0].encode() if server.names else b""
         self._compiled: dict[int, CompiledLocation] = {}
         self.root = self.compiled(server.root)
-        self.tree = LocationTree(server.root, _nested)
+        self.tree = LocationTree(server.root.locations)
         self.named = {
             location.pattern: self.compiled(location)
             for location in server.root.locations
@@ -242,10 +242,6 @@ class CompiledServer:
             found = CompiledLocation(location, self, self._world)
             self._compiled[id(location)] = found
         return found
-
-
-def _nested(location: Location) -> tuple[Location, ...]:
-    return location.locations
 
 
 class Route:
@@ -345,7 +341,7 @@ class Site:
     ) -> Route:
         """The route of a normalised *uri* within *server*."""
         found = server.tree.find(uri)
-        location = server.compiled(found.location)
+        location = server.root if found.location is None else server.compiled(found.location)
         if found.captures:
             captures = {**captures, **found.captures}
         return Route(server, location, host, uri, target, captures, found.redirect)

@@ -1,0 +1,168 @@
+"""Listening addresses: sockets made as ``listen`` says, and what serves on them.
+
+A ``Listener`` owns one socket over any number of reloads: a new configuration
+replaces the ``Site`` that new connections get, while open ones finish on the old.
+
+Source: nginx ``ngx_connection.c`` (``ngx_open_listening_sockets``), ``listen``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
+
+from cacheproxy.config.model import Listen
+from cacheproxy.errors import ConfigError
+from cacheproxy.net.downstream import HttpConnection
+from cacheproxy.net.tls import TlsFactory
+from cacheproxy.proxy.hot import HotHits
+from cacheproxy.proxy.site import Site
+
+__all__ = ["HttpFactory", "Listener"]
+
+
+class HttpFactory(Factory):
+    """Makes the connections of one listening address."""
+
+    noisy = False
+
+    def __init__(self, site: Site, reactor: Any) -> None:
+        self.reactor = reactor
+        self.connections: set[HttpConnection] = set()
+        self.serve(site)
+
+    def serve(self, site: Site) -> None:
+        """Give *site* to connections accepted from now on."""
+        self.site = site
+        self.hot = HotHits(site)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return HttpConnection(self.site, self.reactor, self.connections, self.hot)
+
+
+class Listener:
+    """One listening socket."""
+
+    def __init__(
+        self,
+        listen: Listen,
+        site: Site,
+        reactor: Any,
+        contexts: Callable[[str | None], SSL.Context | None] | None,
+    ) -> None:
+        self.listen = listen
+        self.factory = HttpFactory(site, reactor)
+        self.tls = None if contexts is None else TlsFactory(self.factory, contexts, reactor)
+        self._reactor = reactor
+        self._port: Any = None
+
+    def open(self) -> None:
+        """Bind and listen; raises :class:`ConfigError` with nginx's wording."""
+        factory = self.tls or self.factory
+        listen = self.listen
+        try:
+            if listen.path:
+                _remove_stale_socket(listen.path)
+                self._port = self._reactor.listenUNIX(
+                    listen.path, factory, backlog=listen.backlog, mode=0o666
+                )
+                return
+            bound = _bind(listen)
+            try:
+                self._port = self._reactor.adoptStreamPort(
+                    bound.fileno(), bound.family, factory
+                )
+            finally:
+                bound.close()
+        except Exception as failure:
+            cause = getattr(failure, "socketError", failure)
+            number, text = getattr(cause, "errno", None), getattr(cause, "strerror", None)
+            reason = f"{number}: {text}" if number else str(cause)
+            raise ConfigError(f"bind() to {_named(listen)} failed ({reason})") from failure
+
+    def replace(
+        self, site: Site, contexts: Callable[[str | None], SSL.Context | None] | None
+    ) -> None:
+        """Serve *site* from now on; connections that are open finish what they are at."""
+        self.factory.serve(site)
+        if self.tls is not None and contexts is not None:
+            self.tls.contexts = contexts
+        self.drain()
+
+    def can_become(self, listen: Listen) -> bool:
+        """Whether a reload may keep this socket for *listen*."""
+        return listen.address == self.listen.address and listen.ssl == self.listen.ssl
+
+    def close(self) -> Any:
+        """Accept nothing more; returns a Deferred or None. A UNIX socket's file goes."""
+        port, self._port = self._port, None
+        return None if port is None else port.stopListening()
+
+    def drain(self) -> None:
+        """Let open connections finish their responses, then close."""
+        for connection in list(self.factory.connections):
+            connection.drain()
+
+    def cut(self) -> None:
+        """Close every connection now."""
+        for connection in list(self.factory.connections):
+            connection.cut()
+
+    @property
+    def port(self) -> int:
+        """The port that it is bound to; 0 for a UNIX socket."""
+        return int(getattr(self._port.getHost(), "port", 0))
+
+
+def _named(listen: Listen) -> str:
+    if listen.path:
+        return f"unix:{listen.path}"
+    host = f"[{listen.host}]" if ":" in listen.host else listen.host
+    return f"{host}:{listen.port}"
+
+
+def _bind(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listen.reuseport and hasattr(socket, "SO_REUSEPORT"):
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if listen.so_keepalive:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if listen.rcvbuf:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, listen.rcvbuf)
+        if listen.sndbuf:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, listen.sndbuf)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(listen.ipv6only))
+        bound.bind((listen.host, listen.port))
+        bound.listen(listen.backlog)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_stale_socket(path: str) -> None:
+    """A socket file that nobody listens on was left by a process that was killed."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return

@@ -1,0 +1,311 @@
+"""What a configuration needs of the machine, made once: the ``World`` of every site.
+
+Zones, upstream groups, logs, files, temporary files and time. A reload makes a new
+``Runtime`` that takes over what both configurations describe alike: a cache zone
+keeps its entries, an upstream group its connections and its memory of failures.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from cacheproxy.config.addresses import parse_proxy_pass
+from cacheproxy.config.model import CacheZone, Config, Upstream, UpstreamServer
+from cacheproxy.errors import ConfigError, Stage, UpstreamError
+from cacheproxy.net.logs import ErrorLog, LogFiles
+from cacheproxy.net.tls_client import TlsEndpoint, UpstreamTls
+from cacheproxy.net.upstream import KeepAlive, Peer, plain_endpoint
+from cacheproxy.policy.balancing import Balancer
+from cacheproxy.policy.balancing import Peer as BalancedPeer
+from cacheproxy.policy.options import AccessLog, ProxySsl
+from cacheproxy.proxy.collapse import Fills
+from cacheproxy.proxy.interfaces import Cancellable, Storage
+from cacheproxy.storage.files import Files
+from cacheproxy.storage.spool import DiskSpool
+from cacheproxy.storage.threads import DISK_THREADS, ThreadExecutor
+from cacheproxy.storage.zone import Zone
+
+__all__ = ["ReactorScheduler", "Runtime", "UpstreamGroup"]
+
+#: Upstream groups kept for authorities that ``proxy_pass`` variables rendered.
+MAX_RENDERED_UPSTREAMS = 1000
+
+_log = Logger()
+
+
+class ReactorScheduler:
+    """``Scheduler`` over a reactor and the system's clocks."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._call_later: Callable[..., Cancellable] = reactor.callLater
+        # Bound, not wrapped: they are read for every request.
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.wall: Callable[[], float] = time.time
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Cancellable:
+        return self._call_later(seconds, function)
+
+
+class UpstreamGroup:
+    """One upstream's peers and the choice among them (``UpstreamChoice``)."""
+
+    def __init__(self, reactor: Any, upstream: Upstream, ssl: UpstreamTls | None) -> None:
+        self.upstream = upstream
+        self.name = upstream.name
+        self._clock: Callable[[], float] = time.monotonic
+        self._keep_alive = KeepAlive(upstream)
+        endpoint = None if ssl is None else _tls_endpoint(ssl, upstream)
+        self._peers = {
+            server.name: Peer(reactor, server, self._keep_alive, endpoint)
+            for server in upstream.servers
+        }
+        self._balancer = Balancer(
+            BalancedPeer(
+                server.name,
+                server.weight,
+                server.max_conns,
+                server.max_fails,
+                server.fail_timeout,
+                server.backup,
+                server.down,
+            )
+            for server in upstream.servers
+        )
+        self.size = self._balancer.tries
+
+    def pick(self, tried: frozenset[str]) -> tuple[str, Peer] | None:
+        chosen = self._balancer.pick(self._clock(), tried)
+        return None if chosen is None else (chosen.name, self._peers[chosen.name])
+
+    def succeeded(self, address: str) -> None:
+        self._balancer.succeeded(address)
+
+    def failed(self, address: str) -> None:
+        self._balancer.failed(address, self._clock())
+
+    def finished(self, address: str) -> None:
+        self._balancer.finished(address)
+
+    def close(self) -> None:
+        """Close idle connections; those in use close when they are done."""
+        self._keep_alive.close()
+
+
+def _tls_endpoint(
+    tls: UpstreamTls, upstream: Upstream
+) -> Callable[[Any, UpstreamServer, float], Any]:
+    template = tls.options.name
+    name = upstream.name if template is None or template.constant is None else (
+        template.constant.decode("latin-1")
+    )
+
+    def endpoint(reactor: Any, server: UpstreamServer, timeout: float) -> Any:
+        below = plain_endpoint(reactor, server, timeout)
+        return TlsEndpoint(reactor, below, tls, name, key=server.name, timeout=timeout)
+
+    return endpoint
+
+
+class Runtime:
+    """The ``World`` of one configuration."""
+
+    def __init__(self, reactor: Any, config: Config, before: Runtime | None = None) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.scheduler = ReactorScheduler(reactor)
+        self.hostname = socket.gethostname().encode()
+        self.error_log = self._open_error_log(config)
+        self.logs = LogFiles(self.scheduler, self.error_log)
+        self._log_writers: dict[AccessLog, Callable[[bytes, bytes], None]] = {}
+        if before is None:
+            self._threads = ThreadExecutor("files", DISK_THREADS, self._complain)
+            self.files = Files(
+                executor=self._threads, call_from_thread=reactor.callFromThread
+            )
+        else:
+            self._threads = before._threads
+            self.files = before.files
+        self.zones: dict[str, Zone] = {}
+        self._fills: dict[int, Fills] = {}
+        self._upstreams: dict[tuple[str, ProxySsl | None], UpstreamGroup] = {}
+        self._rendered: dict[tuple[bytes, bytes, ProxySsl | None], UpstreamGroup] = {}
+        self._tls: dict[ProxySsl, UpstreamTls] = {}
+        self._before = before
+        for zone in config.zones.values():
+            self._take_zone(zone)
+
+    @property
+    def pid(self) -> int:
+        return os.getpid()
+
+    # -- made at load ------------------------------------------------------
+
+    def _open_error_log(self, config: Config) -> ErrorLog:
+        log = config.error_log
+        path = None if log is None or log.path == "stderr" else log.path
+        return ErrorLog(path, "error" if log is None else log.level, self.scheduler)
+
+    def _take_zone(self, zone: CacheZone) -> None:
+        before = self._before
+        old = None if before is None else before.zones.get(zone.name)
+        if old is not None and old.config == zone:
+            self.zones[zone.name] = old
+        else:
+            self.zones[zone.name] = Zone(
+                zone,
+                scheduler=self.scheduler,
+                call_from_thread=self.reactor.callFromThread,
+                log=self._complain,
+            )
+
+    def _complain(self, message: str) -> None:
+        self.error_log.log("error", message)
+
+    def open(self) -> None:
+        """Start what needs the final process: threads, disks. After a fork and setuid."""
+        before, self._before = self._before, None
+        kept = set() if before is None else {id(zone) for zone in before.zones.values()}
+        if before is not None:
+            before.close(keep=self)
+        for zone in self.zones.values():
+            if id(zone) not in kept:
+                zone.open()
+
+    def abandon(self) -> None:
+        """Undo the making of a runtime that never served."""
+        before = self._before
+        kept = set() if before is None else {id(zone) for zone in before.zones.values()}
+        for zone in self.zones.values():
+            if id(zone) not in kept:
+                zone.close()
+        self.logs.close_all()
+
+    def close(self, keep: Runtime | None = None) -> None:
+        """Write what is noted and close; what *keep* has taken over stays open."""
+        staying = set() if keep is None else {id(zone) for zone in keep.zones.values()}
+        for zone in self.zones.values():
+            if id(zone) not in staying:
+                zone.close()
+        groups = set() if keep is None else {id(group) for group in keep._upstreams.values()}
+        for group in [*self._upstreams.values(), *self._rendered.values()]:
+            if id(group) not in groups:
+                group.close()
+        self.logs.close_all()
+        if keep is None:
+            self._threads.stop()
+
+    # -- World -------------------------------------------------------------
+
+    def storage(self, zone: str) -> Storage | None:
+        return self.zones.get(zone)
+
+    def fills(self, storage: Storage) -> Fills:
+        fills = self._fills.get(id(storage))
+        if fills is None:
+            fills = self._fills[id(storage)] = Fills(self.scheduler)
+        return fills
+
+    def upstream(self, name: str, ssl: ProxySsl | None) -> UpstreamGroup:
+        group = self._upstreams.get((name, ssl))
+        if group is None:
+            upstream = self.config.upstreams[name]
+            before = None if self._before is None else self._before._upstreams.get((name, ssl))
+            if before is not None and before.upstream == upstream:
+                group = before
+            else:
+                group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl))
+            self._upstreams[name, ssl] = group
+        return group
+
+    def resolve_upstream(
+        self, scheme: bytes, authority: bytes, ssl: ProxySsl | None
+    ) -> UpstreamGroup:
+        name = authority.decode("latin-1")
+        if name in self.config.upstreams:
+            return self.upstream(name, ssl)
+        group = self._rendered.get((scheme, authority, ssl))
+        if group is None:
+            try:
+                _, server, _ = parse_proxy_pass(f"{scheme.decode()}://{name}")
+            except ConfigError as problem:
+                raise UpstreamError(problem.message, Stage.CONNECT) from problem
+            upstream = Upstream(name, (server,), implicit=True)
+            group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl))
+            if len(self._rendered) >= MAX_RENDERED_UPSTREAMS:
+                oldest = next(iter(self._rendered))
+                self._rendered.pop(oldest).close()
+            self._rendered[scheme, authority, ssl] = group
+        return group
+
+    def _client_tls(self, ssl: ProxySsl | None) -> UpstreamTls | None:
+        if ssl is None:
+            return None
+        tls = self._tls.get(ssl)
+        if tls is None:
+            tls = self._tls[ssl] = UpstreamTls(ssl)
+        return tls
+
+    def access_log(self, log: AccessLog) -> Callable[[bytes, bytes], None]:
+        writer = self._log_writers.get(log)
+        if writer is None:
+            writer = self._log_writers[log] = self._log_writer(log)
+        return writer
+
+    def _log_writer(self, log: AccessLog) -> Callable[[bytes, bytes], None]:
+        if log.path.constant is None:
+            files = self.logs.variable()
+
+            def write(path: bytes, line: bytes) -> None:
+                files.write(os.fsdecode(path), line)
+
+            return write
+        path = os.fsdecode(log.path.constant)
+        file = self.logs.access(path, buffer=log.buffer, flush=log.flush, gzip=log.gzip)
+
+        def write_one(path: bytes, line: bytes) -> None:
+            file.write(line)
+
+        return write_one
+
+    def log_error(self, level: str, message: str, exchange: Any) -> None:
+        if not self.error_log.enabled(level):
+            return
+        head = exchange.head
+        context: dict[str, str | bytes] = {
+            "client": exchange.downstream.peer_host,
+            "server": exchange.server.name,
+            "request": b"%b %b HTTP/%d.%d" % (head.method, head.target, *divmod(head.version, 10)),
+        }
+        if exchange.upstream_records:
+            context["upstream"] = exchange.upstream_records[-1].address
+        host = head.fields.get(b"host")
+        if host is not None:
+            context["host"] = host
+        self.error_log.log(level, message, context, exchange.downstream.number)
+
+    def spool(
+        self, memory: int, file_limit: int, directory: str, *, replayable: bool
+    ) -> DiskSpool:
+        return DiskSpool(
+            memory,
+            file_limit,
+            directory,
+            replayable=replayable,
+            executor=self._threads,
+            call_from_thread=self.reactor.callFromThread,
+        )
+
+    def random_bytes(self, count: int) -> bytes:
+        return os.urandom(count)
+
+    def reopen_logs(self) -> None:
+        """USR1: open every log file anew."""
+        self.logs.reopen_all()
+
+

@@ -1,0 +1,340 @@
+"""The service: listeners and runtime of one configuration, signals, reload, stop.
+
+Order of a start: everything that can fail for the configuration's sake (files,
+certificates, ports) happens in ``privilegedStartService``, before twistd or the
+``user`` directive give up root; threads and disks start afterwards, in the
+process that stays. A reload builds the new configuration completely beside the
+old one and swaps at the end, so that a bad one changes nothing.
+
+Signals, as nginx: TERM and INT stop fast (twistd's own), QUIT stops gracefully,
+HUP reloads, USR1 reopens the logs.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.application.service import Service
+from twisted.internet import defer
+from twisted.logger import Logger, globalLogPublisher
+
+from cacheproxy.config.model import Config, Listen, Server
+from cacheproxy.errors import CacheproxyError, ConfigErrors
+from cacheproxy.net.listen import Listener
+from cacheproxy.net.logs import ErrorLogObserver
+from cacheproxy.net.tls_contexts import ContextStore, ServerContexts
+from cacheproxy.policy.routing import ServerChooser
+from cacheproxy.proxy.site import Site
+from cacheproxy.runtime import Runtime
+
+__all__ = ["ProxyService", "check"]
+
+_log = Logger()
+
+#: Seconds between looks at whether the last connection of a graceful stop has ended.
+_DRAIN_STEP = 0.05
+
+
+
+class _Address:
+    """The servers that share one listening address."""
+
+    def __init__(self, listen: Listen) -> None:
+        self.listen = listen
+        self.servers: list[Server] = []
+        self.default: Server | None = None
+
+
+def _addresses(config: Config) -> list[_Address]:
+    """The listening addresses of *config*, each with its servers in file order."""
+    found: dict[object, _Address] = {}
+    for server in config.servers:
+        for listen in server.listens:
+            address = found.setdefault(listen.address, _Address(listen))
+            address.servers.append(server)
+            if listen.default_server:
+                address.default = server
+    return list(found.values())
+
+
+def _contexts(
+    address: _Address, store: ContextStore
+) -> Callable[[str | None], SSL.Context | None] | None:
+    """How a server name chooses its certificate at *address*; None without TLS."""
+    if not address.listen.ssl:
+        return None
+    contexts = {
+        id(server): store.get(server.ssl) for server in address.servers if server.ssl is not None
+    }
+    default = address.default or address.servers[0]
+    chooser = ServerChooser(address.servers, default)
+
+    def choose(name: str) -> SSL.Context | None:
+        server, _ = chooser.choose(name.encode("latin-1", "replace"))
+        return contexts.get(id(server))
+
+    return ServerContexts(contexts.get(id(default)), choose=choose)
+
+
+def check(config: Config) -> None:
+    """Whatever can be wrong with *config* beyond its text: raises :class:`ConfigError`."""
+    store = ContextStore()
+    for address in _addresses(config):
+        _contexts(address, store)
+
+
+class ProxyService(Service):
+    """Serves a configuration; *load* reads it, the first time and at each reload."""
+
+    name = "cacheproxy"
+
+    def __init__(self, load: Callable[[], Config], reactor: Any) -> None:
+        self._load = load
+        self._reactor = reactor
+        self._config: Config | None = None
+        self._runtime: Runtime | None = None
+        self._listeners: dict[object, Listener] = {}
+        self._contexts = ContextStore()
+        self._observer: ErrorLogObserver | None = None
+        self._pid_file = ""
+        self._stopping = False
+
+    # -- start -------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Read the configuration, open its files and bind its ports."""
+        super().privilegedStartService()
+        try:
+            config = self._load()
+            self._begin(config)
+        except CacheproxyError as problem:
+            for line in _messages(problem):
+                _log.critical("{line}", line=f"[emerg] {line}")
+            self._close_listeners()
+            raise SystemExit(1) from problem
+
+    def startService(self) -> None:
+        """Become the final process: ``user``, threads, disks, signals, the pid file."""
+        if self._runtime is None:
+            self.privilegedStartService()
+        super().startService()
+        runtime, config = self._runtime, self._config
+        assert runtime is not None and config is not None
+        _raise_descriptor_limit()
+        self._write_pid(config.pid)
+        if config.user is not None:
+            _become(config)
+        runtime.open()
+        self._handle_signals()
+        for warning in config.warnings:
+            runtime.error_log.log("warn", warning)
+
+    def _begin(self, config: Config) -> None:
+        runtime = Runtime(self._reactor, config)
+        for address in _addresses(config):
+            listener = self._listener(address, runtime)
+            listener.open()
+            self._listeners[address.listen.address] = listener
+        self._config, self._runtime = config, runtime
+        self._observe(runtime)
+
+    def _listener(self, address: _Address, runtime: Runtime) -> Listener:
+        return Listener(
+            address.listen,
+            self._site(address, runtime),
+            self._reactor,
+            _contexts(address, self._contexts),
+        )
+
+    def _site(self, address: _Address, runtime: Runtime) -> Site:
+        default = address.default or address.servers[0]
+        return Site(address.listen, address.servers, default, runtime)
+
+    def _observe(self, runtime: Runtime) -> None:
+        """Copy the framework's own errors into the error log, if there is a file."""
+        old, self._observer = self._observer, None
+        if old is not None:
+            globalLogPublisher.removeObserver(old)
+        if runtime.error_log.path is not None:
+            self._observer = ErrorLogObserver(runtime.error_log)
+            globalLogPublisher.addObserver(self._observer)
+
+    def _write_pid(self, path: str) -> None:
+        if path:
+            try:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(f"{os.getpid()}\n")
+            except OSError as failure:
+                raise SystemExit(f'open() "{path}" failed ({failure.strerror})') from failure
+            self._pid_file = path
+
+    def ports(self) -> dict[object, int]:
+        """The port that each listening address is bound to (for ``listen 0``-like tests)."""
+        return {address: listener.port for address, listener in self._listeners.items()}
+
+    # -- signals -----------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        calls = {
+            signal.SIGHUP: self.reload,
+            signal.SIGUSR1: self.reopen_logs,
+            signal.SIGQUIT: self.stop_gracefully,
+        }
+        for number, call in calls.items():
+            try:
+                signal.signal(number, self._from_signal(call))
+            except ValueError:
+                return  # not the main thread: whoever embeds us has the signals
+
+    def _from_signal(self, call: Callable[[], object]) -> Callable[[int, object], None]:
+        def handle(number: int, frame: object) -> None:
+            self._reactor.callFromThread(call)
+
+        return handle
+
+    def reopen_logs(self) -> None:
+        """USR1."""
+        if self._runtime is not None:
+            self._runtime.reopen_logs()
+
+    def reload(self) -> bool:
+        """HUP: serve the configuration as it is now on disk; a bad one is refused."""
+        old = self._runtime
+        assert old is not None
+        try:
+            config = self._load()
+            self._swap(config, old)
+        except CacheproxyError as problem:
+            for line in _messages(problem):
+                old.error_log.log("emerg", line)
+            old.error_log.log("emerg", "the new configuration was refused, the old one serves on")
+            return False
+        return True
+
+    def _swap(self, config: Config, old: Runtime) -> None:
+        runtime = Runtime(self._reactor, config, old)
+        opened: list[Listener] = []
+        kept: list[tuple[Listener, Site, Any]] = []
+        listeners: dict[object, Listener] = {}
+        try:
+            for address in _addresses(config):
+                listener = self._listeners.get(address.listen.address)
+                if listener is not None and listener.can_become(address.listen):
+                    site = self._site(address, runtime)
+                    kept.append((listener, site, _contexts(address, self._contexts)))
+                else:
+                    listener = self._listener(address, runtime)
+                    listener.open()
+                    opened.append(listener)
+                listeners[address.listen.address] = listener
+        except CacheproxyError:
+            for listener in opened:
+                listener.close()
+            runtime.abandon()
+            raise
+        for listener, site, contexts in kept:
+            listener.replace(site, contexts)
+        for listener in set(self._listeners.values()) - set(listeners.values()):
+            listener.close()
+            listener.drain()
+        self._listeners = listeners
+        self._config, self._runtime = config, runtime
+        self._observe(runtime)
+        runtime.open()
+        for warning in config.warnings:
+            runtime.error_log.log("warn", warning)
+
+    # -- stop --------------------------------------------------------------
+
+    def stop_gracefully(self) -> None:
+        """QUIT: accept nothing more, finish what is under way, then stop."""
+        if self._stopping or self._config is None:
+            return
+        self._stopping = True
+        for listener in self._listeners.values():
+            listener.close()
+            listener.drain()
+        limit = self._config.worker_shutdown_timeout
+        deadline = float("inf") if limit is None else self._reactor.seconds() + limit
+        self._await_drained(deadline)
+
+    def _await_drained(self, deadline: float) -> None:
+        busy = any(listener.factory.connections for listener in self._listeners.values())
+        if busy and self._reactor.seconds() < deadline:
+            self._reactor.callLater(_DRAIN_STEP, self._await_drained, deadline)
+        elif self._reactor.running:
+            self._reactor.stop()
+
+    def stopService(self) -> Any:
+        """TERM, INT: close everything now."""
+        super().stopService()
+        waiting = self._close_listeners()
+        runtime, self._runtime = self._runtime, None
+        if self._observer is not None:
+            globalLogPublisher.removeObserver(self._observer)
+            self._observer = None
+        if runtime is not None:
+            runtime.close()
+        if self._pid_file:
+            try:
+                os.unlink(self._pid_file)
+            except OSError as failure:
+                _log.warn("unlink of the pid file failed: {why}", why=failure.strerror)
+            self._pid_file = ""
+        return defer.gatherResults(waiting) if waiting else None
+
+    def _close_listeners(self) -> list[Any]:
+        waiting = []
+        for listener in self._listeners.values():
+            closed = listener.close()
+            if isinstance(closed, defer.Deferred):
+                waiting.append(closed)
+            listener.cut()
+        self._listeners = {}
+        return waiting
+
+
+def _messages(problem: CacheproxyError) -> list[str]:
+    if isinstance(problem, ConfigErrors):
+        return [str(one) for one in problem.errors]
+    return [str(problem)]
+
+
+def _raise_descriptor_limit() -> None:
+    """As many open files as the system allows (``worker_rlimit_nofile`` asks for no less)."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            return
+
+
+def _become(config: Config) -> None:
+    """``user``: give up root for the rest of the process's life."""
+    assert config.user is not None
+    if os.geteuid() != 0:
+        return
+    name, group = config.user
+    try:
+        account = pwd.getpwnam(name)
+        gid = grp.getgrnam(group).gr_gid if group else account.pw_gid
+    except KeyError as failure:
+        raise SystemExit(f'getpwnam("{name}") or getgrnam("{group}") failed') from failure
+    for zone in config.zones.values():
+        os.makedirs(zone.path, mode=0o700, exist_ok=True)
+        os.chown(zone.path, account.pw_uid, gid)
+    os.initgroups(name, gid)
+    os.setgid(gid)
+    os.setuid(account.pw_uid)
+
+
