@@ -107,7 +107,7 @@ def selecting(names: Iterable[bytes], fields: Fields) -> Vary:
 
 def matches(vary: Vary, fields: Fields) -> bool:
     """Whether a request's *fields* select the variant stored under *vary* (RFC 9111 §4.1)."""
-    return all([_normal(name, fields) == value for name, value in vary])
+    return all(_normal(name, fields) == value for name, value in vary)
 
 
 def normal_accept_encoding(value: bytes | None) -> bytes:

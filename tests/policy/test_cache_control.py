@@ -207,7 +207,7 @@ class TargetedTests(SynchronousTestCase):
             b"max-age",
             b"max-age=60a",
             b"max-age=60, ext=(a",
-            b"max-age=60, ext=(a\"b\")",
+            b'max-age=60, ext=(a"b")',
             b'max-age=60, ext="\\x"',
             b"max-age=" + b"9" * 16,
         ):

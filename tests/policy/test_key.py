@@ -42,9 +42,7 @@ class DigestTests(SynchronousTestCase):
         """A stored POST never answers a GET, nor an unconverted HEAD's empty body one."""
         self.assertEqual(request_key(b"k", b"GET"), b"k")
         self.assertEqual(request_key(b"k", b"HEAD"), b"k")
-        self.assertEqual(
-            len({request_key(b"k", m, False) for m in (b"GET", b"HEAD", b"POST")}), 3
-        )
+        self.assertEqual(len({request_key(b"k", m, False) for m in (b"GET", b"HEAD", b"POST")}), 3)
 
     def test_levels_path(self) -> None:
         """nginx's example: the last digits first."""
@@ -60,7 +58,9 @@ class VaryTests(SynchronousTestCase):
     def test_names(self) -> None:
         """Sorted, lower case, across lines; None for ``*``."""
         self.assertEqual(vary_names(fields()), ())
-        self.assertEqual(vary_names(fields((b"Vary", b" Foo ,, bar"), (b"vary", b"FOO"))), (b"bar", b"foo"))
+        self.assertEqual(
+            vary_names(fields((b"Vary", b" Foo ,, bar"), (b"vary", b"FOO"))), (b"bar", b"foo")
+        )
         self.assertIsNone(vary_names(fields((b"Vary", b"a, *"))))
 
     def test_absent_differs_from_empty(self) -> None:
@@ -85,7 +85,9 @@ class VaryTests(SynchronousTestCase):
         vary = selecting((b"cookie",), fields((b"Cookie", b"a=1,2")))
         self.assertFalse(matches(vary, fields((b"Cookie", b"a=1, 2"))))
 
-    @given(st.dictionaries(st.sampled_from([b"a", b"b", b"accept-encoding"]), st.binary(max_size=8)))
+    @given(
+        st.dictionaries(st.sampled_from([b"a", b"b", b"accept-encoding"]), st.binary(max_size=8))
+    )
     def test_a_request_selects_its_own_variant(self, values: dict[bytes, bytes]) -> None:
         """What a request stored, the same request finds."""
         asked = fields(*values.items())

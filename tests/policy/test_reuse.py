@@ -203,7 +203,9 @@ class InvalidationTests(SynchronousTestCase):
         """Resolved against the target, on the same origin only."""
         self.assertEqual(self.targets(), [b"/a/b?c"])
         self.assertEqual(
-            self.targets((b"Location", b"d?e"), (b"Content-Location", b"https://Example.com:443/f")),
+            self.targets(
+                (b"Location", b"d?e"), (b"Content-Location", b"https://Example.com:443/f")
+            ),
             [b"/a/b?c", b"/a/d?e", b"/f"],
         )
         for elsewhere in (b"https://other.com/x", b"http://example.com/x", b"//x/y", b"https://["):

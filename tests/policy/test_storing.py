@@ -41,14 +41,16 @@ def decide(
 
 
 class _Case(SynchronousTestCase):
-    def assert_not_stored(self, reason: NoStoreReason, *pairs: tuple[bytes, bytes], **with_: Any):
+    def assert_not_stored(
+        self, reason: NoStoreReason, *pairs: tuple[bytes, bytes], **with_: Any
+    ) -> None:
         decision = decide(*pairs, **with_)
         self.assertIsInstance(decision, NoStore, pairs)
         self.assertIs(decision.reason, reason)
 
     def assert_stored(self, *pairs: tuple[bytes, bytes], **with_: Any) -> Store:
         decision = decide(*pairs, **with_)
-        self.assertIsInstance(decision, Store, decision)
+        assert isinstance(decision, Store), decision
         return decision
 
 
@@ -111,7 +113,9 @@ class ForbiddenTests(_Case):
         self.assert_not_stored(NoStoreReason.AUTHORIZATION, (CC, b"max-age=60"), asked=asked)
         for extra in (b"public", b"must-revalidate", b"s-maxage=60"):
             self.assert_stored((CC, b"max-age=60, " + extra), asked=asked)
-        keyed = Template("$http_authorization", lambda _: b"", None, frozenset({"http_authorization"}))
+        keyed = Template(
+            "$http_authorization", lambda _: b"", None, frozenset({"http_authorization"})
+        )
         self.assert_stored((CC, b"max-age=60"), asked=asked, options=cache_options(key=keyed))
 
     def test_set_cookie(self) -> None:
@@ -150,9 +154,7 @@ class OperatorTests(_Case):
     def test_valid_is_for_silent_responses(self) -> None:
         """The status's own time, else that of ``any``; never over what the response says."""
         options = cache_options({200: 60, None: 7})
-        self.assertEqual(
-            self.lifetime(options=options), (60.0, LifetimeSource.PROXY_CACHE_VALID)
-        )
+        self.assertEqual(self.lifetime(options=options), (60.0, LifetimeSource.PROXY_CACHE_VALID))
         self.assertEqual(self.lifetime(options=options, status=404)[0], 7.0)
         self.assertEqual(self.lifetime((CC, b"max-age=5"), options=options)[0], 5.0)
         self.assertEqual(self.lifetime((CC, b"public"), options=options)[0], 60.0)
