@@ -67,6 +67,7 @@ class Writer:
         "_state",
         "_temporary",
         "cancelled",
+        "counted",
         "digest",
         "edition",
         "keep",
@@ -96,6 +97,8 @@ class Writer:
         self.size = 0
         #: Superseded or removed before it was on disk; read in the writing thread.
         self.cancelled = False
+        #: What the zone counts it with while it waits for the disk.
+        self.counted = 0
         #: An older store of the digest may be on disk.
         self.replaces = True
         #: A head that replaced this one before it was on disk, with its edition.

@@ -35,8 +35,11 @@ __all__ = ["Zone"]
 #: Octets of ``keys_zone`` that one counted key takes, as nginx documents it
 #: (about 8000 keys a megabyte); bounds the table of ``proxy_cache_min_uses``.
 KEY_SIZE = 128
-#: Octets of bodies that may wait for the disk in one zone; beyond it nothing new is stored.
+#: Octets of finished stores that may wait for the disk in one zone; beyond it nothing new
+#: is stored.
 WAITING_LIMIT = 32 << 20
+#: What a waiting store is counted with besides its octets.
+WAITING_OVERHEAD = 4096
 #: How often a look-up is done again because its digest was changed meanwhile.
 LOOKUP_TRIES = 4
 
@@ -92,6 +95,7 @@ class Zone:
         self._encoder = Encoder(self.tier, self.memory)
         self._lookups: dict[bytes, _Lookup] = {}
         self._writers: set[Writer] = set()
+        self._waiting = 0
         self._after_commit: dict[bytes, list[_Done]] = {}
         self._removing: dict[bytes, int] = {}
         self._purging = 0
@@ -200,7 +204,7 @@ class Zone:
         keep = self.memory.body_limit
         if self.tier.down and keep < 0:
             return None
-        if sum(writer.waiting for writer in self._finishing.values()) > WAITING_LIMIT:
+        if self._waiting > WAITING_LIMIT:
             return None
         writer = Writer(self, (digest, primary), stored, keep, self.config.max_size)
         self._writers.add(writer)
@@ -213,6 +217,8 @@ class Zone:
     def writer_finished(self, writer: Writer, body: bytes | None) -> None:
         """Make what *writer* stored visible; look-ups wait until it is on disk or in memory."""
         digest = writer.digest
+        writer.counted = writer.waiting + WAITING_OVERHEAD
+        self._waiting += writer.counted
         older = self._finishing.get(digest)
         if older is not None:
             older.cancelled = True
@@ -228,6 +234,7 @@ class Zone:
 
     def writer_committed(self, writer: Writer, stored: bool) -> None:
         """The store is over: wake who waits for it, unless a newer one took its place."""
+        self._waiting -= writer.counted
         digest = writer.digest
         if self._finishing.get(digest) is not writer:
             return

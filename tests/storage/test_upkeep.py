@@ -83,3 +83,22 @@ class BoundsTests(ZoneCase):
         harness.zone.lookup(known, found.append)
         pool.run()
         self.assertIsNotNone(found[0])
+
+    def test_filter_knows_a_store_that_was_not_on_disk_when_it_was_loaded(self) -> None:
+        """A store that finished before the loading and is committed after it is found."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = harness.store(b"k", LARGE)
+        harness.zone.upkeep._filter = None
+        harness.zone.upkeep._load()
+        writer.run()
+        self.assertIsNotNone(harness.zone.upkeep._filter)
+        for _ in range(4):
+            pool.run()
+            writer.run()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        pool.run()
+        assert found[0] is not None
+        found[0].release()

@@ -283,3 +283,44 @@ class RemovingTests(ZoneCase):
         writer.run()
         self.assertEqual(found, [None])
         self.assertEqual(self.files(), [])
+
+
+class OrderTests(ZoneCase):
+    """A look-up in a disk thread while its digest changes."""
+
+    def test_what_was_read_before_a_store_is_not_kept(self) -> None:
+        """The old response must not enter memory after the new one was stored."""
+        pool = QueueExecutor()
+        harness = self.harness(pool=pool)
+        digest = harness.store(b"k", b"old")
+        harness.forget_memory()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        tier = harness.zone.tier
+        call, answers = tier.call_from_thread, QueueExecutor()
+        # The thread has read, its answer has not reached the reactor yet.
+        tier.call_from_thread = lambda work, *data: answers.submit(lambda: work(*data))
+        pool.run()
+        tier.call_from_thread = call
+        harness.store(b"k", b"new")
+        harness.forget_memory()
+        answers.run()
+        pool.run()
+        for entry in (found[0], harness.zone.peek(digest)):
+            assert entry is not None
+            self.assertEqual(entry.body, b"new")
+
+    def test_nothing_new_is_stored_while_too_much_waits(self) -> None:
+        """Finished stores that wait for a slow disk are bounded."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        digest = digest_of(b"k")
+        count = 0
+        while harness.zone.open_writer(digest, digest, head_of(b"k")) is not None:
+            harness.store(b"%d" % count, bytes(200_000))
+            count += 1
+            self.assertLess(count, 1000)
+        writer.run()
+        self.assertEqual(harness.zone._waiting, 0)
+        self.assertIsNotNone(harness.zone.open_writer(digest, digest, head_of(b"k")))

@@ -33,7 +33,30 @@ class ZoneMachine(RuleBasedStateMachine):
         self.harness = Harness(self.path, pool=self.pool, writer=self.writer, memory=32_000)
         self.model: dict[tuple[bytes, bytes], tuple[bytes, float]] = {}
         self.open: list[tuple[tuple[bytes, bytes], bytes, MissWriter]] = []
+        #: Look-ups without an answer yet: every state that each may answer with.
+        self.looking: list[tuple[tuple[bytes, bytes], list[float | None]]] = []
         self.serial = 0
+
+    def changed(self) -> None:
+        """Note the model's new state for every look-up under way."""
+        for name, states in self.looking:
+            states.append(self.model[name][1] if name in self.model else None)
+
+    @rule(key=_keys, variant=_variants)
+    def start_to_look(self, key: bytes, variant: bytes) -> None:
+        """A look-up under way answers with a state that held since it was asked for."""
+        name = (key, variant)
+        item: tuple[tuple[bytes, bytes], list[float | None]] = (name, [])
+        self.looking.append(item)
+        self.changed()
+
+        def answered(entry: Entry | None) -> None:
+            self.looking.remove(item)
+            assert (None if entry is None else entry.stored.lifetime) in item[1]
+            if entry is not None:
+                entry.release()
+
+        self.harness.zone.lookup(digest_of(key + variant), answered)
 
     def teardown(self) -> None:
         self.harness.zone.close()
@@ -67,6 +90,7 @@ class ZoneMachine(RuleBasedStateMachine):
             writer.finish()
             stored = writer.stored  # type: ignore[attr-defined]  # the zone's own writer
             self.model[name] = (body, stored.lifetime)
+            self.changed()
         else:
             writer.abort()
 
@@ -78,19 +102,22 @@ class ZoneMachine(RuleBasedStateMachine):
             head = head_of(key, lifetime=float(self.serial), body_length=len(body))
             self.harness.zone.update(digest_of(key + variant), head)
             self.model[key, variant] = (body, float(self.serial))
+            self.changed()
 
     @rule(key=_keys, variant=_variants)
     def delete(self, key: bytes, variant: bytes) -> None:
-        self.harness.zone.delete(digest_of(key + variant))
         self.model.pop((key, variant), None)
+        self.changed()
+        self.harness.zone.delete(digest_of(key + variant))
 
     @rule(key=_keys)
     def purge(self, key: bytes) -> None:
         counts: list[int] = []
-        self.harness.zone.purge(digest_of(key), counts.append)
         names = [name for name in self.model if name[0] == key]
         for name in names:
             del self.model[name]
+        self.changed()
+        self.harness.zone.purge(digest_of(key), counts.append)
         self.open = [item for item in self.open if item[0][0] != key]
 
     @rule(key=_keys, variant=_variants, early=st.booleans())
