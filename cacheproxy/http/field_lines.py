@@ -9,7 +9,7 @@ before the colon and names that are not tokens. What it leaves open and is close
 here: white space after a value is kept by llhttp, and a section that it has not
 read to its end raises nothing.
 
-Imports: ``errors``, ``fields``.
+Imports: ``errors``, ``fields``, ``syntax``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Fields
+from cacheproxy.http.syntax import is_token
 
 __all__ = ["read_fields"]
 
@@ -70,5 +71,7 @@ def _status_of(section: bytes) -> int:
     if any(name == b"content-length" for name, _, _ in lines):
         return 400
     values = [value for name, _, value in lines if name == b"transfer-encoding"]
-    codings = b",".join(values).replace(b"\t", b"").replace(b" ", b"").split(b",")
-    return 501 if values and all(codings) and b"chunked" not in codings else 400
+    members = b",".join(values).split(b",")
+    codings = [member.partition(b";")[0].strip(b" \t") for member in members]
+    unknown = b"chunked" not in codings and all(map(is_token, codings))
+    return 501 if values and unknown else 400
