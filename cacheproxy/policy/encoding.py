@@ -60,10 +60,11 @@ def wants_encoding(
 ) -> bool:
     """Whether *request* gets the response compressed, given that `may_encode` holds.
 
-    *now* (wall seconds) stands in for an absent Date. HEAD never does, as in nginx.
+    *now* (wall seconds) stands in for an absent Date. HEAD gets the head that GET
+    would (RFC 9110 §9.3.2), as in nginx.
     """
     fields = request.fields
-    if request.method == b"HEAD" or not accepts_gzip(fields.combined(b"accept-encoding")):
+    if not accepts_gzip(fields.combined(b"accept-encoding")):
         return False
     if request.version < options.http_version:
         return False

@@ -1,8 +1,12 @@
 """Byte ranges of a complete representation: RFC 9110 §14, RFC 9111 §3.3-3.4.
 
 nginx: ``ngx_http_range_filter_module``, ``max_ranges``. A malformed specifier
-gets 416 as in nginx (§14.2 leaves the choice); a set of ranges that asks for
-more octets than there are, or for too many parts, gets the whole.
+gets 416 as in nginx (§14.2 leaves the choice), one that ends before it starts is
+passed over, and a set of ranges that asks for more octets than there are, or for
+too many parts, gets the whole, as does every range of an empty representation.
+
+Laxer than nginx: empty list members are skipped (§5.6.1.2) and positions of any
+number of digits are understood; it answers 416 to both.
 
 Imports: ``http`` only.
 """
@@ -41,6 +45,7 @@ class WholeReason(Enum):
 
     NO_RANGE = "no Range"
     OTHER_UNIT = "unit is not bytes"
+    EMPTY = "nothing is there"
     DISABLED = "max_ranges 0"
     TOO_MANY = "more ranges than max_ranges"
     TOO_MUCH = "ranges ask for more than the whole"
@@ -95,8 +100,10 @@ def decide_ranges(value: bytes | None, length: int, max_ranges: int | None) -> R
         return Whole(WholeReason.NO_RANGE)
     if max_ranges == 0:
         return Whole(WholeReason.DISABLED)
-    if value[:6].lower() != b"bytes=":
+    if value[:6].lower() != b"bytes=" or len(value) == 6:
         return Whole(WholeReason.OTHER_UNIT)
+    if length == 0:
+        return Whole(WholeReason.EMPTY)
     limit = MAX_RANGES if max_ranges is None else max_ranges
     ranges: list[tuple[int, int]] = []
     total = 0
@@ -108,10 +115,8 @@ def decide_ranges(value: bytes | None, length: int, max_ranges: int | None) -> R
         if match is None:
             return Unsatisfiable(unsatisfied_content_range(length))
         found = _resolve(match, length)
-        if found is None:
-            return Unsatisfiable(unsatisfied_content_range(length))
         if found[0] >= found[1]:
-            continue
+            continue  # past the end
         ranges.append(found)
         total += found[1] - found[0]
         if len(ranges) > limit:
@@ -123,8 +128,8 @@ def decide_ranges(value: bytes | None, length: int, max_ranges: int | None) -> R
     return Ranges(ranges)
 
 
-def _resolve(match: re.Match[bytes], length: int) -> tuple[int, int] | None:
-    """[start, stop) of one specifier, empty if not satisfiable; None if it is invalid."""
+def _resolve(match: re.Match[bytes], length: int) -> tuple[int, int]:
+    """[start, stop) of one specifier, empty if there is nothing of it."""
     first, last, suffix = match.groups()
     if suffix is not None:
         count = _position(suffix, length)
@@ -132,9 +137,6 @@ def _resolve(match: re.Match[bytes], length: int) -> tuple[int, int] | None:
     start = _position(first, length)
     if not last:
         return start, length
-    low, high = first.lstrip(b"0"), last.lstrip(b"0")
-    if (len(high), high) < (len(low), low):
-        return None
     return start, min(_position(last, length) + 1, length)
 
 

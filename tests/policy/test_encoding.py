@@ -82,8 +82,8 @@ class RequestTests(SynchronousTestCase):
         self.assertFalse(accepts_gzip(None))
 
     def test_method_and_version(self) -> None:
-        """Not for HEAD; not below gzip_http_version; HTTP/2 is above 1.1."""
-        self.assertFalse(self.wants(GZIP, method=b"HEAD"))
+        """HEAD is like GET; not below gzip_http_version; HTTP/2 is above 1.1."""
+        self.assertTrue(self.wants(GZIP, method=b"HEAD"))
         self.assertFalse(self.wants(GZIP, version=10))
         self.assertTrue(self.wants(GZIP, version=10, http_version=10))
         self.assertTrue(self.wants(GZIP, version=20))

@@ -52,7 +52,7 @@ class DecideTests(SynchronousTestCase):
 
     def test_unsatisfiable_ones_among_others_are_left_out(self) -> None:
         """One satisfiable range is enough (§14.1.2)."""
-        self.assert_ranges(b"bytes=200-300,0-1,-0", (0, 2))
+        self.assert_ranges(b"bytes=200-300,0-1,-0,5-4", (0, 2))
 
     def test_unsatisfiable(self) -> None:
         """416 with the length (§15.5.17)."""
@@ -66,12 +66,13 @@ class DecideTests(SynchronousTestCase):
             self.assertIsInstance(decision, Unsatisfiable, value)
             assert isinstance(decision, Unsatisfiable)
             self.assertEqual(decision.content_range, b"bytes */100")
-        self.assertIsInstance(decide_ranges(b"bytes=0-", 0, None), Unsatisfiable)
+        empty = decide_ranges(b"bytes=0-", 0, None)
+        assert isinstance(empty, Whole)
+        self.assertIs(empty.reason, WholeReason.EMPTY)
 
     def test_malformed(self) -> None:
         """416, as in nginx."""
         for value in (
-            b"bytes=",
             b"bytes=a",
             b"bytes=5-4",
             b"bytes=-",
@@ -86,6 +87,7 @@ class DecideTests(SynchronousTestCase):
         self.assert_whole(None, WholeReason.NO_RANGE)
         self.assert_whole(b"items=0-1", WholeReason.OTHER_UNIT)
         self.assert_whole(b"bytes 0-1", WholeReason.OTHER_UNIT)
+        self.assert_whole(b"bytes=", WholeReason.OTHER_UNIT)
         self.assert_whole(b"bytes=0-1", WholeReason.DISABLED, 0)
 
     def test_limits(self) -> None:
