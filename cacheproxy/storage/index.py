@@ -53,7 +53,7 @@ BUSY_TIMEOUT = 10.0
 ROW_OVERHEAD = 300
 #: Pages of SQLite's cache per connection (4 KiB each): small, because a zone has
 #: a connection a thread and an idle worker must stay small.
-CACHE_PAGES = 1024
+CACHE_PAGES = 512
 #: Key of diskcache's Settings table: 1 while nobody has the zone open.
 _CLEAN = "cacheproxy_clean"
 _SETTINGS: dict[str, Any] = {
@@ -65,7 +65,8 @@ _SETTINGS: dict[str, Any] = {
     "sqlite_auto_vacuum": 0,
     "sqlite_cache_size": CACHE_PAGES,
     "sqlite_journal_mode": "wal",
-    "sqlite_mmap_size": 1 << 28,
+    # Mapped pages would count as the worker's memory once for each thread's connection.
+    "sqlite_mmap_size": 0,
     "sqlite_synchronous": 1,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cacheproxy.errors import StorageError
+from cacheproxy.storage.entry import SEAL_SIZE
 from tests.storage.support import LARGE, QueueExecutor, ZoneCase, digest_of, head_of
 
 
@@ -140,6 +141,10 @@ class FailureTests(ZoneCase):
     def test_changed_body_is_a_miss(self) -> None:
         """A small body whose octets changed is found by its checksum, deleted, logged once."""
         self.damage(b"some body", b"X", 3)
+
+    def test_grown_body_is_a_miss(self) -> None:
+        """Octets after the seal belong to no store of ours."""
+        self.damage(b"some body", b"more", 9 + SEAL_SIZE)
 
     def test_truncated_small_body_is_a_miss(self) -> None:
         """A file shorter than its head says is never served."""
