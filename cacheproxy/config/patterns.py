@@ -39,10 +39,11 @@ def compile_pattern(text: str, *, ignore_case: bool = False) -> re.Pattern[bytes
     flags = re.IGNORECASE if ignore_case else re.RegexFlag(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", FutureWarning)
+            # "[[" may come to mean a nested set in re: in PCRE and today it does not
+            warnings.simplefilter("ignore", FutureWarning)
             source = _SPELLING.sub(_translate, text)
             return re.compile(source.encode("utf-8", "surrogateescape"), flags)
-    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f'invalid regular expression "{text}": {error}') from error
 
 

@@ -57,6 +57,7 @@ _DEFAULTS = {
     "proxy_pass_header": "",
     "internal": "",
     "max_ranges": "no limit",
+    "gzip_http_version": "1.1",
 }
 
 _SIZES = ("size", "max_temp_file_size")
