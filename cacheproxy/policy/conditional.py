@@ -31,7 +31,7 @@ PRECONDITION_FIELDS = frozenset(
 
 #: One entity-tag (RFC 9110 §8.8.3); an unquoted one is taken up to the comma,
 #: as some clients send back what some origins wrongly make.
-_ENTITY_TAG = re.compile(rb'[ \t,]*((?:W/)?"[^"]*"|[^ \t,"][^,]*)')
+_ENTITY_TAG = re.compile(rb'(?:W/)?"[^"]*"|[^ \t,"][^,]*')
 
 #: Seconds that Date must be after Last-Modified for it to be a strong validator (§8.8.2.2).
 _STRONG_DATE_DISTANCE = 1.0

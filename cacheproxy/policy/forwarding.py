@@ -23,6 +23,7 @@ from typing import Any
 
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.http.syntax import list_tokens
 from cacheproxy.policy.options import ProxyOptions, ProxyRedirect
 from cacheproxy.policy.routing import set_captures
 from cacheproxy.template import Getter, Template
@@ -74,7 +75,9 @@ HIDDEN_RESPONSE_FIELDS = frozenset(
 _MEMO_SIZE = 512
 
 #: Connection values that nominate no field.
-_PLAIN_CONNECTION = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade"})
+_PLAIN_CONNECTION = frozenset(
+    {b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade"}
+)
 
 
 class _Filter:
@@ -95,7 +98,7 @@ class _Filter:
             return lines
         if value in _PLAIN_CONNECTION and len(fields.get_all(b"connection")) == 1:
             return lines
-        nominated = _nominated(fields)
+        nominated = list_tokens(fields.combined(b"connection") or b"")
         return [pair for pair in lines if pair[0].lower() not in nominated]
 
     def _learn(self, name: bytes) -> bool:
@@ -103,15 +106,6 @@ class _Filter:
         if passes and len(self._passed) < _MEMO_SIZE:
             self._passed.add(name)
         return passes
-
-
-def _nominated(fields: Fields) -> frozenset[bytes]:
-    return frozenset(
-        name
-        for value in fields.get_all(b"connection")
-        for part in value.split(b",")
-        if (name := part.strip(b" \t").lower())
-    )
 
 
 class RequestRewriter:

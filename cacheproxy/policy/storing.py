@@ -18,6 +18,7 @@ from enum import Enum
 
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.http.syntax import format_http_date, list_tokens
 from cacheproxy.policy.cache_control import (
     NO_RESPONSE_DIRECTIVES,
     ResponseDirectives,
@@ -274,7 +275,7 @@ def _stored(
         key=key,
         status=response.status,
         reason=response.reason,
-        fields=storable_fields(response.fields, directives),
+        fields=_dated(storable_fields(response.fields, directives), response_time),
         request_time=request_time,
         response_time=response_time,
         lifetime=lifetime.seconds,
@@ -291,6 +292,13 @@ def _stored(
     return stored
 
 
+def _dated(fields: Fields, response_time: float) -> Fields:
+    """*fields* with Date, for which the time of receipt stands in (RFC 9110 §6.6.1)."""
+    if b"date" in fields:
+        return fields
+    return Fields([*fields.pairs, (b"Date", format_http_date(response_time))])
+
+
 def storable_fields(fields: Fields, directives: ResponseDirectives) -> Fields:
     """The field lines of a response that a stored copy keeps (RFC 9111 §3.1)."""
     drop: Set[bytes] = _NOT_STORED
@@ -303,9 +311,4 @@ def storable_fields(fields: Fields, directives: ResponseDirectives) -> Fields:
 
 def connection_options(fields: Fields) -> frozenset[bytes]:
     """The lower-case names that Connection nominates (RFC 9110 §7.6.1)."""
-    return frozenset(
-        option
-        for value in fields.get_all(b"connection")
-        for part in value.split(b",")
-        if (option := part.strip(b" \t").lower())
-    )
+    return frozenset(list_tokens(fields.combined(b"connection") or b""))

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.http.syntax import format_http_date
 from cacheproxy.policy.cache_control import response_directives
 from cacheproxy.policy.conditional import weak_match
 from cacheproxy.policy.options import CacheOptions
@@ -23,6 +24,7 @@ __all__ = [
     "NOT_UPDATED",
     "can_validate",
     "freshen",
+    "head_confirms",
     "selects",
     "updated_fields",
     "validation_fields",
@@ -78,6 +80,22 @@ def selects(stored: StoredResponse, response: ResponseHead) -> bool:
     return True
 
 
+def head_confirms(stored: StoredResponse, response: ResponseHead) -> bool:
+    """Whether a response to HEAD describes the stored response to GET (RFC 9111 §4.3.5).
+
+    True: `freshen` may update the stored response from it. False: what is stored
+    is another representation, and is to be taken for stale.
+    """
+    if response.status != stored.status:
+        return False
+    for name in (b"etag", b"last-modified"):
+        received = response.fields.get(name)
+        if received is not None and received != stored.fields.get(name):
+            return False
+    length = response.fields.get(b"content-length")
+    return length is None or stored.body_length < 0 or length == b"%d" % stored.body_length
+
+
 def updated_fields(stored: Fields, received: Fields) -> Fields:
     """The stored field lines with those of a 304 (or HEAD) put in their place (§3.2).
 
@@ -106,14 +124,15 @@ def freshen(
     `updated_fields`). Where the 304 says nothing of freshness the stored fields
     say it again. Parameters are those of ``storing.decide_storing``.
     """
-    fields = updated_fields(stored.fields, response.fields)
+    received = response.fields
+    if b"date" not in received:  # the time of receipt stands in (RFC 9110 §6.6.1)
+        received = Fields([*received.pairs, (b"Date", format_http_date(response_time))])
+    fields = updated_fields(stored.fields, received)
     # Age, X-Accel-Expires, Set-Cookie … count in the decision though they are not kept.
     transient = [
         (name, value) for name, value in response.fields.pairs if name.lower() in _TRANSIENT
     ]
     whole = Fields([*fields.pairs, *transient])
-    if b"date" not in response.fields:
-        whole = whole.without({b"date"})
     head = ResponseHead(stored.status, whole, stored.reason)
     decision = decide_storing(
         request, head, options, ignore, False, stored.key, request_time, response_time

@@ -213,6 +213,11 @@ class StoredTests(_Case):
         self.assertEqual([name for name, _ in stored.fields], [CC, b"X-D", b"Date"])
         self.assertEqual(stored.initial_age, 3.0)
 
+    def test_date_is_added(self) -> None:
+        """A response without Date is stored with the time of receipt (RFC 9110 §6.6.1)."""
+        stored = self.assert_stored((CC, b"max-age=60")).stored
+        self.assertEqual(stored.fields.get(b"date"), date())
+
     def test_validation_flags(self) -> None:
         """no-cache is stored to be validated; what forbids staleness is remembered."""
         stored = self.assert_stored((CC, b"no-cache"), (b"ETag", b'"a"')).stored

@@ -101,7 +101,9 @@ class FresheningTests(SynchronousTestCase):
 
     def test_304_without_date(self) -> None:
         """The stored Date does not make the freshened response old."""
-        self.assertEqual(self.freshen().fresh_until, NOW + 220)
+        fresh = self.freshen()
+        self.assertEqual(fresh.fresh_until, NOW + 220)
+        self.assertEqual(fresh.fields.get_all(b"date"), [date(120)])
 
     def test_new_freshness_counts(self) -> None:
         """The 304's Cache-Control and Age."""
