@@ -101,7 +101,7 @@ class ProxyService(Service):
         self._runtime: Runtime | None = None
         self._listeners: dict[object, Listener] = {}
         self._contexts = ContextStore()
-        self._observer: ErrorLogObserver | None = None
+        self._observer: Any = None
         self._pid_file = ""
         self._stopping = False
 
@@ -109,7 +109,7 @@ class ProxyService(Service):
 
     def privilegedStartService(self) -> None:
         """Read the configuration, open its files and bind its ports."""
-        super().privilegedStartService()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's
         try:
             config = self._load()
             self._begin(config)
@@ -123,7 +123,7 @@ class ProxyService(Service):
         """Become the final process: ``user``, threads, disks, signals, the pid file."""
         if self._runtime is None:
             self.privilegedStartService()
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's
         runtime, config = self._runtime, self._config
         assert runtime is not None and config is not None
         _raise_descriptor_limit()
@@ -274,7 +274,7 @@ class ProxyService(Service):
 
     def stopService(self) -> Any:
         """TERM, INT: close everything now."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
         waiting = self._close_listeners()
         runtime, self._runtime = self._runtime, None
         if self._observer is not None:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar, cast
 from urllib.parse import urlsplit
 
 from twisted.application.service import IService
@@ -69,8 +70,8 @@ class Options(usage.Options):
         "nginx's syntax, or --upstream with the address of an application."
     )
 
-    optFlags = [["test", "t", "Check the configuration and exit; serves nothing."]]
-    optParameters = [
+    optFlags: ClassVar = [["test", "t", "Check the configuration and exit; serves nothing."]]
+    optParameters: ClassVar = [
         ["config", "c", None, "Configuration file, in nginx's syntax."],
         ["prefix", "p", None, "Base of relative paths (default: the file's folder)."],
         ["upstream", "u", None, "Without --config: the application, http://host:port or unix:."],
@@ -171,5 +172,4 @@ def makeService(options: Options) -> IService:
 
     from cacheproxy.service import ProxyService
 
-    service: IService = ProxyService(_loader(options), reactor)
-    return service
+    return cast(IService, ProxyService(_loader(options), reactor))

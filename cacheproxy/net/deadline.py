@@ -8,8 +8,7 @@ left alone while it is due earlier, and re-armed when it fires too soon.
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from typing import Any
 
 __all__ = ["Deadline"]
 
@@ -17,15 +16,15 @@ _NEVER = float("inf")
 
 
 class Deadline:
-    """Calls *expired* once the time set last has passed; monotonic seconds."""
+    """Calls *expired* once the time set last has passed; *clock* provides ``IReactorTime``."""
 
     __slots__ = ("_armed", "_call", "_clock", "_expired", "_seconds", "when")
 
-    def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
+    def __init__(self, clock: Any, expired: Callable[[], None]) -> None:
         self._clock = clock
         self._seconds: Callable[[], float] = clock.seconds
         self._expired = expired
-        self._call: IDelayedCall | None = None
+        self._call: Any = None
         self._armed = _NEVER
         self.when = _NEVER
 

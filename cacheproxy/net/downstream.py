@@ -212,9 +212,8 @@ class HttpConnection(Protocol):
         self._close = True
         if exchange is not None:
             # The body broke its framing: the rest cannot be read.
-            self.exchange = None
-            exchange.on_downstream_lost()
-            self._shut()
+            self._keep = False
+            exchange.refuse_body(error.status)
             return
         self.refuse(error.status)
 

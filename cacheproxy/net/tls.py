@@ -183,8 +183,8 @@ class TlsFactory(Factory):
 
     def doStart(self) -> None:
         self.inner.doStart()
-        super().doStart()  # type: ignore[no-untyped-call]  # Twisted leaves it untyped
+        super().doStart()  # type: ignore[no-untyped-call]  # Twisted's
 
     def doStop(self) -> None:
         self.inner.doStop()
-        super().doStop()  # type: ignore[no-untyped-call]  # Twisted leaves it untyped
+        super().doStop()  # type: ignore[no-untyped-call]  # Twisted's

@@ -115,7 +115,7 @@ def _no_slices(_data: bytes, _size: int) -> Iterable[bytes]:
 
 
 def _failure(exception: Exception) -> Failure:
-    return Failure(exception)  # type: ignore[no-untyped-call]  # Twisted leaves it untyped
+    return Failure(exception)
 
 
 def _nothing(*_arguments: Any) -> bytes:

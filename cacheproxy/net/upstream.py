@@ -20,15 +20,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
 )
-from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,7 +42,7 @@ from cacheproxy.net.deadline import Deadline
 from cacheproxy.net.reactor.interfaces import IDirectProtocol
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
-__all__ = ["KeepAlive", "Peer", "UpstreamConnection"]
+__all__ = ["KeepAlive", "Peer", "UpstreamConnection", "plain_endpoint"]
 
 #: Octets of a response's head that an upstream may send.
 MAX_RESPONSE_HEAD = 64 * 1024
@@ -382,14 +382,14 @@ class Peer:
         reactor: Any,
         server: UpstreamServer,
         keep_alive: KeepAlive,
-        endpoint: Callable[[Any, UpstreamServer, float], IStreamClientEndpoint] | None = None,
+        endpoint: Callable[[Any, UpstreamServer, float], Any] | None = None,
     ) -> None:
         self.reactor = reactor
         self.server = server
         self.keep_alive = keep_alive
         self.idle: list[UpstreamConnection] = []
         self.connections = 0
-        self._endpoint = endpoint or plain_endpoint
+        self._endpoint: Callable[[Any, UpstreamServer, float], Any] = endpoint or plain_endpoint
         self._factory = _Factory(self)
 
     def acquire(
@@ -444,20 +444,18 @@ def _connect_error(reason: Failure) -> UpstreamError:
         return cast(UpstreamError, reason.value)
     if reason.check(error.TimeoutError):
         return UpstreamError("upstream timed out while connecting", Stage.CONNECT, timeout=True)
-    message = reason.getErrorMessage() or reason.type.__name__
+    message = reason.getErrorMessage() or repr(reason.value)
     return UpstreamError(f"connect() failed: {message}", Stage.CONNECT)
 
 
-def plain_endpoint(reactor: Any, server: UpstreamServer, timeout: float) -> IStreamClientEndpoint:
+def plain_endpoint(reactor: Any, server: UpstreamServer, timeout: float) -> Any:
     """Where *server* listens: a UNIX socket, or a host by address or name."""
     if server.path:
-        return cast(IStreamClientEndpoint, UNIXClientEndpoint(reactor, server.path, timeout))
+        return UNIXClientEndpoint(reactor, server.path, timeout)
     # A name is looked up at each connection, so that a moved container is found.
     kind: Any = HostnameEndpoint
     if isIPAddress(server.host):
         kind = TCP4ClientEndpoint
     elif isIPv6Address(server.host):
         kind = TCP6ClientEndpoint
-    return cast(IStreamClientEndpoint, kind(reactor, server.host, server.port, timeout))
-
-
+    return kind(reactor, server.host, server.port, timeout)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import ResponseHead
+from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.policy.key import (
     digest,
     matches,
@@ -36,7 +37,6 @@ from cacheproxy.policy.reuse import (
 )
 from cacheproxy.policy.storing import NoStore, Store, decide_storing
 from cacheproxy.policy.validation import freshen, selects, validation_fields
-from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import start_background
 from cacheproxy.proxy.collapse import Fill
@@ -383,15 +383,16 @@ class CacheTurn:
         location = exchange.location
         stored = entry.stored
         gzip = location.gzip
-        if gzip is not None and stored.body_length > 0:
-            if exchange.would_gzip(stored.status, stored.fields, stored.body_length):
-                encoded = self.storage.peek_encoded(entry, b"gzip", gzip.comp_level)
-                if encoded is None:
-                    self._encode(entry, age, fresh)
-                    return
-                self._send(entry, encoded, age, fresh)
-                return
-        self._send(entry, entry, age, fresh)
+        if gzip is None or stored.body_length <= 0 or not exchange.would_gzip(
+            stored.status, stored.fields, stored.body_length
+        ):
+            self._send(entry, entry, age, fresh)
+            return
+        encoded = self.storage.peek_encoded(entry, b"gzip", gzip.comp_level)
+        if encoded is None:
+            self._encode(entry, age, fresh)
+        else:
+            self._send(entry, encoded, age, fresh)
 
     def _encode(self, entry: Entry, age: float, fresh: bool) -> None:
         gzip = self.exchange.location.gzip

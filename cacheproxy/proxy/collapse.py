@@ -22,7 +22,7 @@ MAX_WAITERS = 1000
 
 
 class Waiter:
-    """One request in a queue; *woken* is called with True after the fill's end, False on time-out."""
+    """One request in a queue; *woken* hears True after the fill's end, False on time-out."""
 
     __slots__ = ("_timer", "woken")
 

@@ -41,7 +41,7 @@ def serve(exchange: Exchange) -> None:
 
 def answer_return(exchange: Exchange, directive: Return) -> None:
     """``return``: 444 closes without an answer; a redirect's text is its target."""
-    status = directive.status
+    status = exchange.status = directive.status
     text = None if directive.text is None else directive.text.render(exchange)
     if status == 444:
         exchange.abort()

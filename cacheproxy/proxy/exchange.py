@@ -38,13 +38,18 @@ from cacheproxy.proxy.body import RequestBody
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
 from cacheproxy.proxy.pages import SERVER, SERVER_WITH_VERSION, error_page
 from cacheproxy.proxy.records import UpstreamRecord
-from cacheproxy.proxy.site import CompiledServer, Route, Site
+from cacheproxy.proxy.site import Route, Site
 from cacheproxy.proxy.tunnel import join
 
 __all__ = ["Exchange", "ResponseState", "Source"]
 
 #: Internal redirects that one request may make (nginx NGX_HTTP_MAX_URI_CHANGES).
 MAX_INTERNAL_REDIRECTS = 10
+
+#: Statuses made here after which nginx closes the connection.
+_CLOSING = frozenset({400, 413, 414, 431, 494, 495, 496, 497, 500, 501})
+
+_NOT_OF_ERRORS = frozenset({b"accept-ranges", b"last-modified"})
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -92,8 +97,10 @@ class Exchange:
         "lost",
         "map_values",
         "method",
+        "proxy_host",
         "redirects",
         "request_id",
+        "response_pairs",
         "route",
         "server",
         "site",
@@ -105,8 +112,6 @@ class Exchange:
         "status_override",
         "upstream_fields",
         "upstream_records",
-        "proxy_host",
-        "response_pairs",
         "world",
     )
 
@@ -272,12 +277,12 @@ class Exchange:
             return  # answered without it: read past
         limit = self.location.core.client_max_body_size
         if limit and body.received + len(data) > limit:
-            self._refuse_body()
+            self.refuse_body(413)
             return
         body.feed(data)
 
-    def _refuse_body(self) -> None:
-        """More arrived than ``client_max_body_size`` (a body of undeclared length)."""
+    def refuse_body(self, status: int) -> None:
+        """The body is too large (413), or its framing broke (400): answer so, if still possible."""
         body, self.body = self.body, None
         if body is not None:
             body.close()
@@ -286,7 +291,7 @@ class Exchange:
             source.on_downstream_lost()
         self.downstream.close_after_response()
         if self.state is ResponseState.WAITING:
-            self.answer_status(413)
+            self.answer_status(status)
         elif self.state is ResponseState.BODY:
             self.abort()
 
@@ -306,6 +311,9 @@ class Exchange:
         assert self.state is ResponseState.WAITING, self
         if self.status_override:
             status, reason = self.status_override, None
+            if status not in (200, 206, 304):
+                # The page of an error is not the resource that was asked for.
+                pairs = [pair for pair in pairs if pair[0].lower() not in _NOT_OF_ERRORS]
         self.state = ResponseState.BODY
         self.status = status
         location = self.location
@@ -318,7 +326,10 @@ class Exchange:
         if location.gzip is not None and has_body and not self.gzip_done:
             length = self._consider_gzip(status, pairs, length)
         if location.field_adder is not None:
-            pairs = location.field_adder.render(self, status, pairs, self.world.scheduler.wall())
+            # nginx finds a range unsatisfiable after it has added to the 200.
+            judged = 200 if status == 416 else status
+            now = self.world.scheduler.wall()
+            pairs = location.field_adder.render(self, judged, pairs, now)
         self.response_pairs = pairs
         self.downstream.send_head(
             status, reason_phrase(status) if reason is None else reason, pairs, length, has_body
@@ -419,8 +430,9 @@ class Exchange:
 
     def answer_status(self, status: int, extra: Pairs | None = None) -> None:
         """Answer with *status* through ``error_page``, or with the page made here."""
-        if self.source is not None:
-            self.source = None
+        self.source = None
+        if status in _CLOSING:
+            self.downstream.close_after_response()
         page = self.location.error_pages.get(status)
         if page is not None and not (
             self.error_uri and not self.location.core.recursive_error_pages

@@ -44,7 +44,6 @@ JOIN_LIMIT = 16 * 1024
 #: Fields that leave a request to the general path.
 _SLOW_FIELDS = STEERING_FIELDS | {
     b"authorization",
-    b"connection",
     b"expect",
     b"if-range",
     b"upgrade",
@@ -62,12 +61,13 @@ class Traits:
     def __init__(self, fields: Fields) -> None:
         self.host = fields.get(b"host")
         self.encoding = normal_accept_encoding(fields.combined(b"accept-encoding"))
-        names = fields.names()
+        connection = fields.combined(b"connection")
         agent = fields.get(b"user-agent")
         self.simple = (
-            _SLOW_FIELDS.isdisjoint(names) or names & _SLOW_FIELDS == {b"connection"}
-            and (fields.get(b"connection") or b"").lower() == b"keep-alive"
-        ) and (agent is None or b"MSIE " not in agent)
+            _SLOW_FIELDS.isdisjoint(fields.names())
+            and (connection is None or connection.lower() == b"keep-alive")
+            and (agent is None or b"MSIE " not in agent)
+        )
 
 
 def hit_pairs(location: CompiledLocation, stored: StoredResponse, age: float) -> Pairs:

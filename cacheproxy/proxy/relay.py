@@ -38,8 +38,6 @@ from cacheproxy.policy.retry import (
 )
 from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.policy.routing import proxy_uri
-from cacheproxy.proxy.records import UpstreamRecord
-from cacheproxy.proxy.redirects import absolute_location
 from cacheproxy.proxy.interfaces import (
     BodyReader,
     Cancellable,
@@ -49,7 +47,8 @@ from cacheproxy.proxy.interfaces import (
     UpstreamPeer,
     UpstreamStream,
 )
-
+from cacheproxy.proxy.records import UpstreamRecord
+from cacheproxy.proxy.redirects import absolute_location
 from cacheproxy.proxy.representation import without_content
 
 if TYPE_CHECKING:
@@ -190,7 +189,6 @@ class Relay:
         location = exchange.location
         target = location.proxy.proxy_pass
         assert target is not None
-        route = exchange.route
         if target.template is None:
             self._choice = location.upstream
             return self._target(location.location.pattern, target.uri)
@@ -251,7 +249,8 @@ class Relay:
         if not fresh or self._peer is None:
             picked = choice.pick(self._tried)
             if picked is None:
-                exchange.log_error("error", f'no live upstreams while connecting to "{choice.name}"')
+                message = f'no live upstreams while connecting to "{choice.name}"'
+                exchange.log_error("error", message)
                 exchange.upstream_records.append(UpstreamRecord(choice.name, self._now()))
                 self._give_up(502)
                 return

@@ -35,7 +35,9 @@ __all__ = ["Readable", "Representation", "send", "without_content"]
 Pairs = list[tuple[bytes, bytes]]
 
 #: Fields that describe content, which a 304 has none of (RFC 9110 §15.4.5).
-_CONTENT_FIELDS = frozenset({b"content-type", b"content-length", b"content-range", b"accept-ranges"})
+_CONTENT_FIELDS = frozenset(
+    {b"accept-ranges", b"content-length", b"content-range", b"content-type"}
+)
 
 
 class Readable(Protocol):
@@ -74,9 +76,10 @@ class Representation:
 def send(exchange: Exchange, it: Representation) -> None:
     """Answer the exchange's request from a complete representation."""
     asked = exchange.head.fields.names()
-    if not STEERING_FIELDS.isdisjoint(asked):
-        if _answer_precondition(exchange, it) or _answer_ranges(exchange, it):
-            return
+    if not STEERING_FIELDS.isdisjoint(asked) and (
+        _answer_precondition(exchange, it) or _answer_ranges(exchange, it)
+    ):
+        return
     body = getattr(it.readable, "content", None) if it.body is None else it.body
     exchange.begin(it.status, it.pairs, it.length, it.reason)
     if not exchange.has_body or not it.length:
@@ -123,6 +126,7 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
         return True
     if not isinstance(decision, Ranges):
         return False
+    it.pairs = [pair for pair in it.pairs if pair[0].lower() != b"accept-ranges"]
     if len(decision.ranges) == 1:
         start, stop = decision.ranges[0]
         it.pairs.append((b"Content-Range", content_range(start, stop, it.length)))
@@ -156,7 +160,10 @@ def _close(it: Representation) -> None:
 
 
 class BodySource:
-    """Sends parts of a body, each (head, start, stop), then a trailer (``Source``, ``BodySink``)."""
+    """Sends parts of a body, each (head, start, stop), then a trailer.
+
+    A ``Source`` for the exchange and a ``BodySink`` for what is read.
+    """
 
     __slots__ = ("_exchange", "_index", "_parts", "_readable", "_reader", "_trailer")
 

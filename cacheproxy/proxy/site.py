@@ -103,8 +103,8 @@ class CompiledLocation:
         "location",
         "logs",
         "proxy",
-        "request_rewriter",
         "redirects",
+        "request_rewriter",
         "request_rewriter_uncached",
         "response_rewriter",
         "server",
@@ -323,7 +323,8 @@ class Site:
         if authority:
             host, _ = split_host(authority)
         server, captures = self.server_of(host)
-        uri = normalize_path(target.path, server.server.merge_slashes)
+        # As nginx: the request line is read before the server is known by its name.
+        uri = normalize_path(target.path, self.default.server.merge_slashes)
         return self.locate(server, host or server.name, uri, target, captures)
 
     def server_of(self, host: bytes) -> tuple[CompiledServer, dict[str, bytes]]:

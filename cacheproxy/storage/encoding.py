@@ -23,12 +23,15 @@ from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.storage.disk import Found, new_token
 from cacheproxy.storage.entry import Header
 from cacheproxy.storage.memory import FileEntry, Memory, MemoryEntry
+from cacheproxy.storage.threads import Executor
 from cacheproxy.storage.tier import DiskTier
 
 __all__ = ["ENCODE_LIMIT", "Encoder", "sibling_digest"]
 
 #: The largest body that is encoded whole; a larger one is encoded as it is sent.
 ENCODE_LIMIT = 8 << 20
+#: Siblings being made or waiting for it; beyond it bodies are encoded as they are sent.
+QUEUE_LIMIT = 64
 #: Octets given to the coder at a time.
 _PIECE = 256 * 1024
 
@@ -42,12 +45,20 @@ def sibling_digest(digest: bytes, coding: bytes, level: int) -> bytes:
 
 
 class Encoder:
-    """Makes siblings; one for an edition, coding and level is made only once at a time."""
+    """Makes siblings; one for an edition, coding and level is made only once at a time.
 
-    def __init__(self, tier: DiskTier, memory: Memory) -> None:
+    *executor* does the work, apart from the threads that look entries up.
+    """
+
+    def __init__(self, tier: DiskTier, memory: Memory, executor: Executor) -> None:
+        self._executor = executor
         self._tier = tier
         self._memory = memory
         self._waiting: dict[tuple[bytes, bytes, bytes, int], list[_Done]] = {}
+
+    def close(self) -> None:
+        """Finish what is being made."""
+        self._executor.stop()
 
     def encode(
         self,
@@ -65,6 +76,9 @@ class Encoder:
         waiting = self._waiting.get(key)
         if waiting is not None:
             waiting.append(done)
+            return
+        if len(self._waiting) >= QUEUE_LIMIT:
+            done(None)
             return
         self._waiting[key] = [done]
         digest = sibling_digest(entry.digest, coding, level)
@@ -85,7 +99,7 @@ class Encoder:
                 body = None
             self._tier.call_from_thread(self._made, entry, key, stored, body, made)
 
-        self._tier.pool.submit(work)
+        self._executor.submit(work)
 
     def _from_disk(
         self, digest: bytes, edition: bytes, now: float

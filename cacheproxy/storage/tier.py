@@ -61,6 +61,11 @@ class DiskTier:
         #: The index has been opened once.
         self.opened = False
 
+    @property
+    def threads(self) -> Executor:
+        """Where bodies are written and entries looked up: behind the opening until it is done."""
+        return self.pool if self.opened else self._writer
+
     # -- work ----------------------------------------------------------------
 
     def write(
@@ -122,7 +127,7 @@ class DiskTier:
         if self.down:
             done(None)
         else:
-            (self._writer if ordered or not self.opened else self.pool).submit(run)
+            (self._writer if ordered else self.threads).submit(run)
 
     def _settle(self, digest: bytes, now: float) -> Found | None:
         """In the writing thread: a disagreement that is still there is damage."""

@@ -182,7 +182,7 @@ class Writer:
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
         self._in_flight, self._batch_size = self._batch_size, 0
-        self._owner.tier.pool.submit(lambda: self._write_batch(batch))
+        self._owner.tier.threads.submit(lambda: self._write_batch(batch))
 
     def _write_batch(self, batch: list[bytes]) -> None:
         """In a disk thread; one batch of a writer at a time."""

@@ -38,6 +38,8 @@ KEY_SIZE = 128
 #: Octets of finished stores that may wait for the disk in one zone; beyond it nothing new
 #: is stored.
 WAITING_LIMIT = 32 << 20
+#: Threads that compress: one, so that a burst of large bodies leaves the cores to the rest.
+ENCODE_THREADS = 1
 #: What a waiting store is counted with besides its octets.
 WAITING_OVERHEAD = 4096
 #: How often a look-up is done again because its digest was changed meanwhile.
@@ -61,7 +63,7 @@ class Zone:
     """A ``Storage`` over *config*'s folder. Call ``open`` once the process is the final one.
 
     *call_from_thread* hands a call to the reactor thread; *log* takes one line of
-    the error log. *pool* and *writer* (one thread!) are made where not given.
+    the error log. *pool*, *writer* (one thread!) and *encoder* are made where not given.
     """
 
     #: See ``Memory.peek``; bound here so that a hit pays for one call.
@@ -76,6 +78,7 @@ class Zone:
         log: Callable[[str], None],
         pool: Executor | None = None,
         writer: Executor | None = None,
+        encoder: Executor | None = None,
     ) -> None:
         self.config = config
         self.memory = Memory(config.memory)
@@ -92,7 +95,11 @@ class Zone:
         )
         self._finishing: dict[bytes, Writer] = {}
         self.upkeep = Upkeep(self.tier, self.memory, config, self._finishing.keys())
-        self._encoder = Encoder(self.tier, self.memory)
+        self._encoder = Encoder(
+            self.tier,
+            self.memory,
+            encoder or ThreadExecutor(f"cache-{config.name}-encode", ENCODE_THREADS, log),
+        )
         self._lookups: dict[bytes, _Lookup] = {}
         self._writers: set[Writer] = set()
         self._waiting = 0
@@ -115,6 +122,7 @@ class Zone:
         for writer in list(self._writers):
             writer.abort()
         self.upkeep.stop()
+        self._encoder.close()
         self.tier.close()
         self.memory.clear()
 

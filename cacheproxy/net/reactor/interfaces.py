@@ -5,7 +5,7 @@ Must not import uvloop or any other module of this package.
 
 from __future__ import annotations
 
-from zope.interface import Interface  # type: ignore[import-untyped]
+from zope.interface import Interface
 
 __all__ = ["IByteStreamFactory", "IDirectProtocol"]
 

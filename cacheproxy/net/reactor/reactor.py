@@ -27,7 +27,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.main import installReactor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer  # type: ignore[import-untyped]
+from zope.interface import implementer
 
 from cacheproxy.net.reactor import tcp, unix
 from cacheproxy.net.reactor.transport import StayPaused, StreamConnection
@@ -226,9 +226,15 @@ class UvloopReactor(AsyncioSelectorReactor):
         connections = [c for c in self._connections if c.isReading()]
         return [*super().getReaders(), *connections, *self._ports]
 
+    def getWriters(self) -> list[Any]:
+        """Everything that waits to write."""
+        return [*super().getWriters(), *(c for c in self._connections if c.isWriting())]
+
     def removeAll(self) -> list[Any]:
-        """Stop everything, and return it."""
-        streams = [*self._ports, *self._connections]
+        """Stop and return everything that reads, accepts or waits to write."""
+        streams: list[Any] = [c for c in self._connections if c.isReading() or c.isWriting()]
+        self._connections.difference_update(streams)
+        streams += self._ports
         for stream in streams:
             stream.stopReading()
         return [*super().removeAll(), *streams]

@@ -23,7 +23,7 @@ from twisted.internet._newtls import startTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.log import callWithContext
-from zope.interface import implementer  # type: ignore[import-untyped]
+from zope.interface import implementer
 
 from cacheproxy.net.reactor.interfaces import IDirectProtocol
 from cacheproxy.net.reactor.writing import RawConnection
@@ -67,7 +67,7 @@ class StreamConnection(RawConnection):
     def open(self, uv: Any, protocol: Any) -> None:
         """Start with uvloop's transport; the last thing that ``connection_made`` does.
 
-        Raises StayPaused if the protocol has asked not to be read to.
+        Raises StayPaused if reading has to wait.
         """
         self._uv = uv
         self._protocol = protocol
@@ -83,8 +83,17 @@ class StreamConnection(RawConnection):
         if not self.connected:
             return
         self._choose_data_received()
+        if self._log_context is not None:
+            # With Twisted's reactors a callLater(0) in connectionMade comes before the first
+            # octets; ClientCreator's users depend on it. uvloop polls before it runs timers.
+            self.reactor._asyncioEventloop.call_soon(self._begin_reading)
+            raise StayPaused
         if self._reading_paused:
             raise StayPaused
+
+    def _begin_reading(self) -> None:
+        if not self._reading_paused:
+            self.startReading()
 
     @property
     def protocol(self) -> Any:
@@ -136,6 +145,7 @@ class StreamConnection(RawConnection):
         """Read again; no effect once the peer has closed its half."""
         self._reading_paused = False
         if self.connected and not self._read_closed:
+            self.reactor._connections.add(self)
             self._uv.resume_reading()
 
     def resumeProducing(self) -> None:

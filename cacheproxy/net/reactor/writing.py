@@ -129,6 +129,12 @@ class RawConnection:
             self._uv.set_write_buffer_limits(high=size)
             self._choose_write()
 
+    def isWriting(self) -> bool:
+        """Whether something is still to happen on the sending side."""
+        return self.connected and bool(
+            self.disconnecting or self._awaiting_flush or self._uv.get_write_buffer_size()
+        )
+
     # Consumer: producers.
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
