@@ -10,6 +10,7 @@ from cacheproxy.policy.storing import NoStore, NoStoreReason
 from cacheproxy.policy.validation import (
     can_validate,
     freshen,
+    head_confirms,
     selects,
     updated_fields,
     validation_fields,
@@ -41,6 +42,28 @@ class AskingTests(SynchronousTestCase):
         self.assertFalse(selects(kept, response((b"ETag", b'"b"'), status=304)))
         self.assertTrue(selects(kept, response((b"Last-Modified", date(-9)), status=304)))
         self.assertFalse(selects(kept, response((b"Last-Modified", date(-8)), status=304)))
+
+
+class HeadTests(SynchronousTestCase):
+    """RFC 9111 §4.3.5."""
+
+    def test_head_confirms(self) -> None:
+        """Same status, and every validator and length that it has are those stored."""
+        kept = stored((b"ETag", b'"a"'), (b"Last-Modified", date(-9)), body_length=7)
+        for pairs in (
+            (),
+            ((b"ETag", b'"a"'), (b"Content-Length", b"7")),
+            ((b"Last-Modified", date(-9)),),
+        ):
+            self.assertTrue(head_confirms(kept, response(*pairs)), pairs)
+        for line in (
+            (b"ETag", b'"b"'),
+            (b"Last-Modified", date(-8)),
+            (b"Content-Length", b"8"),
+            (b"Content-Length", b"+7"),
+        ):
+            self.assertFalse(head_confirms(kept, response(line)), line)
+        self.assertFalse(head_confirms(kept, response(status=410)))
 
 
 class FresheningTests(SynchronousTestCase):
