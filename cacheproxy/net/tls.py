@@ -59,7 +59,7 @@ class TlsServerProtocol(TlsStream):
 
     def connectionMade(self) -> None:
         self._lower = self.transport
-        self.inner.makeConnection(self)
+        self._connect_inner()
 
     def _early(self, data: bytes) -> None:
         if self.disconnecting:

@@ -148,7 +148,7 @@ class TlsClientProtocol(TlsStream):
             self._fail(failure)
             return
         self._inner_received = self._first_received
-        self.inner.makeConnection(self)
+        self._connect_inner()
         self._on_handshake()
 
     def _server_name(self) -> str:

@@ -147,6 +147,7 @@ class TlsStream(Protocol):
         self._reactor = reactor
         self._lower: Any = None
         self._connection: SSL.Connection | None = None
+        self._inner_connected = False
         self._inner_received: Any = inner.dataReceived
         self._feed: Callable[[bytes], None] = _discard
         self._decrypt: Callable[[], bytes] = _nothing
@@ -174,6 +175,11 @@ class TlsStream(Protocol):
         self._to_boundary = 0
         self._header = b""
         self._first_output = b""
+
+    def _connect_inner(self) -> None:
+        """From now on the protocol above is owed a ``connectionLost``."""
+        self._inner_connected = True
+        self.inner.makeConnection(self)
 
     # -- what subclasses decide ------------------------------------------------
 
@@ -389,7 +395,7 @@ class TlsStream(Protocol):
         self._encrypt_slices = _no_slices
         self._producer = None
         inner, self.inner = self.inner, None
-        if inner is not None and inner.transport is self:
+        if inner is not None and self._inner_connected:
             inner.connectionLost(reason if failure is None else _failure(failure))
 
     # -- writing ---------------------------------------------------------------

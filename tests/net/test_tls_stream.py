@@ -105,6 +105,14 @@ class ClosingTests(SynchronousTestCase):
         self.assertTrue(server.inner.lost.check(TruncatedClose))
         self.assertTrue(server.inner.lost.check(error.ConnectionLost))
 
+    def test_protocol_that_forgot_its_transport_hears_of_the_end(self) -> None:
+        """Whoever was connected is told, whatever it did with its attributes."""
+        server = Server()
+        server.peer()
+        server.inner.transport = None
+        server.tls.connectionLost(connectionDone)
+        self.assertIsNotNone(server.inner.lost)
+
     def test_end_during_the_handshake(self) -> None:
         """The reason says that it never got to data."""
         server = Server()
