@@ -177,6 +177,7 @@ class Harness:
             log=self.lines.append,
             pool=self.pool,
             writer=self.writer,
+            encoder=self.pool,
         )
         zone.open()
         return zone

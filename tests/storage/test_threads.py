@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cacheproxy.config.model import CacheZone
+from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.storage.threads import ThreadExecutor
+from cacheproxy.storage.zone import Zone
+from tests.storage.support import LARGE, RecordingSink, TestScheduler, digest_of, head_of
 
 
 class ThreadExecutorTests(SynchronousTestCase):
@@ -45,3 +53,53 @@ class ThreadExecutorTests(SynchronousTestCase):
         executor.stop()
         executor.submit(lambda: None)
         self.assertEqual(threading.active_count(), before)
+
+
+class ThreadedZoneTests(SynchronousTestCase):
+    """A zone on its real threads."""
+
+    def test_stores_and_lookups_in_threads(self) -> None:
+        """What was stored by one thread is read by the others, whole, also after a restart."""
+        calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
+        config = CacheZone("z", os.path.abspath(self.mktemp()), (1, 2), use_temp_path=False)
+
+        def turn(condition: Callable[[], bool]) -> None:
+            while not condition():
+                function, arguments = calls.get(timeout=30)
+                function(*arguments)
+
+        def open_zone() -> Zone:
+            zone = Zone(
+                config,
+                scheduler=TestScheduler(),
+                call_from_thread=lambda function, *arguments: calls.put((function, arguments)),
+                log=self.fail,
+            )
+            zone.open()
+            return zone
+
+        bodies = {b"%d" % n: os.urandom(500_000 if n % 10 == 0 else n) for n in range(60)}
+        bodies[b"large"] = LARGE
+        zone = open_zone()
+        for key, body in bodies.items():
+            writer = zone.open_writer(digest_of(key), digest_of(key), head_of(key))
+            assert writer is not None
+            for start in range(0, len(body), 300_000):
+                writer.write(body[start : start + 300_000])
+            writer.finish()
+        turn(lambda: not zone._finishing)
+        zone.close()
+        zone = open_zone()
+        found: dict[bytes, Entry | None] = {}
+        for key in bodies:
+            zone.lookup(digest_of(key), partial(found.__setitem__, key))
+        turn(lambda: len(found) == len(bodies))
+        for key, body in bodies.items():
+            entry = found[key]
+            assert entry is not None
+            sink = RecordingSink()
+            entry.read(sink, 0, len(body))
+            turn(lambda sink=sink: sink.ended)  # type: ignore[misc]  # a lambda's default has no type
+            entry.release()
+            self.assertEqual(sink.body, body)
+        zone.close()

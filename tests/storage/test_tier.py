@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 from cacheproxy.errors import StorageError
+from cacheproxy.storage import tier
 from cacheproxy.storage.entry import SEAL_SIZE
+from cacheproxy.storage.index import CorruptIndexError
 from tests.storage.support import LARGE, QueueExecutor, ZoneCase, digest_of, head_of
 
 
@@ -121,6 +123,31 @@ class FailureTests(ZoneCase):
         digest = harness.store(b"new", b"n")
         harness.restart()
         self.assertEqual(harness.body(digest), b"n")
+
+    def test_index_damaged_in_use_is_replaced(self) -> None:
+        """Damage that a statement meets later has the same end as at the start."""
+        harness = self.harness()
+        harness.store(b"k", b"body")
+        harness.zone.tier.failed(CorruptIndexError("database disk image is malformed"))
+        harness.advance(6.0)
+        self.assertFalse(harness.zone.tier.down)
+        self.assertTrue(os.path.exists(os.path.join(self.path, "cache.db.corrupt-1")))
+        digest = harness.store(b"new", b"n")
+        harness.restart()
+        self.assertEqual(harness.body(digest), b"n")
+
+    def test_many_failed_removals_empty_the_zone(self) -> None:
+        """What cannot be remembered any more is made up for by forgetting everything."""
+        self.patch(tier, "OWED_LIMIT", 2)
+        harness = self.harness()
+        kept = harness.store(b"kept", b"k")
+        harness.zone.tier.failed(StorageError("cable pulled"))
+        for number in range(3):
+            harness.zone.delete(digest_of(b"%d" % number))
+        harness.advance(6.0)
+        harness.forget_memory()
+        self.assertIsNone(harness.look(kept))
+        self.assertEqual(self.files(), [])
 
     def damage(self, body: bytes, change: bytes | None, at: int) -> None:
         harness = self.harness()
