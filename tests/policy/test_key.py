@@ -38,6 +38,11 @@ class DigestTests(SynchronousTestCase):
         same = (a, x) == (b, y)
         self.assertEqual(variant_digest(a, x) == variant_digest(b, y), same)
 
+    def test_absent_and_empty_are_different_variants(self) -> None:
+        """What `matches` tells apart has different digests (RFC 9111 §4.1)."""
+        absent, empty = ((b"foo", None),), ((b"foo", b""),)
+        self.assertNotEqual(variant_digest(b"k", absent), variant_digest(b"k", empty))
+
     def test_methods_have_key_spaces(self) -> None:
         """A stored POST never answers a GET, nor an unconverted HEAD's empty body one."""
         self.assertEqual(request_key(b"k", b"GET"), b"k")
