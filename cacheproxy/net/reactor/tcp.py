@@ -136,6 +136,14 @@ class AdoptedConnection(ServerConnection):
         self.open(uv, protocol)
 
 
+class _Unwanted(Protocol):
+    """Stands in where a client's factory builds none: the connector is told of a loss."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+
 class ClientConnection(_NamedConnection):
     """A connection that a connector made."""
 
@@ -159,13 +167,7 @@ class ClientConnection(_NamedConnection):
             uv.abort()
             self.failIfNotConnected(error.ConnectError(string=exc))
             return
-        if protocol is None:
-            # The connector is told of a loss, as if a protocol had closed at once.
-            protocol = Protocol()
-            self.open(uv, protocol)
-            self.loseConnection()
-        else:
-            self.open(uv, protocol)
+        self.open(uv, _Unwanted() if protocol is None else protocol)
 
     def failIfNotConnected(self, err: Any) -> None:
         """Give up the attempt, if it still is one, and tell the connector why."""

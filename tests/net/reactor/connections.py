@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet import interfaces, protocol
 from twisted.internet.test.reactormixins import ReactorBuilder
 from twisted.trial import unittest
-from zope.interface import implementer  # type: ignore[import-untyped]
+from zope.interface import implementer
 
 from cacheproxy.net.reactor.interfaces import IDirectProtocol
 from tests.net.reactor.cases import make_reactor

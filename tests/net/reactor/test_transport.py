@@ -76,6 +76,18 @@ class ReadingTests(ConnectionCase):
         self.assertEqual(server.events, ["made", "resumed", "data", "lost"])
         self.assertEqual(server.received, b"early")
 
+    def test_what_is_due_at_once_comes_before_the_first_octets(self) -> None:
+        """``callLater(0)`` in ``connectionMade``, as on Twisted's reactors."""
+
+        def made(server: Any) -> None:
+            server.transport.reactor.callLater(0, server.happened, "called")
+
+        def client(connection: socket.socket) -> None:
+            connection.sendall(b"early")
+
+        server, _ = self.serve(Recorder, {"made": made}, client)
+        self.assertEqual(server.events, ["made", "called", "data", "lost"])
+
     def test_an_oserror_out_of_a_protocol_is_logged_and_the_reason(self) -> None:
         """uvloop reports every exception but OSError, which it takes for the socket's."""
         for kind in (Recorder, DirectRecorder):

@@ -15,7 +15,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint, _
 from twisted.internet.interfaces import IUNIXTransport
 from twisted.internet.test import test_unix
 from twisted.trial import unittest
-from zope.interface import directlyProvides  # type: ignore[import-untyped]
+from zope.interface import directlyProvides
 
 from cacheproxy.net.reactor import unix
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory

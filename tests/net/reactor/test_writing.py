@@ -63,19 +63,20 @@ class WritingTests(ConnectionCase):
     def test_an_abort_resets(self) -> None:
         """The peer can tell an abort from an end. What waits is dropped."""
 
-        def made(server: Any) -> None:
+        def abort(server: Any) -> None:
             server.transport.write(b"a" * LARGE)
             server.transport.abortConnection()
             server.transport.write(b"ignored")
 
         def client(connection: socket.socket) -> str:
+            connection.sendall(b"x")
             try:
                 read_all(connection)
             except ConnectionResetError:
                 return "reset"
             return "end"
 
-        server, end = self.serve(DirectRecorder, {"made": made}, client)
+        server, end = self.serve(DirectRecorder, {"data": abort}, client)
         self.assertEqual(end, "reset")
         self.assertIsInstance(server.reason, error.ConnectionAborted)
 
