@@ -182,7 +182,7 @@ def test_decoded_line_ends_split_nothing(front: Front, place: str) -> None:
         assert seen.get("X-Evil") is None
         assert seen.version in ("HTTP/1.0", "HTTP/1.1")
         assert " " not in seen.target
-    assert front.app.count("/smuggled") == 0
+        assert seen.target != "/smuggled"
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
