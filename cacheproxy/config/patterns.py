@@ -1,7 +1,8 @@
 """Regular expressions as nginx writes them (PCRE), compiled with :mod:`re`.
 
 The two agree on what configurations use, apart from spelling: named groups,
-``\\z``, ``\\h`` and POSIX classes are translated here. What has no equal in
+``\\z``, ``\\h`` and POSIX classes are translated here. Groups are variables,
+so their names become lower case, as those of variables are. What has no equal in
 :mod:`re` is refused like any faulty expression.
 
 Imports: ``errors``.
@@ -29,7 +30,11 @@ _POSIX = {
 }
 
 _SPELLING = re.compile(
-    r"\\(?P<escape>.)|\[:(?P<posix>[a-z]+):\]|\(\?(?:<(?P<name>\w+)>|'(?P<quoted>\w+)')", re.DOTALL
+    r"\\(?:k(?:<(?P<k1>\w+)>|'(?P<k2>\w+)'|\{(?P<k3>\w+)\})|(?P<escape>.))"
+    r"|\[:(?P<posix>[a-z]+):\]"
+    r"|\(\?P=(?P<back>\w+)\)"
+    r"|\(\?(?:P?<(?P<name>\w+)>|'(?P<quoted>\w+)')",
+    re.DOTALL,
 )
 _ESCAPES = {"z": r"\Z", "Z": r"(?=\n?\Z)", "h": r"[ \t]", "K": None, "G": None}
 
@@ -59,4 +64,8 @@ def _translate(match: re.Match[str]) -> str:
         if posix not in _POSIX:
             raise re.error(f"unknown POSIX class name {posix}")
         return _POSIX[posix]
-    return f"(?P<{match.group('name') or match.group('quoted')}>"
+    name = match.group("name") or match.group("quoted")
+    if name is not None:
+        return f"(?P<{name.lower()}>"
+    reference = next(filter(None, match.group("back", "k1", "k2", "k3")))
+    return f"(?P={reference.lower()})"

@@ -90,7 +90,7 @@ def declared_names(
         else:
             texts = []
         for text in texts:
-            captures.update(first or second for first, second in _GROUP.findall(text))
+            captures.update((one or two).lower() for one, two in _GROUP.findall(text))
         if directive.block:
             inner = declared_names(directive.block)
             captures |= inner[0]

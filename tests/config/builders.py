@@ -12,10 +12,32 @@ from cacheproxy.template import Getter
 
 #: Built-in variables that the tests' configurations use.
 KNOWN = frozenset(
-    "args body_bytes_sent document_root host http_x_any is_args proxy_add_x_forwarded_for "
-    "proxy_host proxy_port remote_addr remote_user request request_method request_time "
-    "request_uri scheme server_name server_port status time_iso8601 time_local "
-    "upstream_cache_status upstream_addr uri".split()
+    {
+        "args",
+        "body_bytes_sent",
+        "document_root",
+        "host",
+        "http_x_any",
+        "is_args",
+        "proxy_add_x_forwarded_for",
+        "proxy_host",
+        "proxy_port",
+        "remote_addr",
+        "remote_user",
+        "request",
+        "request_method",
+        "request_time",
+        "request_uri",
+        "scheme",
+        "server_name",
+        "server_port",
+        "status",
+        "time_iso8601",
+        "time_local",
+        "upstream_addr",
+        "upstream_cache_status",
+        "uri",
+    }
 )
 FAMILIES = ("http_", "sent_http_", "upstream_http_", "arg_", "cookie_")
 PREFIX = "/etc/proxy"

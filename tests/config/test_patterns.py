@@ -23,6 +23,10 @@ class PatternTests(SynchronousTestCase):
         for pattern in ("^(?<a>.)", "^(?P<a>.)", "^(?'a'.)"):
             self.assertEqual(self.groups(pattern, b"xy"), {"a": b"x"})
 
+    def test_names_become_lower_case(self) -> None:
+        """References to a group follow."""
+        self.assertEqual(self.groups(r"(?<Aa>.)(?P=Aa)\k<Aa>\k{Aa}", b"xxxx"), {"aa": b"x"})
+
     def test_lookarounds_are_not_groups(self) -> None:
         """``(?<=`` and ``(?<!`` keep their meaning."""
         self.assertIsNotNone(compile_pattern("(?<=a)b(?<!c)").search(b"ab"))
