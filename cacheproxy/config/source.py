@@ -33,6 +33,9 @@ NGINX_DIRECTIVES: frozenset[str] = frozenset(DIRECTIVES)
 #: How deep ``include`` may nest; a cycle is told apart and refused at once.
 MAX_INCLUDE_DEPTH = 32
 
+#: How deep blocks may nest; nginx's own contexts need a handful.
+MAX_BLOCK_DEPTH = 64
+
 #: The largest configuration file that is read, octets.
 MAX_FILE_SIZE = 16 << 20
 
@@ -206,6 +209,7 @@ class _Parser:
         self._reader = reader
         self._chain = chain or (file,)
         self._last_line = text.count("\n") + 1
+        self._depth = 0
         self.errors: list[ConfigError] = []
 
     def parse(self) -> tuple[Directive, ...]:
@@ -260,10 +264,14 @@ class _Parser:
 
     def _directive(self, found: list[Directive], words: list[str], line: int, opened: bool) -> None:
         block: list[Directive] | None = [] if opened else None
+        if self._depth >= MAX_BLOCK_DEPTH:
+            raise self._fault(f"blocks nest deeper than {MAX_BLOCK_DEPTH}", line)
+        self._depth += 1
         try:
             if block is not None:
                 self._block(block, nested=True)
         finally:
+            self._depth -= 1
             directive = Directive(
                 words[0],
                 tuple(words[1:]),

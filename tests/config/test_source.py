@@ -88,6 +88,12 @@ class WordTests(SynchronousTestCase):
         self.assertEqual(fault("a ${b"), (end, 1))
         self.assertEqual(fault("a b\\"), (end, 1))
 
+    def test_depth_of_blocks(self) -> None:
+        """Nesting is bounded, and said so, not by Python's stack."""
+        message, _ = fault("a {" * 5000)
+        self.assertIn("deeper than", message)
+        self.assertEqual(len(words("a {" * 60 + "}" * 60)), 1)
+
     @settings(max_examples=150, deadline=None)
     @given(st.text(alphabet="ab{};\"'\\ \n#$}", max_size=25))
     def test_any_text_is_read_or_refused(self, text: str) -> None:
