@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -295,7 +296,7 @@ class Runtime:
         return DiskSpool(
             memory,
             file_limit,
-            directory,
+            directory or tempfile.gettempdir(),
             replayable=replayable,
             executor=self._threads,
             call_from_thread=self.reactor.callFromThread,

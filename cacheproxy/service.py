@@ -30,6 +30,7 @@ from cacheproxy.net.listen import Listener
 from cacheproxy.net.logs import ErrorLogObserver
 from cacheproxy.net.tls_contexts import ContextStore, ServerContexts
 from cacheproxy.policy.routing import ServerChooser
+from cacheproxy.proxy.content import serve
 from cacheproxy.proxy.site import Site
 from cacheproxy.runtime import Runtime
 
@@ -154,7 +155,7 @@ class ProxyService(Service):
 
     def _site(self, address: _Address, runtime: Runtime) -> Site:
         default = address.default or address.servers[0]
-        return Site(address.listen, address.servers, default, runtime)
+        return Site(address.listen, address.servers, default, runtime, serve)
 
     def _observe(self, runtime: Runtime) -> None:
         """Copy the framework's own errors into the error log, if there is a file."""

@@ -35,7 +35,6 @@ IMPURE = {
     "OpenSSL",
     "asyncio",
     "concurrent",
-    "datetime",
     "diskcache",
     "io",
     "mmap",

@@ -42,6 +42,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.framing import FieldFacts, request_framing, response_framing
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import is_token
+from cacheproxy.http.target import parse_target
 
 __all__ = [
     "LAST_CHUNK",
@@ -325,11 +326,13 @@ class RequestParser:
         if not target or target.translate(None, _TARGET_OCTETS):
             raise ProtocolError("invalid request-target")
         facts = limits.facts(data[eol + 2 : end])
+        fields = facts.fields
         if facts.simple and version == 11 and target[0] == 47 and method != b"CONNECT":
             body_length = None
             keep_alive = True
         else:
             body_length, keep_alive = request_framing(method, target, version, facts)
+            fields = _with_host_of(target, method, fields)
         self._buffer = data[end:]
         self._blank = 0
         self.busy = True
@@ -337,7 +340,7 @@ class RequestParser:
         if body_length is not None:
             self._expect_body(body_length)
         self._sink.on_request(
-            RequestHead(method, target, version, facts.fields, body_length, keep_alive)
+            RequestHead(method, target, version, fields, body_length, keep_alive)
         )
         return True
 
@@ -423,6 +426,21 @@ class RequestParser:
             self._sink.on_request_body(data)
         if done and not self._discard and not self.dead:
             self._sink.on_request_end(decoder.trailers)
+
+
+def _with_host_of(target: bytes, method: bytes, fields: Fields) -> Fields:
+    """*fields* with Host replaced by the authority of an absolute-form target.
+
+    RFC 9112 §3.2.2: the received Host is ignored and not passed on, so that nothing
+    behind us can take the request for another site's.
+    """
+    if target[:1] == b"/":
+        return fields
+    authority = parse_target(target, method).authority
+    if authority is None:
+        return fields
+    rest = fields.without({b"host"})
+    return Fields([(b"Host", authority), *rest.pairs])
 
 
 def _version(text: bytes) -> int:

@@ -116,6 +116,15 @@ class HttpConnection(Protocol):
             self._reading_head = True
             self._deadline.set(self.site.default.server.client_header_timeout)
 
+    def on_handshake_done(self) -> None:
+        """TLS is established (``net.tls``)."""
+        self.tls = cast(Any, self.transport).info
+
+    def on_plain_http(self, data: bytes) -> None:
+        """The client does not speak TLS on a TLS port: nginx's 497."""
+        self._feed = _ignore
+        self.refuse(497)
+
     def readConnectionLost(self) -> None:
         """The client sends nothing more; nginx takes that for leaving, and so do we."""
         exchange = self.exchange
@@ -383,7 +392,7 @@ class HttpConnection(Protocol):
         """A response is complete: the next request, or the end of the connection."""
         exchange, self.exchange = self.exchange, None
         core = exchange.location.core if exchange is not None else self.site.default.root.core
-        if not self._keep:
+        if not self._keep or self.draining:
             self._linger()
             return
         self._body_expected = False

@@ -17,17 +17,21 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
 
 from cacheproxy.config.model import Listen
 from cacheproxy.errors import ConfigError
 from cacheproxy.net.downstream import HttpConnection
+from cacheproxy.net.reactor.interfaces import IByteStreamFactory
 from cacheproxy.net.tls import TlsFactory
+from cacheproxy.proxy.exchange import Exchange
 from cacheproxy.proxy.hot import HotHits
 from cacheproxy.proxy.site import Site
 
 __all__ = ["HttpFactory", "Listener"]
 
 
+@implementer(IByteStreamFactory)
 class HttpFactory(Factory):
     """Makes the connections of one listening address."""
 
@@ -41,7 +45,7 @@ class HttpFactory(Factory):
     def serve(self, site: Site) -> None:
         """Give *site* to connections accepted from now on."""
         self.site = site
-        self.hot = HotHits(site)
+        self.hot = HotHits(site, Exchange)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return HttpConnection(self.site, self.reactor, self.connections, self.hot)

@@ -19,8 +19,10 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from cacheproxy.config.model import SslOptions
+from cacheproxy.net.reactor.interfaces import IByteStreamFactory
 from cacheproxy.net.tls_hello import MAX_CLIENT_HELLO, ClientHello, parse_client_hello
 from cacheproxy.net.tls_stream import MAX_RECORD, TlsFailure, TlsStream
 
@@ -155,6 +157,7 @@ class TlsServerProtocol(TlsStream):
             super()._write_early(data)
 
 
+@implementer(IByteStreamFactory)
 class TlsFactory(Factory):
     """Puts TLS under the protocols of *inner*.
 

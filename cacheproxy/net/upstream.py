@@ -39,7 +39,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.h1 import ResponseParser
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.net.deadline import Deadline
-from cacheproxy.net.reactor.interfaces import IDirectProtocol
+from cacheproxy.net.reactor.interfaces import IByteStreamFactory, IDirectProtocol
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
 __all__ = ["KeepAlive", "Peer", "UpstreamConnection", "plain_endpoint"]
@@ -145,7 +145,7 @@ class UpstreamConnection(Protocol):
             return
         if self.sink is None:
             return
-        if reason.check(error.ConnectionDone):
+        if self._responded and reason.check(error.ConnectionDone):
             self.parser.eof()  # the end delimits a body, or truncates it
             if self.sink is None:
                 return
@@ -364,6 +364,7 @@ class _Attempt:
             self._deferred.cancel()
 
 
+@implementer(IByteStreamFactory)
 class _Factory(Factory):
     noisy = False
 

@@ -1,22 +1,16 @@
-"""Refreshing a stored response behind the client's back.
+"""The client of an exchange that has none: a stored response is refreshed unasked.
 
 A stale response was sent at once (``stale-while-revalidate``,
-``proxy_cache_background_update``); a second exchange with no client validates or
-replaces what is stored. Nothing of it is logged or sent anywhere.
+``proxy_cache_background_update``); a second exchange validates or replaces what is
+stored (``caching.refresh``). Nothing of it is logged or sent anywhere.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cacheproxy.http.fields import Fields
-from cacheproxy.http.messages import RequestHead
-from cacheproxy.proxy.interfaces import Downstream, Storage, TlsInfo, Tunnel
+from cacheproxy.proxy.interfaces import Downstream, TlsInfo, Tunnel
 
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange import Exchange
-
-__all__ = ["NoClient", "start_background"]
+__all__ = ["NoClient"]
 
 
 class NoClient:
@@ -70,28 +64,3 @@ class NoClient:
 
     def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]:
         raise AssertionError("a refresh does not ask for an upgrade")
-
-
-def start_background(cause: Exchange, storage: Storage) -> None:
-    """Validate what is stored for the request of *cause*, with nobody waiting."""
-    from cacheproxy.proxy.caching import CacheTurn
-    from cacheproxy.proxy.exchange import Exchange
-
-    head = cause.head
-    fields = head.fields.without(_LEFT_OUT)
-    exchange = Exchange(
-        cause.site,
-        NoClient(cause.downstream),
-        RequestHead(b"GET", head.target, head.version, fields),
-    )
-    exchange.lost = exchange.logged = True
-    exchange.adopt(cause.route)
-    exchange.captures = cause.captures
-    exchange.internal = cause.internal
-    turn = CacheTurn(exchange, storage)
-    turn.background = True
-    turn.start()
-
-
-#: What the client asked of its own copy, or of this connection.
-_LEFT_OUT = frozenset({b"cache-control", b"pragma", b"expect", b"upgrade", b"connection"})

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
-from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.policy.key import (
     digest,
@@ -28,6 +28,7 @@ from cacheproxy.policy.key import (
 )
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import (
+    STEERING_FIELDS,
     Action,
     Verdict,
     decide_reuse,
@@ -38,7 +39,7 @@ from cacheproxy.policy.reuse import (
 from cacheproxy.policy.storing import NoStore, Store, decide_storing
 from cacheproxy.policy.validation import freshen, selects, validation_fields
 from cacheproxy.proxy import hot
-from cacheproxy.proxy.background import start_background
+from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.collapse import Fill
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.keys import cache_key, key_of_target
@@ -49,7 +50,7 @@ from cacheproxy.template import Template
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["CacheTurn", "Invalidation", "serve"]
+__all__ = ["CacheTurn", "Invalidation", "refresh", "serve"]
 
 
 def serve(exchange: Exchange) -> None:
@@ -74,6 +75,22 @@ def serve(exchange: Exchange) -> None:
 def _holds(templates: tuple[Template, ...], exchange: Exchange) -> bool:
     """Whether any of the conditions is neither empty nor ``0``."""
     return any(template.render(exchange) not in (b"", b"0") for template in templates)
+
+
+def refresh(cause: Exchange, storage: Storage) -> None:
+    """Validate what is stored for the request of *cause*, with nobody waiting."""
+    head = cause.head
+    exchange = cause.detached(
+        NoClient(cause.downstream),
+        RequestHead(b"GET", head.target, head.version, head.fields.without(_NOT_REFRESHED)),
+    )
+    turn = CacheTurn(exchange, storage)
+    turn.background = True
+    turn.start()
+
+
+#: What the client asked of its own copy, or of its connection.
+_NOT_REFRESHED = STEERING_FIELDS | {b"expect", b"upgrade", b"connection"}
 
 
 class CacheTurn:
@@ -185,7 +202,7 @@ class CacheTurn:
         elif action is Action.STALE:
             assert entry is not None
             if verdict.refresh:
-                start_background(self.exchange, self.storage)
+                refresh(self.exchange, self.storage)
             self._answer(entry, verdict.age)
         elif action is Action.GATEWAY_TIMEOUT:
             self.exchange.answer_status(504)
@@ -241,8 +258,11 @@ class CacheTurn:
         now = exchange.world.scheduler.wall()
         entry = self.entry
         if entry is not None:
-            if head.status == 304 and relay.conditional and selects(entry.stored, head):
-                self._revalidated(entry, head, now)
+            if head.status == 304 and relay.conditional:
+                if selects(entry.stored, head):
+                    self._revalidated(entry, head, now)
+                else:
+                    self._ask_again(relay, entry)
                 return True
             condition = condition_of_status(head.status)
             if condition and self._stale_allowed(entry, condition, now):
@@ -326,6 +346,13 @@ class CacheTurn:
                 self._answer(chosen, chosen.stored.age(now), fresh=found is not None)
 
         relay.take_over(lambda: self.storage.lookup(entry.digest, answer))
+
+    def _ask_again(self, relay: Relay, entry: Entry) -> None:
+        """A 304 about something else than what is stored: ask for the whole (§4.3.4)."""
+        self.entry = None
+        entry.release()
+        relay.discard_response()
+        self._fetch()
 
     def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
         """No response could be had; True if a stale one answers."""

@@ -1,9 +1,9 @@
-"""What a location answers with: ``return``, ``try_files``, ``proxy_pass`` or files.
+"""What a location answers with: ``try_files``, then ``proxy_pass`` or files.
 
-Source: nginx ``ngx_http_rewrite_module`` (``return``), ``ngx_http_try_files_module``,
-``ngx_http_core_module`` (``absolute_redirect`` and its kin).
+An exchange gets this module's ``serve`` from its ``Site``, because what is chosen
+from here needs exchanges in turn.
 
-Imports: ``policy``, ``proxy`` below ``exchange``; ``exchange`` calls this module.
+Source: nginx ``ngx_http_try_files_module``, content phase.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.target import escape_uri, normalize_path
-from cacheproxy.policy.options import Return, TryFiles
+from cacheproxy.policy.options import TryFiles
 from cacheproxy.proxy import caching, static
-from cacheproxy.proxy.pages import error_page
-from cacheproxy.proxy.redirects import absolute_location
 from cacheproxy.proxy.relay import Relay
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["answer_redirect", "answer_return", "serve"]
+__all__ = ["serve"]
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def serve(exchange: Exchange) -> None:
@@ -37,30 +34,6 @@ def serve(exchange: Exchange) -> None:
         Relay(exchange).start()
     else:
         caching.serve(exchange)
-
-
-def answer_return(exchange: Exchange, directive: Return) -> None:
-    """``return``: 444 closes without an answer; a redirect's text is its target."""
-    status = exchange.status = directive.status
-    text = None if directive.text is None else directive.text.render(exchange)
-    if status == 444:
-        exchange.abort()
-    elif status in _REDIRECTS and text is not None:
-        answer_redirect(exchange, status, text)
-    elif text is None:
-        if status in (204, 205) or status < 300:
-            exchange.answer(status, b"", exchange.location.core.default_type)
-        else:
-            exchange.answer_status(status)
-    else:
-        exchange.answer(status, text, static.content_type(exchange, exchange.route.uri))
-
-
-def answer_redirect(exchange: Exchange, status: int, location: bytes) -> None:
-    """A redirect to *location*, made absolute as the directives say."""
-    target = absolute_location(exchange, location)
-    body = error_page(status, exchange.location.core.server_tokens)
-    exchange.answer(status, body, b"text/html", [(b"Location", target)])
 
 
 def _try_files(exchange: Exchange, directive: TryFiles) -> bool:

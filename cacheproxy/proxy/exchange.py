@@ -33,7 +33,7 @@ from cacheproxy.policy.encoding import (
     wants_encoding,
 )
 from cacheproxy.policy.options import ErrorPage
-from cacheproxy.proxy import content
+from cacheproxy.proxy.answers import answer_redirect, answer_return
 from cacheproxy.proxy.body import RequestBody
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
 from cacheproxy.proxy.pages import SERVER, SERVER_WITH_VERSION, error_page
@@ -48,6 +48,9 @@ MAX_INTERNAL_REDIRECTS = 10
 
 #: Statuses made here after which nginx closes the connection.
 _CLOSING = frozenset({400, 413, 414, 431, 494, 495, 496, 497, 500, 501})
+
+#: RFC 9110 §9.3.8: what TRACE echoes is for nobody; CONNECT is for forward proxies.
+_REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
 _NOT_OF_ERRORS = frozenset({b"accept-ranges", b"last-modified"})
 
@@ -160,6 +163,11 @@ class Exchange:
         except ProtocolError as problem:
             self.reject(problem.status)
             return
+        if self.method in _REFUSED_METHODS:
+            self.adopt(route)
+            self.downstream.close_after_response()
+            self.answer_status(405)
+            return
         self.enter(route)
 
     def reject(self, status: int) -> None:
@@ -193,12 +201,12 @@ class Exchange:
                 self.answer_status(413)
                 return
         if core.return_ is not None:
-            content.answer_return(self, core.return_)
+            answer_return(self, core.return_)
             return
         if route.redirect is not None:
-            content.answer_redirect(self, 301, route.redirect)
+            answer_redirect(self, 301, route.redirect)
             return
-        content.serve(self)
+        self.site.serve(self)
 
     def internal_redirect(self, uri: bytes, args: bytes | None = None) -> None:
         """Start again at *uri* (normalised), inside; *args* None keeps none."""
@@ -229,6 +237,15 @@ class Exchange:
         route = Route(self.server, location, old.host, old.uri, old.target, self.captures, None)
         self.enter(route)
 
+    def detached(self, downstream: Downstream, head: RequestHead) -> Exchange:
+        """Another exchange in the same place, that nobody waits for and nothing logs."""
+        other = Exchange(self.site, downstream, head)
+        other.lost = other.logged = True
+        other.adopt(self.route)
+        other.captures = self.captures
+        other.internal = self.internal
+        return other
+
     def set_uri(self, uri: bytes) -> None:
         """Change ``$uri`` without choosing a location again (``try_files``)."""
         old = self.route
@@ -240,7 +257,7 @@ class Exchange:
 
     def redirect(self, status: int, location: bytes) -> None:
         """Answer with a redirect to *location*."""
-        content.answer_redirect(self, status, location)
+        answer_redirect(self, status, location)
 
     def switch(self, pairs: Pairs, reason: bytes, upstream: UpstreamStream) -> None:
         """101: join the two connections (``proxy.tunnel``)."""
@@ -323,7 +340,7 @@ class Exchange:
         has_body = self.has_body = (
             self.method != b"HEAD" and status not in (204, 304) and status >= 200
         )
-        if location.gzip is not None and has_body and not self.gzip_done:
+        if location.gzip is not None and not self.gzip_done:
             length = self._consider_gzip(status, pairs, length)
         if location.field_adder is not None:
             # nginx finds a range unsatisfiable after it has added to the 200.
@@ -352,19 +369,17 @@ class Exchange:
             if options.vary:
                 pairs[:] = vary_accept_encoding(fields).pairs
             return length
-        self.gzip = Gzip(options.comp_level)
+        if self.has_body:
+            self.gzip = Gzip(options.comp_level)
         pairs[:] = encoded_fields(fields, b"gzip", options.vary).pairs
         return None
 
     def would_gzip(self, status: int, fields: Fields, length: int | None) -> bool:
         """Whether a response with *fields* would be compressed for this client."""
         options = self.location.gzip
-        return (
-            options is not None
-            and self.method != b"HEAD"
-            and may_encode(status, fields, length, options)
-            and wants_encoding(self.head, fields, options, self.world.scheduler.wall())
-        )
+        if options is None or not may_encode(status, fields, length, options):
+            return False
+        return wants_encoding(self.head, fields, options, self.world.scheduler.wall())
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the body; a piece for a response without body is dropped."""
@@ -464,7 +479,7 @@ class Exchange:
             override = self.status_override
             self.status_override = 0
             code = override if override in (301, 302, 303, 307, 308) else 302
-            content.answer_redirect(self, code, uri)
+            answer_redirect(self, code, uri)
 
     # -- the client --------------------------------------------------------
 

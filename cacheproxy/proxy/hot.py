@@ -16,6 +16,7 @@ Imports: ``http``, ``policy``, ``proxy.site``, ``proxy.keys``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields
@@ -131,10 +132,13 @@ class ReadyResponse:
 
 
 class HotHits:
-    """The fast path of one listening address."""
+    """The fast path of one listening address; *exchange* makes one, for the log."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(
+        self, site: Site, exchange: Callable[[Site, Downstream, RequestHead], Exchange]
+    ) -> None:
         self._site = site
+        self._exchange = exchange
         self._known = site.routes
         self._wall = site.world.scheduler.wall
 
@@ -165,9 +169,7 @@ class HotHits:
     def _log(
         self, downstream: Downstream, head: RequestHead, route: Route, ready: ReadyResponse
     ) -> None:
-        from cacheproxy.proxy.exchange import Exchange
-
-        exchange = Exchange(self._site, downstream, head)
+        exchange = self._exchange(self._site, downstream, head)
         exchange.adopt(route)
         stored = ready.entry.stored
         exchange.status = stored.status

@@ -293,10 +293,17 @@ class Site:
     """The servers of one listening address."""
 
     def __init__(
-        self, listen: Listen, servers: list[Server], default: Server, world: World
+        self,
+        listen: Listen,
+        servers: list[Server],
+        default: Server,
+        world: World,
+        serve: Callable[[Exchange], None],
     ) -> None:
         self.listen = listen
         self.world = world
+        #: Runs the content phase of an exchange (``content.serve``).
+        self.serve = serve
         self.scheme = b"https" if listen.ssl else b"http"
         self.servers = {id(server): CompiledServer(server, world) for server in servers}
         self.default = self.servers[id(default)]

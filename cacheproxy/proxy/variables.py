@@ -14,11 +14,14 @@ import binascii
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from cacheproxy import __version__
 from cacheproxy.proxy.calendar import time_iso8601, time_local
 from cacheproxy.proxy.records import UpstreamRecord
 from cacheproxy.proxy.site import proxy_host
+from cacheproxy.proxy.static import path_of
 from cacheproxy.template import Getter
 
 if TYPE_CHECKING:
@@ -168,8 +171,6 @@ def _remote_user(x: Exchange) -> bytes:
 
 @_variable("request_filename")
 def _request_filename(x: Exchange) -> bytes:
-    from cacheproxy.proxy.static import path_of
-
     return path_of(x, x.route.uri) or b""
 
 
@@ -201,8 +202,6 @@ def _binary_remote_addr(x: Exchange) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _binary(host: str) -> bytes:
-    from ipaddress import ip_address
-
     try:
         return ip_address(host.partition("%")[0]).packed
     except ValueError:
@@ -402,8 +401,6 @@ def _pid(x: Exchange) -> bytes:
 
 @_variable("nginx_version")
 def _nginx_version(x: Exchange) -> bytes:
-    from cacheproxy import __version__
-
     return __version__.encode()
 
 

@@ -51,11 +51,6 @@ class RequestFramingTests(SynchronousTestCase):
         facts = FieldFacts(Fields([(b"Expect", b"x")]))
         self.assertEqual(request_framing(b"GET", b"/", 10, facts), (None, False))
 
-    def test_default_ports_agree(self) -> None:
-        """Host and an absolute target may differ in case, dot and default port."""
-        facts = FieldFacts(Fields([(b"Host", b"A.")]))
-        self.assertEqual(request_framing(b"GET", b"http://a:80/", 11, facts), (None, True))
-
     def test_largest_length(self) -> None:
         """A length fits 63 bits."""
         self.assertEqual(content_length([b"%d" % MAX_CONTENT_LENGTH]), MAX_CONTENT_LENGTH)

@@ -210,6 +210,13 @@ class RequestParserTests(SynchronousTestCase):
             seen.parser.feed(data)
             self.assertEqual(seen.parser.eof(), truncated, data)
 
+    def test_absolute_form_replaces_host(self) -> None:
+        """RFC 9112 §3.2.2: the authority of the target stands in for the received Host."""
+        seen = Requests()
+        seen.parser.feed(b"GET http://b:81/x HTTP/1.1\r\nHost: a\r\nA: 1\r\n\r\n")
+        self.assertEqual(seen.heads[0].target, b"http://b:81/x")
+        self.assertEqual(seen.heads[0].fields.pairs, [(b"Host", b"b:81"), (b"A", b"1")])
+
 
 class ResponseParserTests(SynchronousTestCase):
     def test_sequence(self) -> None:
