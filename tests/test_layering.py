@@ -36,7 +36,6 @@ IMPURE = {
     "asyncio",
     "concurrent",
     "diskcache",
-    "io",
     "mmap",
     "multiprocessing",
     "os",
@@ -126,6 +125,18 @@ def test_lower_layers_are_pure(path: Path) -> None:
     for module, line, checking in imported(path):
         root = module.split(".")[0]
         assert checking or root not in IMPURE - allowed, f"{path}:{line}: imports {module}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if layer(name_of(path)) <= PURE_UP_TO], ids=name_of
+)
+def test_lower_layers_read_no_clock(path: Path) -> None:
+    """``datetime`` may compute there, but what time it is comes in as an argument."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of = ast.unparse(node.func.value).rpartition(".")[2]
+            clock = of in ("date", "datetime") and node.func.attr in ("now", "today", "utcnow")
+            assert not clock, f"{path}:{node.lineno}: reads the clock"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -28,6 +28,7 @@ MAX_LINES = 700
 DISTRIBUTIONS = {
     "OpenSSL": "pyopenssl",
     "service_identity": "service-identity",
+    "zlib_ng": "zlib-ng",
     "zope": "zope.interface",
 }
 
