@@ -215,6 +215,5 @@ class Config:
     user: tuple[str, str] | None = None
     worker_processes: int = 1
     worker_shutdown_timeout: float | None = None
-    server_names_hash_max_size: int = 512
     variables: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()

@@ -160,11 +160,9 @@ class CoreOptions:
     absolute_redirect: bool = True
     server_name_in_redirect: bool = False
     port_in_redirect: bool = True
-    msie_padding: bool = True
     log_not_found: bool = True
     log_subrequest: bool = False
     access_log: tuple[AccessLog, ...] = ()
-    resolver_timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

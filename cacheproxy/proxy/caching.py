@@ -132,6 +132,10 @@ class CacheTurn:
     def converts_head(self) -> bool:
         return self.options.convert_head
 
+    @property
+    def fills(self) -> bool:
+        return self._storing
+
     # -- look-up -----------------------------------------------------------
 
     def start(self) -> None:
@@ -297,10 +301,11 @@ class CacheTurn:
         stored = decision.stored
         target = self._place(stored.vary)
         writer = self.storage.open_writer(target, self.primary, stored)
-        if writer is None:
+        delivery = relay.delivery
+        if writer is None or delivery is None:
             self._release()
         else:
-            relay.store_to(writer)
+            delivery.store_to(writer)
 
     def _place(self, vary: tuple[tuple[bytes, bytes | None], ...]) -> bytes:
         """Which digest a response with selecting fields *vary* is stored under.
@@ -396,13 +401,17 @@ class CacheTurn:
     def _answer_from_stream(self, relay: Relay, head: ResponseHead) -> bool:
         """A miss: send the response on, judged by the client's own preconditions."""
         exchange = self.exchange
+        delivery = relay.delivery
+        assert delivery is not None
         if self.background or exchange.lost:
+            delivery.muted = True
             return True
         if exchange.method == b"HEAD" and self.converts_head:
-            relay.begin_response(head)
+            delivery.begin(head)
+            delivery.muted = True
             exchange.end()
             return True
-        return relay.answer_partially(head)
+        return delivery.answer_partially(head)
 
     def _answer(self, entry: Entry, age: float, fresh: bool = False) -> None:
         """Answer from a stored response, whose gzip form is made once and kept."""
@@ -475,12 +484,13 @@ class CacheTurn:
 class Invalidation:
     """Rides along an unsafe request: its success removes what is stored (RFC 9111 §4.4)."""
 
-    __slots__ = ("_exchange", "_storage", "converts_head")
+    __slots__ = ("_exchange", "_storage", "converts_head", "fills")
 
     def __init__(self, exchange: Exchange, storage: Storage) -> None:
         self._exchange = exchange
         self._storage = storage
         self.converts_head = False
+        self.fills = False
 
     def on_response(self, relay: Relay, head: ResponseHead) -> bool:
         exchange = self._exchange

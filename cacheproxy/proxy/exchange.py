@@ -115,6 +115,7 @@ class Exchange:
         "status_override",
         "upstream_fields",
         "upstream_records",
+        "uri_changed",
         "world",
     )
 
@@ -133,6 +134,8 @@ class Exchange:
         self.lost = False
         self.logged = False
         self.internal = False
+        #: ``$uri`` is not what the client sent any more (nginx ``valid_unparsed_uri``).
+        self.uri_changed = False
         self.error_uri = False
         self.redirects = 0
         self.gzip: Gzip | None = None
@@ -216,7 +219,7 @@ class Exchange:
             self.error_uri = True
             self.answer_status(500)
             return
-        self.internal = True
+        self.internal = self.uri_changed = True
         target = parse_target(uri if args is None or not args else uri + b"?" + args)
         target.path = uri
         route = self.site.locate(self.server, self.route.host, uri, target, {})
@@ -244,13 +247,14 @@ class Exchange:
         other.adopt(self.route)
         other.captures = self.captures
         other.internal = self.internal
+        other.uri_changed = self.uri_changed
         return other
 
     def set_uri(self, uri: bytes) -> None:
         """Change ``$uri`` without choosing a location again (``try_files``)."""
         old = self.route
         if uri != old.uri:
-            self.internal = True
+            self.uri_changed = True
             self.route = Route(
                 self.server, self.location, old.host, uri, old.target, self.captures, None
             )

@@ -184,7 +184,7 @@ def remember(exchange: Exchange, storage: Storage, base: Entry, entry: Entry) ->
     location = exchange.location
     route = exchange.route
     body = entry.body
-    if not location.hot or exchange.internal or body is None or exchange.method != b"GET":
+    if not location.hot or exchange.uri_changed or body is None or exchange.method != b"GET":
         return
     traits = exchange.head.fields.traits
     if traits is None or not traits.simple or exchange.head.version != 11:

@@ -29,7 +29,6 @@ class RouteContext:
         "cache_status",
         "captures",
         "head",
-        "internal",
         "location",
         "map_values",
         "method",
@@ -37,6 +36,7 @@ class RouteContext:
         "route",
         "server",
         "site",
+        "uri_changed",
         "world",
     )
 
@@ -51,7 +51,7 @@ class RouteContext:
         self.captures = route.captures
         self.map_values: dict[str, bytes] = {}
         self.cache_status = b"HIT"
-        self.internal = False
+        self.uri_changed = False
         self.proxy_host: bytes | None = None
 
 
@@ -70,7 +70,7 @@ def cache_key(context: Exchange | RouteContext) -> bytes:
     if target is not None and target.template is not None:
         authority = target.template.render(context)
     question = b"?" + route.args if route.has_args else b""
-    path = route.uri if context.internal else route.raw_path
+    path = route.uri if context.uri_changed else route.raw_path
     return context.site.scheme + b"://" + route.host + b"|" + authority + path + question
 
 

@@ -2,15 +2,13 @@
 
 A ``Relay`` makes attempts: it picks a peer, gets a connection, sends the request
 (rendered once), and takes the response's head. Until that head has come, an
-attempt that fails may be followed by another (``policy.retry``). Then the body
-flows: straight to the client while the client takes it, else with
-``proxy_buffering on`` into a spool (memory, then a temporary file), so that the
-origin is free at its own speed; with ``off`` the upstream is paused instead.
+attempt that fails may be followed by another (``policy.retry``). Then a
+``Delivery`` takes the response to the client.
 
-A cache rides along as ``CacheTurn`` (``caching``), which may replace the request's
-conditional fields, take the response's head for itself, and be given every piece
-of the body to store. The relay goes on without a client while something is being
-stored (nginx does the same), else it stops.
+A cache rides along as a ``ResponseTaker`` (``caching``), which may give the request
+conditional fields, answer the response's head itself, and have the body stored. The
+relay goes on without a client while something is being stored (nginx does the
+same), else it stops.
 
 Source: nginx ``ngx_http_upstream.c``; RFC 9110 §7.6, §15.2.
 """
@@ -20,15 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from cacheproxy.errors import ProtocolError, Stage, StorageError, UpstreamError
+from cacheproxy.errors import ProtocolError, Stage, UpstreamError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.h1 import encode_chunk, encode_request_head
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.target import normalize_path
 from cacheproxy.http.upgrade import is_websocket_handshake
-from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
-from cacheproxy.policy.forwarding import RedirectRewriter
-from cacheproxy.policy.ranges import Ranges, Unsatisfiable, content_range, decide_ranges
 from cacheproxy.policy.retry import (
     Attempt,
     condition_of_error,
@@ -36,20 +31,15 @@ from cacheproxy.policy.retry import (
     decide_next_upstream,
     may_retry_fresh,
 )
-from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.policy.routing import proxy_uri
+from cacheproxy.proxy.delivery import Delivery
 from cacheproxy.proxy.interfaces import (
-    BodyReader,
     Cancellable,
-    MissWriter,
-    Spool,
     UpstreamChoice,
     UpstreamPeer,
     UpstreamStream,
 )
 from cacheproxy.proxy.records import UpstreamRecord
-from cacheproxy.proxy.redirects import absolute_location
-from cacheproxy.proxy.representation import without_content
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -68,6 +58,10 @@ class ResponseTaker(Protocol):
     def converts_head(self) -> bool:
         """Whether HEAD is sent as GET."""
 
+    @property
+    def fills(self) -> bool:
+        """Whether the response may be stored, so that it is worth reading without a client."""
+
     def on_response(self, relay: Relay, head: ResponseHead) -> bool:
         """The head has come; True if the relay is not to send the response on."""
 
@@ -79,47 +73,38 @@ class ResponseTaker(Protocol):
 
 
 class Relay:
-    """One proxied request (``UpstreamSink``, ``Source``, ``BodyTarget``, ``BodySink``)."""
+    """One proxied request (``UpstreamSink``, ``Source``, ``BodyTarget``)."""
 
     __slots__ = (
         "_address",
         "_attempt",
         "_body",
-        "_buffering",
         "_choice",
         "_chunked_request",
         "_fresh_retry_used",
         "_head",
         "_method",
-        "_muted",
         "_on_end",
         "_peer",
-        "_position",
-        "_reader",
         "_record",
-        "_responded",
-        "_spool",
         "_started",
         "_stream",
         "_tried",
         "_tries",
-        "_waits",
-        "_window",
         "cache",
         "conditional",
+        "delivery",
         "exchange",
         "finished",
-        "head",
-        "writer",
     )
 
     def __init__(self, exchange: Exchange, cache: ResponseTaker | None = None) -> None:
         self.exchange = exchange
         self.cache = cache
-        self.writer: MissWriter | None = None
+        #: The response under way; None until a final head has come.
+        self.delivery: Delivery | None = None
         #: Fields that ask the upstream to validate a stored response.
         self.conditional: Pairs = []
-        self.head: ResponseHead | None = None
         self.finished = False
         self._attempt: Cancellable | None = None
         self._stream: UpstreamStream | None = None
@@ -134,19 +119,8 @@ class Relay:
         self._tried: frozenset[str] = frozenset()
         self._tries = 0
         self._fresh_retry_used = False
-        self._responded = False
-        #: The client gets nothing of this response's body (any more).
-        self._muted = False
         #: Called at the response's end in place of ending the exchange.
         self._on_end: Callable[[], None] | None = None
-        #: The octets [start, stop) of the body that the client asked for.
-        self._window: tuple[int, int] | None = None
-        self._position = 0
-        self._buffering = True
-        self._spool: Spool | None = None
-        self._reader: BodyReader | None = None
-        #: Why the upstream is paused: "client", "disk", "writer".
-        self._waits: set[str] = set()
         self._started = exchange.world.scheduler.monotonic()
 
     # -- the request -------------------------------------------------------
@@ -202,12 +176,12 @@ class Relay:
 
     def _target(self, pattern: bytes, replacement: bytes | None) -> bytes:
         route = self.exchange.route
-        internal = self.exchange.internal
+        changed = self.exchange.uri_changed
         return proxy_uri(
             pattern,
             replacement,
             route.uri,
-            None if internal else route.target.path,
+            None if changed else route.target.path,
             route.args if route.has_args else None,
         )
 
@@ -323,147 +297,82 @@ class Relay:
         record.header_time = self._now() - record.started
         if self._retries_status(head.status):
             self._drop_stream()
+            # A client's fault, or a limit, does not speak against the peer.
             self._end_attempt(failed=head.status not in (403, 404, 429))
             self._tried |= {self._address}
             self._try()
             return
         assert self._choice is not None
         self._choice.succeeded(self._address)
-        self.head = head
-        self._responded = True
         exchange.upstream_fields = head.fields
         if head.status == 101:
             self._switch(head)
             return
+        delivery = self.delivery = Delivery(exchange, self._stream)
         if self.cache is not None and self.cache.on_response(self, head):
-            if self._window is None:
-                self._muted = True
-                if self.writer is None and self._on_end is None and not self.finished:
-                    self.discard_response()
-                    self.cache.on_fill_end(False)
-            return
+            if delivery.writer is None and self._on_end is None and not self.finished:
+                self._drop_unwanted(delivery)
+        elif not self._elsewhere(head):
+            delivery.begin(head)
+
+    def _drop_unwanted(self, delivery: Delivery) -> None:
+        """Nobody stores the response: unless the client still reads, let it go."""
+        if delivery.muted or self.exchange.lost:
+            self.discard_response()
+            if self.cache is not None:
+                self.cache.on_fill_end(False)
+
+    def _elsewhere(self, head: ResponseHead) -> bool:
+        """Whether something else answers than the response: a place it names, or an error page."""
+        exchange = self.exchange
         proxy = exchange.location.proxy
         if b"x-accel-redirect" in head.fields and (
             b"x-accel-redirect" not in proxy.ignore_headers
         ):
             self._accel_redirect(head)
-            return
+            return True
         if (
             proxy.intercept_errors
             and head.status >= 300
             and head.status in exchange.location.error_pages
         ):
-            self._drop_stream()
-            self._end_attempt(failed=False)
-            self.finished = True
+            self.discard_response()
             exchange.answer_status(head.status)
-            return
-        self.begin_response(head)
-
-    def begin_response(self, head: ResponseHead) -> None:
-        """Send the upstream's head on to the client."""
-        exchange = self.exchange
-        pairs = response_pairs(exchange, head)
-        proxy = exchange.location.proxy
-        self._buffering = proxy.buffering
-        fields = head.fields
-        if b"x-accel-buffering" in fields and b"x-accel-buffering" not in proxy.ignore_headers:
-            wish = fields.get(b"x-accel-buffering") or b""
-            self._buffering = wish.lower() != b"no" if wish.lower() in (b"yes", b"no") else (
-                self._buffering
-            )
-        length: int | None = head.body_length
-        if self._method == b"HEAD" or exchange.method == b"HEAD":
-            declared = fields.get(b"content-length")
-            length = int(declared) if declared is not None and declared.isdigit() else None
-        elif length is not None and length < 0:
-            length = None
-        exchange.begin(head.status, pairs, length, head.reason)
+            return True
+        return False
 
     def on_response_body(self, data: bytes) -> None:
-        if self.writer is not None:
-            self.writer.write(data)
-            if self.writer.congested:
-                self._wait("writer")
-        exchange = self.exchange
         if self._record is not None:
             self._record.body_received += len(data)
-        if self._muted or exchange.lost:
-            return
-        if self._window is not None:
-            data = self._cut(data, self._window)
-            if not data:
-                return
-        if self._spool is not None:
-            self._spool.write(data)
-            if self._spool.congested:
-                self._wait("disk")
-            return
-        exchange.send_body(data)
-        if not exchange.downstream.writable:
-            self._client_is_slow()
-        elif exchange.gzip is not None and not self._buffering:
-            exchange.flush_body()
-        if self._window is not None and self._position >= self._window[1]:
-            self._muted = True
-            if self._spool is None:
-                exchange.end()
-            else:
-                self._spool.end()
-
-    def _cut(self, data: bytes, window: tuple[int, int]) -> bytes:
-        """The part of a piece that lies within the window."""
-        start, stop = window
-        position = self._position
-        self._position = position + len(data)
-        return data[max(0, start - position) : max(0, stop - position)]
+        if self.delivery is not None:
+            self.delivery.feed(data)
 
     def on_read_done(self) -> None:
         """Everything that one read brought has been delivered."""
-        if self._responded and not self._muted and not self.exchange.lost:
-            self.exchange.downstream.flush()
-
-    def _client_is_slow(self) -> None:
-        if not self._buffering or self.exchange.lost:
-            self._wait("client")
-            return
-        proxy = self.exchange.location.proxy
-        count, size = proxy.buffers
-        spool = self._spool = self.exchange.world.spool(
-            count * size, proxy.max_temp_file_size, proxy.temp_path, replayable=False
-        )
-        spool.on_drain(lambda: self._go_on("disk"))
-        self._reader = spool.read(self)
-        self._reader.pause()
+        if self.delivery is not None and self._on_end is None:
+            self.delivery.flush()
 
     def on_response_end(self, trailers: Fields | None) -> None:
+        delivery = self.delivery
+        assert delivery is not None
         self._stream = None
         self._end_attempt(failed=False)
         self.finished = True
-        if self.writer is not None:
-            self.writer.on_drain(None)
-            self.writer.finish()
-            self.writer = None
+        delivery.finish_store(complete=True)
         if self.cache is not None:
             self.cache.on_fill_end(True)
         if self._on_end is not None:
             self._on_end()
-        elif self._muted:
-            return
-        elif self.exchange.lost:
-            self._close_exchange()
-        elif self._spool is not None:
-            self._spool.end()
         else:
-            self.exchange.end(trailers)
+            delivery.finish(trailers)
 
     def on_upstream_error(self, problem: UpstreamError) -> None:
         exchange = self.exchange
         self._attempt = self._stream = None
         if exchange.body is not None:
             exchange.body.detach()
-        if self._responded:
-            self._fail_midway(problem)
+        if self.delivery is not None:
+            self._fail_midway(problem, self.delivery)
             return
         retry = self._retry(problem)
         exchange.log_error("error", f"{problem.message} while {_doing(problem)} upstream")
@@ -533,75 +442,21 @@ class Relay:
         else:
             self.exchange.answer_status(status)
 
-    def _fail_midway(self, problem: UpstreamError) -> None:
-        """The response broke off: nothing of it may look whole."""
+    def _fail_midway(self, problem: UpstreamError, delivery: Delivery) -> None:
         self._end_attempt(failed=True)
         self.finished = True
-        if self.writer is not None:
-            self.writer.on_drain(None)
-            self.writer.abort()
-            self.writer = None
+        delivery.finish_store(complete=False)
         if self.cache is not None:
             self.cache.on_fill_end(False)
         self.exchange.log_error("error", f"{problem.message} while reading upstream")
-        if self._muted and self._on_end is None:
-            return  # the client has all that it asked for
-        self._close_spool()
         if self._on_end is not None:
             self.exchange.answer_status(502)
-        else:
-            self.exchange.abort()
+        elif not self.exchange.lost:
+            delivery.fail()
 
     def take_over(self, on_end: Callable[[], None]) -> None:
         """The cache answers itself, once this response has ended."""
         self._on_end = on_end
-
-    def answer_partially(self, head: ResponseHead) -> bool:
-        """Answer the client's own preconditions or range from a whole response in passing.
-
-        The origin was asked without them, so that its answer could be stored.
-        True if the answer is not the response as it stands.
-        """
-        exchange = self.exchange
-        asked = exchange.head
-        if STEERING_FIELDS.isdisjoint(asked.fields.names()):
-            return False
-        outcome = evaluate_preconditions(
-            asked,
-            head.status,
-            head.fields,
-            if_modified_since=exchange.location.core.if_modified_since,
-        )
-        if outcome is Precondition.NOT_MODIFIED:
-            exchange.begin(304, without_content(response_pairs(exchange, head)), None)
-            exchange.end()
-            return True
-        if outcome is Precondition.PRECONDITION_FAILED:
-            exchange.answer_status(412)
-            return True
-        return self._answer_range(head)
-
-    def _answer_range(self, head: ResponseHead) -> bool:
-        exchange = self.exchange
-        value = exchange.head.fields.get(b"range")
-        length = head.body_length
-        if value is None or exchange.method != b"GET" or head.status != 200 or length <= 0:
-            return False
-        pairs = response_pairs(exchange, head)
-        if exchange.would_gzip(200, head.fields, length) or not if_range_holds(
-            exchange.head, head.fields
-        ):
-            return False
-        decision = decide_ranges(value, length, exchange.location.core.max_ranges)
-        if isinstance(decision, Unsatisfiable):
-            exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
-            return True
-        if not isinstance(decision, Ranges) or len(decision.ranges) != 1:
-            return False
-        start, stop = self._window = decision.ranges[0]
-        pairs.append((b"Content-Range", content_range(start, stop, length)))
-        exchange.begin(206, pairs, stop - start)
-        return True
 
     def _accel_redirect(self, head: ResponseHead) -> None:
         """``X-Accel-Redirect``: the application names another place that answers."""
@@ -626,18 +481,9 @@ class Relay:
 
     def _close_exchange(self) -> None:
         exchange = self.exchange
-        self._close_spool()
         exchange.source = None
         if exchange.body is not None:
             exchange.body.close()
-
-    def _close_spool(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        if self._spool is not None:
-            self._spool.close()
-            self._spool = None
 
     def _drop_stream(self) -> None:
         if self.exchange.body is not None:
@@ -658,67 +504,33 @@ class Relay:
     # -- Source: the client ------------------------------------------------
 
     def on_writable(self) -> None:
-        self._go_on("client")
-        if self._reader is not None:
-            self._reader.resume()
+        if self.delivery is not None:
+            self.delivery.on_writable()
 
     def on_downstream_lost(self) -> None:
-        self._close_spool()
-        self._waits.discard("client")
-        self._waits.discard("disk")
-        filling = self.writer is not None or (self.cache is not None and not self._responded)
-        proxy = self.exchange.location.proxy
-        if self.finished:
+        delivery = self.delivery
+        if delivery is not None:
+            delivery.on_downstream_lost()
+        if self.finished or self._goes_on_alone(delivery):
             return
-        if filling or proxy.ignore_client_abort:
-            body = self.exchange.body
-            if body is None or body.complete:
-                if not self._waits and self._stream is not None:
-                    self._stream.resume()
-                return
         self._drop_stream()
         self._end_attempt(failed=False)
         self.finished = True
-        if self.writer is not None:
-            self.writer.abort()
-            self.writer = None
+        if delivery is not None:
+            delivery.finish_store(complete=False)
         if self.cache is not None:
             self.cache.on_fill_end(False)
 
-    # -- BodySink: what the spool gives back -------------------------------
-
-    def on_body(self, data: bytes) -> None:
-        self.exchange.send_body(data)
-        if not self.exchange.downstream.writable and self._reader is not None:
-            self._reader.pause()
-
-    def on_body_end(self) -> None:
-        self._close_spool()
-        self.exchange.end()
-
-    def on_body_error(self, error: StorageError) -> None:
-        self._close_spool()
-        self._drop_stream()
-        self.exchange.log_error("crit", "the response's temporary file failed")
-        self.exchange.abort()
-
-    # -- back-pressure -----------------------------------------------------
-
-    def store_to(self, writer: MissWriter) -> None:
-        """Give every piece of the body to *writer* too."""
-        self.writer = writer
-        writer.on_drain(lambda: self._go_on("writer"))
-
-    def _wait(self, reason: str) -> None:
-        self._waits.add(reason)
-        if self._stream is not None:
-            self._stream.pause()
-
-    def _go_on(self, reason: str) -> None:
-        if reason in self._waits:
-            self._waits.discard(reason)
-            if not self._waits and self._stream is not None:
-                self._stream.resume()
+    def _goes_on_alone(self, delivery: Delivery | None) -> bool:
+        """Whether the upstream is read on although the client has gone: for what is stored."""
+        body = self.exchange.body
+        if body is not None and not body.complete:
+            return False
+        if delivery is None:
+            wanted = self.cache is not None and self.cache.fills
+        else:
+            wanted = delivery.writer is not None
+        return wanted or self.exchange.location.proxy.ignore_client_abort
 
     # -- upgrade -----------------------------------------------------------
 
@@ -764,39 +576,6 @@ def _doing(problem: UpstreamError) -> str:
     if problem.stage is Stage.SEND:
         return "sending request to"
     return "reading response header from"
-
-
-def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:
-    """The fields of the upstream's *head* that go to the client, Server and Date assured."""
-    location = exchange.location
-    rewriter = location.response_rewriter
-    assert rewriter is not None
-    fields = head.fields
-    pairs = rewriter.render(head)
-    redirects = location.redirects
-    if redirects is not None and (b"location" in fields or b"refresh" in fields):
-        pairs = [_redirected(exchange, redirects, name, value) for name, value in pairs]
-    own = exchange.own_pairs()
-    if b"server" in fields and b"server" in location.proxy.pass_header:
-        del own[0]
-    if b"date" in fields:
-        own.pop()
-    return own + pairs
-
-
-def _redirected(
-    exchange: Exchange, redirects: RedirectRewriter, name: bytes, value: bytes
-) -> tuple[bytes, bytes]:
-    lower = name.lower()
-    if lower == b"location":
-        changed = redirects.location(exchange, value)
-        if changed is not None:
-            changed = absolute_location(exchange, changed)
-    elif lower == b"refresh":
-        changed = redirects.refresh(exchange, value)
-    else:
-        return name, value
-    return name, value if changed is None else changed
 
 
 def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:

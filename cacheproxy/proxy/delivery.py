@@ -1,0 +1,322 @@
+"""A relayed response on its way to the client, and into the cache beside it.
+
+Pieces go straight to the client while it takes them. When it does not, with
+``proxy_buffering on`` they go into a spool (memory, then a temporary file), so that
+the origin is free at its own speed; with ``off`` the upstream is paused instead.
+A cache's writer gets every piece whatever the client does, and the client may get
+less than all: nothing (HEAD, 304, it has gone) or one range of a whole.
+
+Source: nginx ``ngx_event_pipe.c``, ``proxy_buffering``; RFC 9110 §13, §14.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import StorageError
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
+from cacheproxy.policy.forwarding import RedirectRewriter
+from cacheproxy.policy.ranges import Ranges, Unsatisfiable, content_range, decide_ranges
+from cacheproxy.policy.reuse import STEERING_FIELDS
+from cacheproxy.proxy.interfaces import BodyReader, MissWriter, Spool, UpstreamStream
+from cacheproxy.proxy.redirects import absolute_location
+from cacheproxy.proxy.representation import without_content
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+
+__all__ = ["Delivery", "response_pairs"]
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+class Delivery:
+    """One response from an upstream's *stream* (``BodySink`` of its spool)."""
+
+    __slots__ = (
+        "_buffering",
+        "_exchange",
+        "_position",
+        "_reader",
+        "_spool",
+        "_stream",
+        "_trailers",
+        "_waits",
+        "_window",
+        "muted",
+        "writer",
+    )
+
+    def __init__(self, exchange: Exchange, stream: UpstreamStream | None) -> None:
+        self._exchange = exchange
+        self._stream = stream
+        self.writer: MissWriter | None = None
+        #: The client gets nothing (more) of the body.
+        self.muted = False
+        self._buffering = True
+        self._position = 0
+        #: The octets [start, stop) of the body that the client asked for.
+        self._window: tuple[int, int] | None = None
+        self._spool: Spool | None = None
+        self._reader: BodyReader | None = None
+        self._trailers: Fields | None = None
+        #: What the upstream is paused for: "client", "disk", "writer".
+        self._waits: set[str] = set()
+
+    # -- the head ----------------------------------------------------------
+
+    def begin(self, head: ResponseHead) -> None:
+        """Send the upstream's head on to the client."""
+        exchange = self._exchange
+        proxy = exchange.location.proxy
+        fields = head.fields
+        self._buffering = proxy.buffering
+        if b"x-accel-buffering" in fields and b"x-accel-buffering" not in proxy.ignore_headers:
+            wish = (fields.get(b"x-accel-buffering") or b"").lower()
+            if wish in (b"yes", b"no"):
+                self._buffering = wish == b"yes"
+        length: int | None = head.body_length
+        if exchange.method == b"HEAD":
+            declared = fields.get(b"content-length")
+            length = int(declared) if declared is not None and declared.isdigit() else None
+        elif length is not None and length < 0:
+            length = None
+        exchange.begin(head.status, response_pairs(exchange, head), length, head.reason)
+
+    def answer_partially(self, head: ResponseHead) -> bool:
+        """Answer the client's own preconditions or range from a whole response in passing.
+
+        The origin was asked without them, so that its answer could be stored.
+        True if the answer is not the response as it stands.
+        """
+        exchange = self._exchange
+        asked = exchange.head
+        if STEERING_FIELDS.isdisjoint(asked.fields.names()):
+            return False
+        outcome = evaluate_preconditions(
+            asked,
+            head.status,
+            head.fields,
+            if_modified_since=exchange.location.core.if_modified_since,
+        )
+        if outcome is Precondition.NOT_MODIFIED:
+            self.muted = True
+            exchange.begin(304, without_content(response_pairs(exchange, head)), None)
+            exchange.end()
+            return True
+        if outcome is Precondition.PRECONDITION_FAILED:
+            self.muted = True
+            exchange.answer_status(412)
+            return True
+        return self._answer_range(head)
+
+    def _answer_range(self, head: ResponseHead) -> bool:
+        exchange = self._exchange
+        value = exchange.head.fields.get(b"range")
+        length = head.body_length
+        if value is None or exchange.method != b"GET" or head.status != 200 or length <= 0:
+            return False
+        pairs = response_pairs(exchange, head)
+        if exchange.would_gzip(200, head.fields, length) or not if_range_holds(
+            exchange.head, head.fields
+        ):
+            return False
+        decision = decide_ranges(value, length, exchange.location.core.max_ranges)
+        if isinstance(decision, Unsatisfiable):
+            self.muted = True
+            exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
+            return True
+        if not isinstance(decision, Ranges) or len(decision.ranges) != 1:
+            return False
+        start, stop = self._window = decision.ranges[0]
+        pairs.append((b"Content-Range", content_range(start, stop, length)))
+        exchange.begin(206, pairs, stop - start)
+        return True
+
+    # -- the body ----------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """A piece has come."""
+        writer = self.writer
+        if writer is not None:
+            writer.write(data)
+            if writer.congested:
+                self._wait("writer")
+        exchange = self._exchange
+        if self.muted or exchange.lost:
+            return
+        if self._window is not None:
+            self._feed_window(data, self._window)
+        else:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        exchange = self._exchange
+        spool = self._spool
+        if spool is not None:
+            spool.write(data)
+            if spool.congested:
+                self._wait("disk")
+            return
+        exchange.send_body(data)
+        if not exchange.downstream.writable:
+            self._client_is_slow()
+        elif exchange.gzip is not None and not self._buffering:
+            exchange.flush_body()
+
+    def _feed_window(self, data: bytes, window: tuple[int, int]) -> None:
+        start, stop = window
+        position = self._position
+        self._position = position + len(data)
+        piece = data[max(0, start - position) : max(0, stop - position)]
+        if piece:
+            self._send(piece)
+        if self._position >= stop:
+            self._finish_client()
+
+    def _finish_client(self) -> None:
+        self.muted = True
+        if self._spool is None:
+            self._exchange.end(self._trailers)
+        else:
+            self._spool.end()
+
+    def flush(self) -> None:
+        """One read of the upstream is over: hold nothing back."""
+        if not self.muted and not self._exchange.lost:
+            self._exchange.downstream.flush()
+
+    def _client_is_slow(self) -> None:
+        exchange = self._exchange
+        if not self._buffering or exchange.lost:
+            self._wait("client")
+            return
+        proxy = exchange.location.proxy
+        count, size = proxy.buffers
+        spool = self._spool = exchange.world.spool(
+            count * size, proxy.max_temp_file_size, proxy.temp_path, replayable=False
+        )
+        spool.on_drain(lambda: self._go_on("disk"))
+        self._reader = spool.read(self)
+        self._reader.pause()
+
+    def store_to(self, writer: MissWriter) -> None:
+        """Give every piece of the body to *writer* too."""
+        self.writer = writer
+        writer.on_drain(lambda: self._go_on("writer"))
+
+    # -- its end -----------------------------------------------------------
+
+    def finish_store(self, complete: bool) -> None:
+        """Make what was stored visible, or forget it."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.on_drain(None)
+            if complete:
+                writer.finish()
+            else:
+                writer.abort()
+
+    def finish(self, trailers: Fields | None) -> None:
+        """The upstream has sent everything."""
+        self._stream = None
+        if not self.muted and not self._exchange.lost:
+            self._trailers = trailers
+            self._finish_client()
+
+    def fail(self) -> None:
+        """The upstream broke off: nothing of it may look whole."""
+        self._stream = None
+        if not self.muted or self._spool is not None:
+            self.close()
+            self._exchange.abort()
+
+    def close(self) -> None:
+        """Free the spool."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.close()
+
+    # -- the client --------------------------------------------------------
+
+    def on_writable(self) -> None:
+        """The client can take more."""
+        self._go_on("client")
+        if self._reader is not None:
+            self._reader.resume()
+
+    def on_downstream_lost(self) -> None:
+        """The client has gone: only the writer can hold the upstream up now."""
+        self.close()
+        self._waits.discard("client")
+        self._go_on("disk")
+        if not self._waits and self._stream is not None:
+            self._stream.resume()
+
+    # -- BodySink: what the spool gives back -------------------------------
+
+    def on_body(self, data: bytes) -> None:
+        self._exchange.send_body(data)
+        if not self._exchange.downstream.writable and self._reader is not None:
+            self._reader.pause()
+
+    def on_body_end(self) -> None:
+        self.close()
+        self._exchange.end(self._trailers)
+
+    def on_body_error(self, error: StorageError) -> None:
+        self.close()
+        self._exchange.log_error("crit", "the response's temporary file failed")
+        self.muted = True
+        self._exchange.abort()
+
+    # -- back-pressure -----------------------------------------------------
+
+    def _wait(self, reason: str) -> None:
+        self._waits.add(reason)
+        if self._stream is not None:
+            self._stream.pause()
+
+    def _go_on(self, reason: str) -> None:
+        if reason in self._waits:
+            self._waits.discard(reason)
+            if not self._waits and self._stream is not None:
+                self._stream.resume()
+
+
+def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:
+    """The fields of the upstream's *head* that go to the client, Server and Date assured."""
+    location = exchange.location
+    rewriter = location.response_rewriter
+    assert rewriter is not None
+    fields = head.fields
+    pairs = rewriter.render(head)
+    redirects = location.redirects
+    if redirects is not None and (b"location" in fields or b"refresh" in fields):
+        pairs = [_redirected(exchange, redirects, name, value) for name, value in pairs]
+    own = exchange.own_pairs()
+    if b"server" in fields and b"server" in location.proxy.pass_header:
+        del own[0]
+    if b"date" in fields:
+        own.pop()
+    return own + pairs
+
+
+def _redirected(
+    exchange: Exchange, redirects: RedirectRewriter, name: bytes, value: bytes
+) -> tuple[bytes, bytes]:
+    lower = name.lower()
+    if lower == b"location":
+        changed = redirects.location(exchange, value)
+        if changed is not None:
+            changed = absolute_location(exchange, changed)
+    elif lower == b"refresh":
+        changed = redirects.refresh(exchange, value)
+    else:
+        return name, value
+    return name, value if changed is None else changed
