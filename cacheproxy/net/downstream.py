@@ -91,6 +91,8 @@ class HttpConnection(Protocol):
         self._until_close = False
         self._pending = b""
         self._paused = False
+        #: The last response is complete, but too much of it waits for the client.
+        self._unsent = False
         self._closed = False
         self._tunnel: Tunnel | None = None
         self._linger_until = 0.0
@@ -155,7 +157,9 @@ class HttpConnection(Protocol):
 
     def pauseProducing(self) -> None:
         self.writable = False
-        self._deadline.set(self.site.default.root.core.send_timeout)
+        exchange = self.exchange
+        core = self.site.default.root.core if exchange is None else exchange.location.core
+        self._deadline.set(core.send_timeout)
 
     def resumeProducing(self) -> None:
         self.writable = True
@@ -164,6 +168,9 @@ class HttpConnection(Protocol):
             return
         exchange = self.exchange
         if exchange is None:
+            if self._unsent:
+                self._unsent = False
+                self._next()
             return
         self._deadline.clear()
         if self._body_expected:
@@ -188,8 +195,7 @@ class HttpConnection(Protocol):
                         self._write_parts((data, ready.body))
                     else:
                         self._write(data)
-                    self._deadline.set(self._keepalive_timeout)
-                    self._parser.release()
+                    self._next()
                     return
             self._deadline.clear()
         else:
@@ -341,8 +347,12 @@ class HttpConnection(Protocol):
 
     def pause_request(self) -> None:
         if not self._paused and not self._closed:
-            self._paused = True
             self._deadline.clear()
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
             cast(Any, self.transport).pauseProducing()
 
     def resume_request(self) -> None:
@@ -396,10 +406,22 @@ class HttpConnection(Protocol):
             self._linger()
             return
         self._body_expected = False
-        self._deadline.set(core.keepalive_timeout)
-        if self._paused:
-            self.resume_request()
-        self._parser.release()
+        self._keepalive_timeout = core.keepalive_timeout
+        self._next()
+
+    def _next(self) -> None:
+        """Go on to the next request, once the client has read enough of the last response."""
+        if not self.writable:
+            # ``send_timeout`` runs. Responses to what is pipelined must not pile up.
+            self._unsent = True
+            self._pause_reading()
+        elif self.draining:
+            self._shut()
+        else:
+            self._deadline.set(self._keepalive_timeout)
+            if self._paused:
+                self.resume_request()
+            self._parser.release()
 
     def _linger(self) -> None:
         """Close the sending side and read past what the client still sends, for a while."""
@@ -458,7 +480,7 @@ class HttpConnection(Protocol):
         if exchange is not None:
             exchange.on_downstream_lost()
         transport = cast(Any, self.transport)
-        if exchange is not None or self._closed:
+        if exchange is not None or self._closed or not self.writable:
             self._end()
             transport.abortConnection()
         else:

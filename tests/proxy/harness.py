@@ -33,6 +33,7 @@ import cacheproxy.runtime
 from cacheproxy.config.build import loads
 from cacheproxy.config.model import Config
 from cacheproxy.net.listen import HttpFactory
+from cacheproxy.proxy.content import serve
 from cacheproxy.proxy.hot import HotHits
 from cacheproxy.proxy.site import Site
 from cacheproxy.proxy.variables import resolve
@@ -734,7 +735,7 @@ class Bench:
                     defaults[listen.address] = server
         for address, servers in addresses.items():
             default = defaults.get(address, servers[0])
-            site = Site(listens[address], servers, default, self.runtime)
+            site = Site(listens[address], servers, default, self.runtime, serve)
             factory = self.factories.get(address)
             if factory is None:
                 self.factories[address] = HttpFactory(site, self.reactor)
