@@ -3,8 +3,8 @@
 A ``Bench`` serves a configuration as the service does (the real ``Runtime``, ``Site`` and
 ``HttpFactory``) on a reactor that has no sockets: clients are ``Client`` objects on a
 ``FakeTransport``, upstream addresses are ``Origin`` objects that a test scripts. Wall and
-monotonic time both come from the reactor's clock. Disks are real, in a folder of the test's own,
-and worked inline, or when the test says so (``slow_disk``).
+monotonic time both come from the reactor's clock. Disks are real, in a folder of the test's own;
+their work is done in later turns of the reactor, or when the test says so.
 
 Nothing here knows how an exchange works inside.
 """
@@ -38,7 +38,6 @@ from cacheproxy.proxy.hot import HotHits
 from cacheproxy.proxy.site import Site
 from cacheproxy.proxy.variables import resolve
 from cacheproxy.runtime import Runtime
-from cacheproxy.storage.threads import InlineExecutor
 from cacheproxy.storage.zone import Zone
 
 __all__ = [
@@ -89,30 +88,33 @@ def response(
 
 
 class QueuedDisk:
-    """Disk work waits until the test does it."""
+    """Does disk work in later turns of the reactor, as threads do, or when the test lets it."""
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: BenchReactor) -> None:
+        self.reactor = reactor
         self.queue: deque[Callable[[], None]] = deque()
         self.held = False
 
     def submit(self, work: Callable[[], None]) -> None:
-        if self.held:
-            self.queue.append(work)
-        else:
-            work()
+        self.queue.append(work)
+        self.reactor.callLater(0, self._turn)
 
     def hold(self) -> None:
         """Let work wait from now on."""
         self.held = True
 
     def release(self) -> None:
-        """Do what waits, and everything at once from now on."""
+        """Do what waits, and whatever comes later."""
         self.held = False
+        self.stop()
+
+    def stop(self) -> None:
         while self.queue:
             self.queue.popleft()()
 
-    def stop(self) -> None:
-        self.release()
+    def _turn(self) -> None:
+        if self.queue and not self.held:
+            self.queue.popleft()()
 
 
 class FakeTransport:
@@ -394,6 +396,8 @@ class Origin:
     def __init__(self, reactor: BenchReactor) -> None:
         self.reactor = reactor
         self.mode = "accept"
+        #: False: what is sent on new connections waits until their transport is released.
+        self.reads = True
         self.connections: list[OriginConnection] = []
         self.requests: list[Request] = []
         self.script: deque[bytes | Callable[[OriginConnection, Request], None]] = deque()
@@ -494,6 +498,7 @@ class BenchReactor(Clock):
             connector.state = "connected"
             protocol = factory.buildProtocol(peer)
             transport = FakeTransport(self, protocol, peer, IPv4Address("TCP", "127.0.0.9", 9))
+            transport.holding = not origin.reads
             connection = OriginConnection(origin, transport)
             origin.connections.append(connection)
             protocol.makeConnection(transport)
@@ -689,19 +694,19 @@ class Bench:
         case: SynchronousTestCase,
         text: str,
         *,
-        slow_disk: bool = False,
         outside: str = "error_log error.log info;",
     ) -> None:
         self.folder = tempfile.mkdtemp(prefix="bench")
         case.addCleanup(shutil.rmtree, self.folder, True)
-        self.disk: QueuedDisk = QueuedDisk()
         self.reactor = BenchReactor()
+        self.disk = QueuedDisk(self.reactor)
         self._replace_seams(case)
         self.runtime = Runtime(self.reactor, self.configure(text, outside))
         self._closed = False
         self.factories: dict[Any, HttpFactory] = {}
         self._serve()
         self.runtime.open()
+        self.reactor.settle()
         case.addCleanup(self.close)
 
     def _replace_seams(self, case: SynchronousTestCase) -> None:
@@ -711,9 +716,7 @@ class Bench:
         case.patch(cacheproxy.runtime, "ThreadExecutor", lambda *_: self.disk)
 
         def make_zone(zone: Any, **settings: Any) -> Zone:
-            return Zone(
-                zone, pool=self.disk, writer=self.disk, encoder=InlineExecutor(), **settings
-            )
+            return Zone(zone, pool=self.disk, writer=self.disk, encoder=self.disk, **settings)
 
         case.patch(cacheproxy.runtime, "Zone", make_zone)
 
