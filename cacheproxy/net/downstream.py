@@ -16,7 +16,7 @@ May import ``http``, ``proxy``, twisted.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -36,6 +36,7 @@ from cacheproxy.http.h1 import (
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.net.deadline import Deadline
 from cacheproxy.net.reactor.interfaces import IDirectProtocol
+from cacheproxy.net.turn import DIRECT, Outbox, Turn
 from cacheproxy.proxy.exchange import Exchange
 from cacheproxy.proxy.hot import HotHits
 from cacheproxy.proxy.interfaces import TlsInfo, Tunnel
@@ -46,9 +47,6 @@ __all__ = ["HttpConnection"]
 #: nginx ``lingering_timeout`` and ``lingering_time``: seconds between reads, and in all.
 LINGERING_TIMEOUT = 5.0
 LINGERING_TIME = 30.0
-
-#: Pieces longer than this are written beside their framing, not joined with it.
-JOIN_LIMIT = 16 * 1024
 
 _numbers = itertools.count(1)
 
@@ -64,7 +62,12 @@ class HttpConnection(Protocol):
     tls: TlsInfo | None = None
 
     def __init__(
-        self, site: Site, reactor: Any, connections: set[HttpConnection], hot: HotHits
+        self,
+        site: Site,
+        reactor: Any,
+        connections: set[HttpConnection],
+        hot: HotHits,
+        turn: Turn,
     ) -> None:
         self.site = site
         self.number = next(_numbers)
@@ -76,6 +79,7 @@ class HttpConnection(Protocol):
         self._reactor = reactor
         self._connections = connections
         self._hot = hot.answer
+        self._turn = turn
         self._parser = RequestParser(self, site.limits)
         self._feed: Callable[[bytes], None] = self._parser.feed
         self._deadline = Deadline(reactor, self._timed_out)
@@ -89,7 +93,6 @@ class HttpConnection(Protocol):
         self._close = False
         self._chunked = False
         self._until_close = False
-        self._pending = b""
         self._paused = False
         #: The last response is complete, but too much of it waits for the client.
         self._unsent = False
@@ -102,8 +105,8 @@ class HttpConnection(Protocol):
     def connectionMade(self) -> None:
         transport = cast(Any, self.transport)
         self._connections.add(self)
-        self._write: Callable[[bytes], None] = transport.write
-        self._write_parts: Callable[[Iterable[bytes]], None] = transport.writeSequence
+        self._outbox = Outbox(self._turn, transport)
+        self._write = self._outbox.write
         transport.registerProducer(self, True)
         peer, host = transport.getPeer(), transport.getHost()
         if hasattr(peer, "port"):
@@ -192,9 +195,10 @@ class HttpConnection(Protocol):
                     data = ready.data
                     self.bytes_sent += len(data) + len(ready.body)
                     if ready.body:
-                        self._write_parts((data, ready.body))
-                    else:
                         self._write(data)
+                        self._write(ready.body)
+                    else:
+                        self._outbox.write_now(data)
                     self._next()
                     return
             self._deadline.clear()
@@ -278,13 +282,15 @@ class HttpConnection(Protocol):
         else:
             pairs.append((b"Connection", b"close"))
         try:
-            self._pending = encode_response_head(status, reason, pairs)
+            head = encode_response_head(status, reason, pairs)
         except ValueError:
             # A variable brought a line break into the head: say nothing rather than split it.
-            self._pending = b""
             exchange.log_error("error", "a response field holds a line break")
             self.abort()
             exchange.on_downstream_lost()
+            return
+        self.bytes_sent += len(head)
+        self._write(head)
 
     def _keeps(self, core: Any) -> bool:
         return (
@@ -296,35 +302,21 @@ class HttpConnection(Protocol):
         )
 
     def send_data(self, data: bytes) -> None:
-        pending, self._pending = self._pending, b""
         if self._chunked:
-            if len(data) > JOIN_LIMIT:
-                parts = [pending + b"%x\r\n" % len(data), data, b"\r\n"]
-                self.bytes_sent += len(parts[0]) + len(data) + 2
-                self._write_parts(parts)
+            if len(data) >= DIRECT:
+                head = b"%x\r\n" % len(data)
+                self.bytes_sent += len(head) + len(data) + 2
+                self._write(head)
+                self._write(data)
+                self._write(b"\r\n")
                 return
             data = encode_chunk(data)
-        if pending:
-            if len(data) > JOIN_LIMIT:
-                self.bytes_sent += len(pending) + len(data)
-                self._write_parts([pending, data])
-                return
-            data = pending + data
         self.bytes_sent += len(data)
         self._write(data)
 
-    def flush(self) -> None:
-        """Send the head now, although no body has come yet."""
-        if self._pending:
-            pending, self._pending = self._pending, b""
-            self.bytes_sent += len(pending)
-            self._write(pending)
-
     def send_end(self, trailers: Fields | None = None) -> None:
-        data, self._pending = self._pending, b""
         if self._chunked:
-            data += LAST_CHUNK if trailers is None else encode_trailers(trailers)
-        if data:
+            data = LAST_CHUNK if trailers is None else encode_trailers(trailers)
             self.bytes_sent += len(data)
             self._write(data)
         self._finished()
@@ -334,7 +326,6 @@ class HttpConnection(Protocol):
         self.exchange = None
         self._feed = _ignore
         if not self._closed:
-            self.flush()
             self._end()
             self._deadline.stop()
             transport = cast(Any, self.transport)
@@ -436,6 +427,7 @@ class HttpConnection(Protocol):
         self._feed = self._discard
         self._linger_until = self._reactor.seconds() + LINGERING_TIME
         self._deadline.set(LINGERING_TIMEOUT)
+        self._outbox.flush()
         transport.unregisterProducer()
         if self._paused:
             self.resume_request()
@@ -459,9 +451,11 @@ class HttpConnection(Protocol):
         transport.loseConnection()
 
     def _end(self) -> None:
-        """Neither read nor write anything from now on."""
+        """Hand over what is written; neither read nor write anything from now on."""
         self._closed = True
-        self._feed = self._write = self._write_parts = _ignore
+        self._feed = _ignore
+        self._outbox.flush()
+        self._outbox.close()
 
     def drain(self) -> None:
         """Graceful stop: finish the response under way, take no further request."""

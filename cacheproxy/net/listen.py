@@ -24,6 +24,7 @@ from cacheproxy.errors import ConfigError
 from cacheproxy.net.downstream import HttpConnection
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory
 from cacheproxy.net.tls import TlsFactory
+from cacheproxy.net.turn import Turn
 from cacheproxy.proxy.exchange import Exchange
 from cacheproxy.proxy.hot import HotHits
 from cacheproxy.proxy.site import Site
@@ -40,6 +41,7 @@ class HttpFactory(Factory):
     def __init__(self, site: Site, reactor: Any) -> None:
         self.reactor = reactor
         self.connections: set[HttpConnection] = set()
+        self._turn = Turn(reactor)
         self.serve(site)
 
     def serve(self, site: Site) -> None:
@@ -48,7 +50,7 @@ class HttpFactory(Factory):
         self.hot = HotHits(site, Exchange)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        return HttpConnection(self.site, self.reactor, self.connections, self.hot)
+        return HttpConnection(self.site, self.reactor, self.connections, self.hot, self._turn)
 
 
 class Listener:

@@ -15,7 +15,6 @@ May import ``http``, ``proxy.interfaces``, ``config.model``, twisted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -40,6 +39,7 @@ from cacheproxy.http.h1 import ResponseParser
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.net.deadline import Deadline
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory, IDirectProtocol
+from cacheproxy.net.turn import Outbox, Turn
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
 __all__ = ["KeepAlive", "Peer", "UpstreamConnection", "plain_endpoint"]
@@ -64,12 +64,14 @@ class KeepAlive:
         self.requests = upstream.keepalive_requests
         self.time = upstream.keepalive_time
         self.timeout = upstream.keepalive_timeout
-        self._idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
+        # In order of use, the latest last.
+        self._idle: dict[UpstreamConnection, None] = {}
 
     def add(self, connection: UpstreamConnection) -> None:
         self._idle[connection] = None
         if len(self._idle) > self.limit:
-            oldest, _ = self._idle.popitem(last=False)
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
             oldest.peer.idle.remove(oldest)
             oldest.close()
 
@@ -106,19 +108,22 @@ class UpstreamConnection(Protocol):
         self._closed = False
         self._tunnel: Tunnel | None = None
         self._stage = Stage.SEND
-        self._write: Callable[[bytes], None] = _ignore
 
     # -- transport ---------------------------------------------------------
 
     def connectionMade(self) -> None:
         transport = cast(Any, self.transport)
+        if getattr(transport, "protocol", self) is not self:
+            # An endpoint's wrapper, which is of no more use, would see every octet.
+            transport.protocol = self
         transport.registerProducer(self, True)
         if not self.peer.server.path:
             # Twisted's TLS transports have no TCP options of their own.
             set_no_delay = getattr(transport, "setTcpNoDelay", None)
             if set_no_delay is not None:
                 set_no_delay(True)
-        self._write = transport.write
+        self._outbox = Outbox(self.peer.turn, transport)
+        self._write = self._outbox.write
 
     def dataReceived(self, data: bytes) -> None:
         if self._tunnel is not None:
@@ -130,13 +135,13 @@ class UpstreamConnection(Protocol):
             self.close()
         else:
             self.bytes_received += len(data)
+            if not self._paused:
+                self.deadline.set(self._read_timeout)
             self.parser.feed(data)
-            if self.sink is not None:
-                self.sink.on_read_done()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
-        self._write = _ignore
+        self._outbox.close()
         self.deadline.stop()
         self.peer.forget(self)
         if self._tunnel is not None:
@@ -187,9 +192,10 @@ class UpstreamConnection(Protocol):
 
     def send_body(self, data: bytes, complete: bool) -> None:
         self._sent = complete
+        if self.writable:  # else ``proxy_send_timeout`` runs
+            self.deadline.set(self._read_timeout)
         if data:
             self._write(data)
-        self.deadline.set(self._read_timeout)
 
     def pause(self) -> None:
         if not self._paused and not self._closed:
@@ -213,7 +219,7 @@ class UpstreamConnection(Protocol):
         if self._closed:
             return
         self._closed = True
-        self._write = _ignore
+        self._outbox.close()
         self.sink = None
         self.deadline.stop()
         self.peer.forget(self)
@@ -237,6 +243,7 @@ class UpstreamConnection(Protocol):
     def tunnel_end(self) -> None:
         self._tunnel = None
         if not self._closed:
+            self._outbox.flush()
             transport = cast(Any, self.transport)
             transport.unregisterProducer()
             transport.loseConnection()
@@ -250,12 +257,10 @@ class UpstreamConnection(Protocol):
     # -- ResponseSink ------------------------------------------------------
 
     def on_informational(self, head: ResponseHead) -> None:
-        self.deadline.set(self._read_timeout)
         if self.sink is not None:
             self.sink.on_informational(head)
 
     def on_response(self, head: ResponseHead) -> None:
-        self.deadline.set(self._read_timeout)
         self._stage = Stage.BODY
         self._responded = True
         self._keep = head.keep_alive
@@ -265,8 +270,6 @@ class UpstreamConnection(Protocol):
             self.sink.on_response(head)
 
     def on_response_body(self, data: bytes) -> None:
-        if not self._paused:
-            self.deadline.set(self._read_timeout)
         if self.sink is not None:
             self.sink.on_response_body(data)
 
@@ -339,10 +342,6 @@ class UpstreamConnection(Protocol):
             )
 
 
-def _ignore(data: bytes) -> None:
-    """What is written to a connection that has closed."""
-
-
 class _Attempt:
     """A connection being opened; cancellable until it is handed over."""
 
@@ -392,6 +391,7 @@ class Peer:
         self.connections = 0
         self._endpoint: Callable[[Any, UpstreamServer, float], Any] = endpoint or plain_endpoint
         self._factory = _Factory(self)
+        self.turn = Turn(reactor)
 
     def acquire(
         self,

@@ -47,9 +47,6 @@ class NoClient:
     def send_end(self, trailers: Fields | None = None) -> None:
         """Nobody listens."""
 
-    def flush(self) -> None:
-        """Nobody listens."""
-
     def abort(self) -> None:
         """There is nothing to close."""
 

@@ -183,11 +183,6 @@ class Delivery:
         else:
             self._spool.end()
 
-    def flush(self) -> None:
-        """One read of the upstream is over: hold nothing back."""
-        if not self.muted and not self._exchange.lost:
-            self._exchange.downstream.flush()
-
     def _client_is_slow(self) -> None:
         exchange = self._exchange
         if not self._buffering or exchange.lost:

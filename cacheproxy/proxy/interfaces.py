@@ -321,9 +321,6 @@ class Downstream(Protocol):
 
     def send_end(self, trailers: Fields | None = None) -> None: ...
 
-    def flush(self) -> None:
-        """Send what is held back: a head whose body has not come yet."""
-
     def abort(self) -> None:
         """Close so that the client can tell that the response was cut short."""
 
@@ -354,9 +351,6 @@ class UpstreamSink(Protocol):
     def on_upstream_error(self, error: UpstreamError) -> None: ...
 
     def on_upstream_writable(self) -> None: ...
-
-    def on_read_done(self) -> None:
-        """All that one read of the connection brought has been delivered."""
 
 
 class UpstreamStream(Protocol):

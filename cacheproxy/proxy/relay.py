@@ -145,7 +145,9 @@ class Relay:
             self._body = proxy.set_body.render(exchange)
             self._send_with(uri, len(self._body))
         elif body is None:
-            self._send_with(uri, None)
+            # An empty body that the client declared stays declared: some origins ask for it.
+            declared = proxy.pass_request_body and b"content-length" in exchange.head.fields
+            self._send_with(uri, 0 if declared and self._takes_body() else None)
         elif proxy.request_buffering or (body.length < 0 and proxy.http_version == "1.0"):
             body.when_whole(lambda: self._send_with(uri, body.received))
         else:
@@ -347,11 +349,6 @@ class Relay:
         if self.delivery is not None:
             self.delivery.feed(data)
 
-    def on_read_done(self) -> None:
-        """Everything that one read brought has been delivered."""
-        if self.delivery is not None and self._on_end is None:
-            self.delivery.flush()
-
     def on_response_end(self, trailers: Fields | None) -> None:
         delivery = self.delivery
         assert delivery is not None
@@ -374,6 +371,8 @@ class Relay:
         if self.delivery is not None:
             self._fail_midway(problem, self.delivery)
             return
+        if self._record is not None:
+            self._record.status = problem.status
         retry = self._retry(problem)
         exchange.log_error("error", f"{problem.message} while {_doing(problem)} upstream")
         if retry == "same":
@@ -385,8 +384,6 @@ class Relay:
             self._tried |= {self._address}
             self._try()
         else:
-            if self._record is not None:
-                self._record.status = problem.status
             self._end_attempt(failed=True)
             self._give_up(problem.status, problem)
 

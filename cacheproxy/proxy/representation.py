@@ -185,8 +185,6 @@ class BodySource:
         """Send the first part; the exchange has begun its response."""
         self._exchange.source = self
         self._next()
-        if not self._exchange.lost:
-            self._exchange.downstream.flush()
 
     def _next(self) -> None:
         head, start, stop = self._parts[self._index]

@@ -279,6 +279,10 @@ class UvloopReactor(AsyncioSelectorReactor):
         self._reschedule()
 
     # Queued calls share one wake-up; the asyncio reactor makes a timer for each.
+    def callSoon(self, function: Callable[[], object]) -> None:
+        """Call *function* at the end of this turn; cheaper than ``callLater(0, …)``."""
+        self._asyncioEventloop.call_soon(function)
+
     callFromThread = ReactorBase.callFromThread  # type: ignore[assignment]
 
     def _signalsFactory(self) -> Any:
