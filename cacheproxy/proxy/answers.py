@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cacheproxy.policy.options import Return
-from cacheproxy.proxy import static
+from cacheproxy.proxy.hot import media_type
 from cacheproxy.proxy.pages import error_page
 from cacheproxy.proxy.redirects import absolute_location
 
@@ -34,7 +34,7 @@ def answer_return(exchange: Exchange, directive: Return) -> None:
         else:
             exchange.answer_status(status)
     else:
-        exchange.answer(status, text, static.content_type(exchange, exchange.route.uri))
+        exchange.answer(status, text, media_type(exchange.location.core, exchange.route.uri))
 
 
 def answer_redirect(exchange: Exchange, status: int, location: bytes) -> None:

@@ -1,12 +1,12 @@
-"""Hits from memory, answered without an exchange: the fast path.
+"""Answers from memory without an exchange: the fast path of hits and small files.
 
-A hit that the general path (``caching``) has just answered is remembered on its
+What the general path (``caching``, ``static``) has just answered is remembered on its
 ``Route`` as a ``ReadyResponse``: the head as it will be sent, with the body. The next
 request that is equal in all that matters (a GET on a kept connection, the same
 Host and target, the same Accept-Encoding after normalisation, nothing that asks
 for more thought) is answered with those octets, as long as the entry is the one
-in memory and is fresh. Once a second the head is rendered anew, for ``Age`` and for
-what ``expires`` makes of the time.
+in memory and is fresh, or the file the one on disk. Once a second the head is
+rendered anew, for ``Age`` and for what ``expires`` makes of the time.
 
 This is an optimisation of the general path and nothing else: a test holds the two
 equal, octet by octet.
@@ -16,17 +16,21 @@ Imports: ``http``, ``policy``, ``proxy.site``, ``proxy.keys``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.h1 import encode_response_head
-from cacheproxy.http.messages import RequestHead
+from cacheproxy.http.messages import RequestHead, reason_phrase
+from cacheproxy.http.syntax import format_http_date
 from cacheproxy.policy.encoding import may_encode, vary_accept_encoding
 from cacheproxy.policy.key import normal_accept_encoding
+from cacheproxy.policy.options import CoreOptions
 from cacheproxy.policy.reuse import STEERING_FIELDS, reusable_until
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.proxy.interfaces import Downstream, Entry, Storage
+from cacheproxy.proxy.interfaces import Downstream, Entry, OpenFile, Storage
 from cacheproxy.proxy.keys import RouteContext
 from cacheproxy.proxy.pages import SERVER, SERVER_WITH_VERSION
 from cacheproxy.proxy.site import CompiledLocation, Route, Site
@@ -34,7 +38,18 @@ from cacheproxy.proxy.site import CompiledLocation, Route, Site
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["HotHits", "ReadyResponse", "Traits", "hit_pairs", "remember"]
+__all__ = [
+    "HotHits",
+    "ReadyFile",
+    "ReadyHit",
+    "ReadyResponse",
+    "Traits",
+    "file_pairs",
+    "hit_pairs",
+    "media_type",
+    "remember",
+    "remember_file",
+]
 
 #: Differently encoded forms remembered for one route.
 MAX_READY = 8
@@ -71,11 +86,40 @@ class Traits:
         )
 
 
+def _server(location: CompiledLocation) -> tuple[bytes, bytes]:
+    return b"Server", SERVER_WITH_VERSION if location.core.server_tokens else SERVER
+
+
+def file_pairs(location: CompiledLocation, file: OpenFile, uri: bytes) -> Pairs:
+    """The fields that describe a file, as it is sent for *uri*."""
+    core = location.core
+    pairs: Pairs = [
+        (b"Content-Type", media_type(core, uri)),
+        (b"Last-Modified", format_http_date(file.mtime)),
+    ]
+    if core.etag:
+        pairs.append((b"ETag", b'"%x-%x"' % (int(file.mtime), file.size)))
+    pairs.append((b"Accept-Ranges", b"bytes"))
+    return pairs
+
+
+def media_type(core: CoreOptions, uri: bytes) -> bytes:
+    """``types`` by the extension of *uri*, else ``default_type``."""
+    name = uri[uri.rfind(b"/") + 1 :]
+    dot = name.rfind(b".")
+    if dot < 0:
+        return core.default_type
+    return core.types.get(_extension(name[dot + 1 :]), core.default_type)
+
+
+@lru_cache(maxsize=256)
+def _extension(raw: bytes) -> str:
+    return raw.lower().decode("latin-1")
+
+
 def hit_pairs(location: CompiledLocation, stored: StoredResponse, age: float) -> Pairs:
     """The fields of a hit, before ``add_header`` and framing: the stored ones and Age."""
-    pairs: Pairs = [
-        (b"Server", SERVER_WITH_VERSION if location.core.server_tokens else SERVER)
-    ]
+    pairs = [_server(location)]
     rewriter = location.stored_rewriter
     fields = stored.fields
     gzip = location.gzip
@@ -90,45 +134,107 @@ def hit_pairs(location: CompiledLocation, stored: StoredResponse, age: float) ->
     return pairs
 
 
-class ReadyResponse:
-    """A hit that is ready to send."""
+class ReadyResponse(ABC):
+    """An answer that is ready to send: *data*, then *body* where the two are not joined."""
 
-    __slots__ = ("base", "body", "context", "data", "digest", "entry", "second", "storage", "until")
+    __slots__ = ("body", "context", "data", "length", "second", "status")
 
-    def __init__(
-        self, context: RouteContext, storage: Storage, base: Entry, entry: Entry, body: bytes
-    ) -> None:
+    #: The word for ``$upstream_cache_status``.
+    cache_status = b""
+
+    def __init__(self, context: RouteContext) -> None:
         self.context = context
-        self.storage = storage
-        self.base = base
-        self.digest = base.digest
-        self.entry = entry
-        self.until = reusable_until(base.stored)
         self.second = -1
         self.data = b""
-        #: Written after *data* where the two are not joined.
-        self.body = body
+        self.body = b""
+        self.status = 0
+        self.length = 0
+
+    @abstractmethod
+    def is_current(self, now: float) -> bool:
+        """Whether it still is what the general path would answer at wall time *now*."""
+
+    @abstractmethod
+    def content(self, now: float) -> tuple[int, bytes | None, Pairs, bytes]:
+        """Status, reason, fields before ``add_header`` and framing, and body."""
 
     def render(self, now: float) -> None:
         """Make the octets for the second of *now*."""
         self.second = int(now)
         context = self.context
-        stored = self.entry.stored
         location = context.location
-        pairs = hit_pairs(location, stored, stored.age(now))
+        status, reason, pairs, body = self.content(now)
+        self.status, self.length = status, len(body)
         if location.field_adder is not None:
-            pairs = location.field_adder.render(context, stored.status, pairs, now)
-        body = self.entry.body or b""
-        if stored.status not in (204, 304):
+            pairs = location.field_adder.render(context, status, pairs, now)
+        if status not in (204, 304):
             pairs.append((b"Content-Length", b"%d" % len(body)))
         pairs.append((b"Connection", b"keep-alive"))
         if location.core.keepalive_timeout_header is not None:
             pairs.append((b"Keep-Alive", b"timeout=%d" % location.core.keepalive_timeout_header))
-        head = encode_response_head(stored.status, stored.reason, pairs)
+        head = encode_response_head(
+            status, reason_phrase(status) if reason is None else reason, pairs
+        )
         if len(body) > JOIN_LIMIT:
             self.data, self.body = head, body
         else:
             self.data, self.body = head + body, b""
+
+
+class ReadyHit(ReadyResponse):
+    """A hit: *entry*, found through *base*, which is the same or its plain form."""
+
+    __slots__ = ("base", "digest", "entry", "storage", "until")
+
+    cache_status = b"HIT"
+
+    def __init__(
+        self, context: RouteContext, storage: Storage, base: Entry, entry: Entry
+    ) -> None:
+        super().__init__(context)
+        self.storage = storage
+        self.base = base
+        self.digest = base.digest
+        self.entry = entry
+        self.until = reusable_until(base.stored)
+
+    def is_current(self, now: float) -> bool:
+        return now < self.until and self.storage.peek(self.digest) is self.base
+
+    def content(self, now: float) -> tuple[int, bytes | None, Pairs, bytes]:
+        stored = self.entry.stored
+        pairs = hit_pairs(self.context.location, stored, stored.age(now))
+        return stored.status, stored.reason, pairs, self.entry.body or b""
+
+
+class ReadyFile(ReadyResponse):
+    """A small file; every use looks whether it is the same on disk."""
+
+    __slots__ = ("file", "path")
+
+    def __init__(self, context: RouteContext, path: bytes, file: OpenFile) -> None:
+        super().__init__(context)
+        self.path = path
+        self.file = file
+
+    def is_current(self, now: float) -> bool:
+        opened = self.context.world.files.open(self.path)
+        if opened is self.file:
+            return True
+        if not isinstance(opened, int):
+            opened.close()
+        return False
+
+    def content(self, now: float) -> tuple[int, bytes | None, Pairs, bytes]:
+        location = self.context.location
+        pairs: Pairs = [_server(location), (b"Date", format_http_date(now))]
+        pairs += file_pairs(location, self.file, self.context.route.uri)
+        gzip = location.gzip
+        if gzip is not None and gzip.vary:
+            fields = Fields(pairs)
+            if may_encode(200, fields, self.file.size, gzip):
+                pairs = vary_accept_encoding(fields).pairs
+        return 200, None, pairs, self.file.content or b""
 
 
 class HotHits:
@@ -157,7 +263,7 @@ class HotHits:
         if ready is None:
             return None
         now = self._wall()
-        if now >= ready.until or ready.storage.peek(ready.digest) is not ready.base:
+        if not ready.is_current(now):
             del route.ready[traits.encoding]
             return None
         if ready.second != int(now):
@@ -171,33 +277,53 @@ class HotHits:
     ) -> None:
         exchange = self._exchange(self._site, downstream, head)
         exchange.adopt(route)
-        stored = ready.entry.stored
-        exchange.status = stored.status
-        exchange.cache_status = b"HIT"
-        exchange.body_bytes_sent = stored.body_length
+        exchange.status = ready.status
+        exchange.cache_status = ready.cache_status
+        exchange.body_bytes_sent = ready.length
         exchange.bytes_before = downstream.bytes_sent - len(ready.data) - len(ready.body)
         exchange.log()
 
 
 def remember(exchange: Exchange, storage: Storage, base: Entry, entry: Entry) -> None:
     """Note that *entry*, found through *base*, answers requests like this one."""
-    location = exchange.location
-    route = exchange.route
-    body = entry.body
-    if not location.hot or exchange.uri_changed or body is None or exchange.method != b"GET":
-        return
-    traits = exchange.head.fields.traits
-    if traits is None or not traits.simple or exchange.head.version != 11:
+    if entry.body is None or not _repeats(exchange):
         return
     vary = base.stored.vary
     if vary and any(name != b"accept-encoding" for name, _ in vary):
         return
-    if entry is base and entry.stored.body_length > 0 and location.gzip is not None:
-        # The plain form of what could be compressed, while that is being made.
-        stored = entry.stored
-        if exchange.would_gzip(stored.status, stored.fields, stored.body_length):
-            return
-    if len(route.ready) >= MAX_READY:
-        route.ready.clear()
-    context = RouteContext(exchange.site, exchange.head, route)
-    route.ready[traits.encoding] = ReadyResponse(context, storage, base, entry, body)
+    if entry is base and base.stored.body_length > 0 and _compresses(exchange, base):
+        return  # the plain form goes out only while the other is being made
+    _keep(exchange, ReadyHit(_context(exchange), storage, base, entry))
+
+
+def _compresses(exchange: Exchange, entry: Entry) -> bool:
+    stored = entry.stored
+    return exchange.would_gzip(stored.status, stored.fields, stored.body_length)
+
+
+def remember_file(exchange: Exchange, path: bytes, file: OpenFile, fields: Fields) -> None:
+    """Note that *file*, with these *fields*, answers requests like this one."""
+    if file.content is None or not _repeats(exchange):
+        return
+    if exchange.would_gzip(200, fields, file.size):
+        return
+    _keep(exchange, ReadyFile(_context(exchange), path, file))
+
+
+def _repeats(exchange: Exchange) -> bool:
+    """Whether the same answer is good for every request with the same route and coding."""
+    if not exchange.location.hot or exchange.uri_changed or exchange.method != b"GET":
+        return False
+    traits = exchange.head.fields.traits
+    return traits is not None and traits.simple and exchange.head.version == 11
+
+
+def _context(exchange: Exchange) -> RouteContext:
+    return RouteContext(exchange.site, exchange.head, exchange.route)
+
+
+def _keep(exchange: Exchange, ready: ReadyResponse) -> None:
+    known = exchange.route.ready
+    if len(known) >= MAX_READY:
+        known.clear()
+    known[exchange.head.fields.traits.encoding] = ready

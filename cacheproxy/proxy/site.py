@@ -160,14 +160,17 @@ class CompiledLocation:
         self.hot = self._is_hot()
 
     def _is_hot(self) -> bool:
-        """Whether a hit of this location may be sent without making an exchange."""
-        cache = self.cache
-        if cache is None or not self.key_follows_route or cache.bypass:
-            return False
+        """Whether hits or files of this location may be sent without making an exchange."""
         core = self.core
         if core.internal or core.return_ is not None or core.try_files is not None:
             return False
         if self.gzip is not None and self.gzip.disable:
+            return False
+        if self.proxy.proxy_pass is None:
+            folder = core.root if core.alias is None else core.alias
+            if folder is None or not follows_route(folder):
+                return False
+        elif self.cache is None or not self.key_follows_route or self.cache.bypass:
             return False
         adder = self.field_adder
         return adder is None or adder.variables <= ROUTE_VARIABLES | {"upstream_cache_status"}

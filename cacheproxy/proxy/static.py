@@ -10,18 +10,17 @@ Source: nginx ``ngx_http_static_module``, ``ngx_http_index_module``,
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields
-from cacheproxy.http.syntax import format_http_date
 from cacheproxy.http.target import escape_uri
+from cacheproxy.proxy import hot
 from cacheproxy.proxy.representation import Representation, send
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["content_type", "path_of", "serve"]
+__all__ = ["path_of", "serve"]
 
 #: nginx's default of ``index``.
 DEFAULT_INDEX = (b"index.html",)
@@ -75,15 +74,10 @@ def _serve_path(exchange: Exchange, uri: bytes, path: bytes) -> None:
         else:
             _not_found(exchange, path, opened)
         return
-    mtime = opened.mtime
-    core = exchange.location.core
-    pairs = exchange.own_pairs()
-    pairs.append((b"Content-Type", content_type(exchange, uri)))
-    pairs.append((b"Last-Modified", format_http_date(mtime)))
-    if core.etag:
-        pairs.append((b"ETag", b'"%x-%x"' % (int(mtime), opened.size)))
-    pairs.append((b"Accept-Ranges", b"bytes"))
-    send(exchange, Representation(200, b"OK", pairs, Fields(pairs), opened.size, opened))
+    pairs = exchange.own_pairs() + hot.file_pairs(exchange.location, opened, uri)
+    fields = Fields(pairs)
+    hot.remember_file(exchange, path, opened, fields)
+    send(exchange, Representation(200, b"OK", pairs, fields, opened.size, opened))
 
 
 def _not_found(exchange: Exchange, path: bytes, status: int) -> None:
@@ -102,20 +96,3 @@ def path_of(exchange: Exchange, uri: bytes) -> bytes | None:
     if core.root is None:
         return None
     return core.root.render(exchange).rstrip(b"/") + uri
-
-
-def content_type(exchange: Exchange, uri: bytes) -> bytes:
-    """``types`` by the extension, else ``default_type``."""
-    core = exchange.location.core
-    name = uri[uri.rfind(b"/") + 1 :]
-    dot = name.rfind(b".")
-    if dot < 0:
-        return core.default_type
-    return core.types.get(_extension(name[dot + 1 :]), core.default_type)
-
-
-@lru_cache(maxsize=256)
-def _extension(raw: bytes) -> str:
-    return raw.lower().decode("latin-1")
-
-
