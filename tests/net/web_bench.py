@@ -107,12 +107,12 @@ class WebCase(SynchronousTestCase):
         """The simple constructor before the origin at port 8000."""
 
         def make(bench: WebBench) -> CachingProxyResource:
+            settings: dict[str, Any] = {"cache_directory": f"{bench.folder}/cache", **options}
             return CachingProxyResource(
                 "http://127.0.0.1:8000",
-                cache_directory=f"{bench.folder}/cache",
                 directives=f"add_header X-Cache $upstream_cache_status; {directives}",
                 reactor=bench.reactor,
-                **options,
+                **settings,
             )
 
         self.bench = WebBench(self, make, mount)
