@@ -20,7 +20,8 @@ class StoredResponse:
     """A stored response without its body; treated as immutable once handed on.
 
     Times are wall-clock seconds. *fields* are end-to-end fields only, as they
-    will be sent (no Age, no hop-by-hop, no Set-Cookie unless the operator asked).
+    will be sent: no Age, no hop-by-hop, and never Set-Cookie, whatever
+    ``proxy_ignore_headers`` says, because it is meant for one client.
 
     - *key*: the whole cache key; compared on reuse, so that a collision of
       digests is a miss.

@@ -412,7 +412,11 @@ def _http(rest: str) -> Getter:
     if name in (b"cookie", b"x-forwarded-for"):
         separator = b"; " if name == b"cookie" else b", "
         return lambda x: separator.join(x.head.fields.get_all(name))
-    return lambda x: x.head.fields.get(name) or b""
+    if "_" not in rest:
+        return lambda x: x.head.fields.get(name) or b""
+    # With underscores_in_headers a field may have them itself.
+    other = rest.encode()
+    return lambda x: x.head.fields.get(name) or x.head.fields.get(other) or b""
 
 
 def _sent_http(rest: str) -> Getter:
