@@ -280,6 +280,8 @@ class LifeTests(WebCase):
         bench.reactor.settle()
         self.assertTrue(client.transport.aborted)
         self.assertFalse(bench.resource._active)
+        self.origin.last.send(response(200, b"late", FRESH))
+        self.assertEqual(client.received, b"")
 
     def test_requests_after_close(self) -> None:
         """503, and nothing is opened again."""

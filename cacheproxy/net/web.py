@@ -74,7 +74,8 @@ class WebDownstream:
         self.tls: TlsInfo | None = _tls_info(request)
         self.peer_host, self.peer_port = _host_and_port(request.getClientAddress())
         self.local_host, self.local_port = _host_and_port(request.getHost())
-        # A pipelined request may find the connection full; then nobody says so again.
+        self._waiting: tuple[Site, bytes, bytes | None] | None = None
+        # Twisted says when a connection becomes full, not that it is.
         self.writable = not getattr(request.channel, "_waitingForTransport", False)
         self._forget = forget
         self._request = request
@@ -99,6 +100,15 @@ class WebDownstream:
         request = self._request
         request.registerProducer(self, True)
         request.notifyFinish().addCallbacks(self._finished, self._lost)
+        if self.writable:
+            self._begin(site, target, prefix)
+        else:
+            # Pipelined behind what the client has not read yet: it waits until that is read.
+            self._waiting = (site, target, prefix)
+            self._deadline.set(site.default.root.core.send_timeout)
+
+    def _begin(self, site: Site, target: bytes, prefix: bytes | None) -> None:
+        request = self._request
         try:
             self._start(site, target, prefix)
         except Exception:
@@ -197,8 +207,13 @@ class WebDownstream:
 
     def resumeProducing(self) -> None:
         self.writable = True
-        if self._open and self._exchange is not None:
-            self._deadline.clear()
+        if not self._open:
+            return
+        self._deadline.clear()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._begin(*waiting)
+        elif self._exchange is not None:
             self._exchange.on_writable()
 
     def stopProducing(self) -> None:

@@ -243,18 +243,32 @@ class ResponseTests(WebCase):
         bench.advance(2)
         self.assertTrue(client.transport.aborted)
 
-    def test_a_pipelined_request_of_a_full_connection_waits(self) -> None:
-        """A client that asks on and on without reading does not fill the memory."""
-        bench = self.cache("proxy_buffering off; proxy_cache_bypass 1; proxy_no_cache 1;")
-        self.origin.default = response(200, LARGE)
+    def test_pipelined_requests_of_a_client_that_does_not_read(self) -> None:
+        """Whoever asks on and on without reading does not fill the memory."""
+        bench = self.cache()
+        self.origin.default = response(200, LARGE, FRESH)
+        bench.get(b"/")
         client = bench.client()
         client.transport.hold()
         client.send(message(b"GET", b"/") * 8)
-        client.release(1 << 30)
         self.assertLess(len(client.transport.held), 2 * len(LARGE))
         client.release()
         for _ in range(8):
             self.assertEqual(client.response().body, LARGE)
+
+    def test_send_timeout_of_a_pipelined_request(self) -> None:
+        """``send_timeout`` also where the connection was full before the request began."""
+        bench = self.configured(
+            """http { proxy_cache_path $folder/z keys_zone=z:1m; send_timeout 5s;
+            server { location / { proxy_pass http://127.0.0.1:8000; proxy_cache z; } } }"""
+        )
+        self.origin.default = response(200, LARGE, FRESH)
+        bench.get(b"/")
+        client = bench.client()
+        client.transport.hold()
+        client.send(message(b"GET", b"/") * 2)
+        bench.advance(6)
+        self.assertTrue(client.transport.aborted)
 
 
 class EndTests(WebCase):
