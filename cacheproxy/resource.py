@@ -92,6 +92,9 @@ class CachingProxyResource(Resource):
 
     isLeaf = True
 
+    #: The prefix where none is cut off: empty, or None to let a client's field pass.
+    _nothing_cut: bytes | None
+
     def __init__(
         self,
         upstream: str,
@@ -123,6 +126,8 @@ class CachingProxyResource(Resource):
             )
             config = loads(text, type(self).__name__, os.getcwd(), resolve)
             self._set_up(config, strip_prefix, reactor, folder)
+            # As with the other X-Forwarded-* fields, a client is not believed.
+            self._nothing_cut = b""
         except BaseException:
             if folder is not None:
                 folder.cleanup()
@@ -164,6 +169,7 @@ class CachingProxyResource(Resource):
             from twisted.internet import reactor
         _one_address(config)
         self.strip_prefix = strip_prefix
+        self._nothing_cut = b"" if strip_prefix else None
         self._reactor = reactor
         self._config = config
         self._folder = folder
@@ -253,12 +259,10 @@ class CachingProxyResource(Resource):
         return counts
 
     def _target(self, request: Any) -> tuple[bytes, bytes | None]:
-        """The request-target to route by, and the path cut off before it; None: none is to be."""
+        """The request-target to route by, and the path cut off before it."""
         uri: bytes = request.uri
-        if not self.strip_prefix:
-            return uri, None
-        if uri[:1] != b"/":
-            return uri, b""
+        if not self.strip_prefix or uri[:1] != b"/":
+            return uri, self._nothing_cut
         path, question, args = uri.partition(b"?")
         # What is left of the path is counted, not joined: postpath has its escapes undone.
         left = len(request.postpath)

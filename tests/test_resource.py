@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource
 from zope.interface import directlyProvides
@@ -21,8 +25,9 @@ from zope.interface.verify import verifyObject
 
 from cacheproxy.errors import ConfigError, ConfigErrors
 from cacheproxy.resource import CachingProxyResource
-from tests.net.web_bench import WebBench, WebCase, WebReactor
+from tests.net.web_bench import WebBench, WebCase, WebReactor, WebTransport
 from tests.proxy.harness import message, response
+from tests.support.certificates import make_certificate
 from tests.support.origins import Seen, origin, reply
 from tests.support.ports import free_port
 from tests.support.processes import TOP, TWISTD, Daemon, accepts, environment
@@ -163,12 +168,21 @@ class MountTests(WebCase):
             self.assertIn(prefix, (b"/app/v1", b"/%61pp/v1"))
 
     def test_a_client_cannot_name_the_prefix(self) -> None:
-        """With ``strip_prefix`` the field is ours alone, also where nothing is cut off."""
+        """The field is ours alone, also where nothing is cut off."""
         forged = b"X-Forwarded-Prefix: /evil"
         self.cache(mount=(b"app",), strip_prefix=True)
         self.assertEqual(self.asked(b"/app/a", forged), (b"/a", b"/app"))
-        self.cache(strip_prefix=True)
-        self.assertEqual(self.asked(b"/app/a", forged), (b"/app/a", None))
+        for strip in (True, False):
+            self.cache(strip_prefix=strip)
+            self.assertEqual(self.asked(b"/app/a", forged), (b"/app/a", None))
+
+    def test_a_configuration_decides_on_the_prefix(self) -> None:
+        """Where nothing is cut off, the field is one like any other."""
+        text = "http { server { location / { proxy_pass http://127.0.0.1:8000; %s } } }"
+        for more, seen in (("", b"/outer"), ('proxy_set_header X-Forwarded-Prefix "";', None)):
+            self.configured(text.replace("%s", more))
+            asked = self.asked(b"/a", b"X-Forwarded-Prefix: /outer")
+            self.assertEqual(asked, (b"/a", seen))
 
     def test_other_resources_are_untouched(self) -> None:
         """A request beside the mount never comes here."""
@@ -228,6 +242,50 @@ class ConfigurationTests(WebCase):
         )
         bench.get(b"/")
         self.assertIn("mime.types", "".join(bench.log("error.log")))
+
+
+class TlsTests(WebCase):
+    """A site behind Twisted's own TLS."""
+
+    def test_variables(self) -> None:
+        """``$scheme``, ``$https`` and ``$ssl_*`` are those of the site's connection."""
+        text = "$scheme $https $ssl_protocol $ssl_cipher $ssl_server_name"
+        start, end = "http { server { location / { return 200 ", "; } } }"
+        bench = self.configured(f'{start}"{text}"{end}')
+        pair = make_certificate(Path(bench.folder), "a.example")
+        contexts: Any = DefaultOpenSSLContextFactory(str(pair.key), str(pair.certificate))
+        site: Any = bench.site
+        clock: Any = bench.reactor
+        factory = TLSMemoryBIOFactory(contexts, False, site, clock=clock)
+        peer: Any = IPv4Address("TCP", "192.0.2.1", 40000)
+        protocol = factory.buildProtocol(peer)
+        transport = WebTransport(bench.reactor, protocol, peer, peer)
+        protocol.makeConnection(transport)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=str(pair.certificate))
+        client: Any = context.wrap_bio(incoming, outgoing, server_hostname="a.example")
+        read = 0
+
+        def turn(call: Any, *arguments: Any) -> Any:
+            """Do *call*, as often as it needs the other side."""
+            nonlocal read
+            while True:
+                try:
+                    return call(*arguments)
+                except ssl.SSLWantReadError:
+                    sent = outgoing.read()
+                    if sent:
+                        transport.deliver(sent)
+                    bench.reactor.settle()
+                    new, read = transport.sent[read:], len(transport.sent)
+                    self.assertTrue(new, "the site says nothing")
+                    incoming.write(new)
+
+        turn(client.do_handshake)
+        turn(client.write, message(b"GET", b"/"))
+        answer = turn(client.read, 65536)
+        expected = f"https on {client.version()} {client.cipher()[0]} a.example"
+        self.assertEqual(answer.partition(b"\r\n\r\n")[2], expected.encode())
 
 
 class LifeTests(WebCase):
