@@ -94,8 +94,9 @@ class HttpConnection(Protocol):
         self._chunked = False
         self._until_close = False
         self._paused = False
-        #: The last response is complete, but too much of it waits for the client.
-        self._unsent = False
+        #: Set to the next ``keepalive_timeout`` while the last response is complete, but
+        #: too much of it waits for the client.
+        self._unsent: float | None = None
         self._closed = False
         self._tunnel: Tunnel | None = None
         self._linger_until = 0.0
@@ -171,9 +172,9 @@ class HttpConnection(Protocol):
             return
         exchange = self.exchange
         if exchange is None:
-            if self._unsent:
-                self._unsent = False
-                self._next()
+            if self._unsent is not None:
+                seconds, self._unsent = self._unsent, None
+                self._next(seconds)
             return
         self._deadline.clear()
         if self._body_expected:
@@ -199,7 +200,7 @@ class HttpConnection(Protocol):
                         self._write(ready.body)
                     else:
                         self._outbox.write_now(data)
-                    self._next()
+                    self._next(self._keepalive_timeout)
                     return
             self._deadline.clear()
         else:
@@ -397,19 +398,21 @@ class HttpConnection(Protocol):
             self._linger()
             return
         self._body_expected = False
-        self._keepalive_timeout = core.keepalive_timeout
-        self._next()
+        self._next(core.keepalive_timeout)
 
-    def _next(self) -> None:
-        """Go on to the next request, once the client has read enough of the last response."""
+    def _next(self, seconds: float) -> None:
+        """Go on to the next request, once the client has read enough of the last response.
+
+        *seconds* is how long the client may take for it.
+        """
         if not self.writable:
             # ``send_timeout`` runs. Responses to what is pipelined must not pile up.
-            self._unsent = True
+            self._unsent = seconds
             self._pause_reading()
         elif self.draining:
             self._shut()
         else:
-            self._deadline.set(self._keepalive_timeout)
+            self._deadline.set(seconds)
             if self._paused:
                 self.resume_request()
             self._parser.release()

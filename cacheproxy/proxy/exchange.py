@@ -507,6 +507,13 @@ class Exchange:
         if self.body is not None:
             self.body.close()
 
+    def note_sent(self, status: int, pairs: Pairs, octets: int) -> None:
+        """What the log tells of a response that was sent whole without this exchange."""
+        self.state = ResponseState.ENDED
+        self.status = status
+        self.response_pairs = pairs
+        self.body_bytes_sent = octets
+
     def log(self) -> None:
         """Write the access log, once."""
         if self.logged:

@@ -137,7 +137,7 @@ def hit_pairs(location: CompiledLocation, stored: StoredResponse, age: float) ->
 class ReadyResponse(ABC):
     """An answer that is ready to send: *data*, then *body* where the two are not joined."""
 
-    __slots__ = ("body", "context", "data", "length", "second", "status")
+    __slots__ = ("body", "context", "data", "length", "pairs", "second", "status")
 
     #: The word for ``$upstream_cache_status``.
     cache_status = b""
@@ -149,6 +149,8 @@ class ReadyResponse(ABC):
         self.body = b""
         self.status = 0
         self.length = 0
+        #: The fields in *data*.
+        self.pairs: Pairs = []
 
     @abstractmethod
     def is_current(self, now: float) -> bool:
@@ -172,6 +174,7 @@ class ReadyResponse(ABC):
         pairs.append((b"Connection", b"keep-alive"))
         if location.core.keepalive_timeout_header is not None:
             pairs.append((b"Keep-Alive", b"timeout=%d" % location.core.keepalive_timeout_header))
+        self.pairs = pairs
         head = encode_response_head(
             status, reason_phrase(status) if reason is None else reason, pairs
         )
@@ -277,9 +280,8 @@ class HotHits:
     ) -> None:
         exchange = self._exchange(self._site, downstream, head)
         exchange.adopt(route)
-        exchange.status = ready.status
         exchange.cache_status = ready.cache_status
-        exchange.body_bytes_sent = ready.length
+        exchange.note_sent(ready.status, ready.pairs, ready.length)
         exchange.bytes_before = downstream.bytes_sent - len(ready.data) - len(ready.body)
         exchange.log()
 

@@ -166,6 +166,14 @@ class CompiledLocation:
             return False
         if self.gzip is not None and self.gzip.disable:
             return False
+        # The connection counts and times by the server's own level.
+        root = self.server.server.root.core
+        if (
+            core.keepalive_timeout <= 0
+            or core.keepalive_timeout != root.keepalive_timeout
+            or core.keepalive_requests != root.keepalive_requests
+        ):
+            return False
         if self.proxy.proxy_pass is None:
             folder = core.root if core.alias is None else core.alias
             if folder is None or not follows_route(folder):
