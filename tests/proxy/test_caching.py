@@ -1,0 +1,614 @@
+"""The cache's part of an exchange: RFC 9111, nginx's ``proxy_cache_*``, end to end in memory."""
+
+# trial's test cases have no types.
+# mypy: disable-error-code="no-untyped-call,misc"
+
+from __future__ import annotations
+
+import os
+
+from tests.proxy.harness import (
+    Bench,
+    BenchCase,
+    OriginConnection,
+    Request,
+    Response,
+    http_date,
+    message,
+    response,
+)
+
+FRESH = b"Cache-Control: max-age=60"
+LARGE = bytes(range(256)) * 4096
+
+
+def counting(*fields: bytes) -> bytes | object:
+    """Answers with how many requests there have been."""
+
+    def answer(connection: OriginConnection, request: Request) -> None:
+        body = b"%d" % len(connection.origin.requests)
+        connection.send(response(200, body, *fields))
+
+    return answer
+
+
+class CachingCase(BenchCase):
+    """Tests that ask and look at ``X-Cache``."""
+
+    def answers(self, *fields: bytes) -> None:
+        """The origin answers with a running number and *fields*."""
+        self.origin.default = counting(*fields)  # type: ignore[assignment]  # a callable
+
+    def ask(self, target: bytes = b"/", *fields: bytes, method: bytes = b"GET") -> Response:
+        """A request on a connection of its own."""
+        return self.bench.client().request(method, target, *fields)
+
+    def seen(self, target: bytes = b"/", *fields: bytes) -> tuple[bytes | None, bytes]:
+        """(X-Cache, body) of a GET."""
+        answer = self.ask(target, *fields)
+        return answer.get(b"x-cache"), answer.body
+
+
+class StatusTests(CachingCase):
+    """Every value of ``$upstream_cache_status``."""
+
+    def test_miss_then_hit(self) -> None:
+        """A stored response is reused while it is fresh, with its Age (RFC 9111 §4, §5.1)."""
+        self.cache()
+        self.answers(FRESH)
+        self.assertEqual(self.seen(), (b"MISS", b"1"))
+        self.bench.advance(7)
+        answer = self.ask()
+        self.assertEqual((answer.get(b"x-cache"), answer.body), (b"HIT", b"1"))
+        self.assertEqual(answer.get(b"age"), b"7")
+        self.assertEqual(answer.get(b"date"), http_date(0))
+
+    def test_expired(self) -> None:
+        """A stale response is replaced (§4.2)."""
+        self.cache()
+        self.answers(FRESH)
+        self.seen()
+        self.bench.advance(61)
+        self.assertEqual(self.seen(), (b"EXPIRED", b"2"))
+        self.assertEqual(self.seen(), (b"HIT", b"2"))
+
+    def test_revalidated(self) -> None:
+        """304 freshens what is stored (§4.3.4)."""
+        self.cache("proxy_cache_revalidate on;")
+        self.origin.reply(response(200, b"body", FRESH, b'ETag: "e"', b"X-Old: 1"))
+        self.seen()
+        self.bench.advance(61)
+        self.origin.reply(response(304, b"", FRESH, b'ETag: "e"', b"X-New: 2"))
+        answer = self.ask()
+        self.assertEqual((answer.get(b"x-cache"), answer.body), (b"REVALIDATED", b"body"))
+        self.assertEqual(answer.get(b"x-new"), b"2")
+        self.assertEqual(self.origin.requests[1].get(b"if-none-match"), b'"e"')
+        answer = self.ask()
+        self.assertEqual((answer.get(b"x-cache"), answer.body), (b"HIT", b"body"))
+        self.assertEqual(answer.get(b"x-new"), b"2")
+
+    def test_revalidation_replaced(self) -> None:
+        """A full response to the validation replaces (§4.3.3)."""
+        self.cache("proxy_cache_revalidate on;")
+        self.origin.reply(response(200, b"old", FRESH, b'ETag: "e"'))
+        self.seen()
+        self.bench.advance(61)
+        self.origin.reply(response(200, b"new", FRESH, b'ETag: "f"'))
+        self.assertEqual(self.seen(), (b"EXPIRED", b"new"))
+        self.assertEqual(self.seen(), (b"HIT", b"new"))
+
+    def test_revalidated_large(self) -> None:
+        """A body on disk serves after its validation."""
+        self.cache("proxy_cache_revalidate on;", zone="memory=4k")
+        self.origin.reply(response(200, LARGE, FRESH, b'ETag: "e"'))
+        self.seen()
+        self.bench.advance(61)
+        self.origin.reply(response(304, b"", FRESH, b'ETag: "e"'))
+        self.assertEqual(self.seen(), (b"REVALIDATED", LARGE))
+        self.assertEqual(self.seen(), (b"HIT", LARGE))
+
+    def test_revalidation_forbids_storing(self) -> None:
+        """304 with no-store: good for this answer, then gone."""
+        self.cache("proxy_cache_revalidate on;")
+        self.origin.reply(response(200, b"body", FRESH, b'ETag: "e"'))
+        self.seen()
+        self.bench.advance(61)
+        self.origin.reply(response(304, b"", b"Cache-Control: no-store", b'ETag: "e"'))
+        self.assertEqual(self.seen(), (b"REVALIDATED", b"body"))
+        self.origin.reply(response(200, b"new", FRESH))
+        self.assertEqual(self.seen(), (b"MISS", b"new"))
+
+    def test_bypass(self) -> None:
+        """``proxy_cache_bypass`` asks the origin; the answer is stored."""
+        self.cache("proxy_cache_bypass $arg_b;", "proxy_cache_key $uri;")
+        self.answers(FRESH)
+        self.assertEqual(self.seen(), (b"MISS", b"1"))
+        self.assertEqual(self.seen(b"/?b=0"), (b"HIT", b"1"))
+        self.assertEqual(self.seen(b"/?b=1"), (b"BYPASS", b"2"))
+        self.assertEqual(self.seen(), (b"HIT", b"2"))
+
+    def test_no_cache(self) -> None:
+        """``proxy_no_cache`` does not store; what is stored still serves."""
+        self.cache("proxy_no_cache $arg_n;", "proxy_cache_key $uri;")
+        self.answers(FRESH)
+        self.assertEqual(self.seen(b"/?n=1"), (b"MISS", b"1"))
+        self.assertEqual(self.seen(), (b"MISS", b"2"))
+        self.assertEqual(self.seen(b"/?n=1"), (b"HIT", b"2"))
+
+    def test_stale_on_error(self) -> None:
+        """``proxy_cache_use_stale``: failures and statuses."""
+        self.cache(
+            "proxy_cache_use_stale error timeout invalid_header http_503;proxy_read_timeout 5s;"
+        )
+        self.origin.reply(response(200, b"old", FRESH))
+        self.seen()
+        self.bench.advance(61)
+        for answer in (
+            lambda connection, request: connection.reset(),
+            response(503, b"down"),
+            b"garbage\r\n\r\n",
+        ):
+            self.origin.reply(answer)
+            self.assertEqual(self.seen(), (b"STALE", b"old"))
+        client = self.bench.client()
+        client.send(message(b"GET", b"/"))
+        self.bench.advance(6)
+        self.assertEqual(client.response().body, b"old")
+        self.origin.reply(response(500, b"broken"))
+        self.assertEqual(self.ask().status, 500)
+
+    def test_stale_if_error(self) -> None:
+        """The response's own ``stale-if-error`` allows it for its time (RFC 5861 §4)."""
+        self.cache()
+        self.origin.reply(response(200, b"old", b"Cache-Control: max-age=60, stale-if-error=100"))
+        self.seen()
+        self.origin.mode = "refuse"
+        self.origin.last.close()
+        self.bench.advance(100)
+        self.assertEqual(self.seen(), (b"STALE", b"old"))
+        self.bench.advance(100)
+        self.assertEqual(self.ask().status, 502)
+
+    def test_must_revalidate(self) -> None:
+        """Never stale where the response forbids it (RFC 9111 §5.2.2.2)."""
+        self.cache("proxy_cache_use_stale error updating;")
+        self.origin.reply(response(200, b"old", b"Cache-Control: max-age=60, must-revalidate"))
+        self.seen()
+        self.bench.advance(61)
+        self.origin.reply(lambda connection, request: connection.reset())
+        self.assertEqual(self.ask().status, 502)
+
+    def test_updating(self) -> None:
+        """``use_stale updating``: one request refreshes, others get what is stored."""
+        self.cache("proxy_cache_use_stale updating;")
+        self.origin.reply(response(200, b"old", FRESH))
+        self.seen()
+        self.bench.advance(61)
+        first = self.bench.client()
+        first.send(message(b"GET", b"/"))
+        self.assertEqual(first.unread, b"")
+        for _ in range(3):
+            self.assertEqual(self.seen(), (b"UPDATING", b"old"))
+        self.origin.last.send(response(200, b"new", FRESH))
+        self.assertEqual(first.response().body, b"new")
+        self.assertEqual(len(self.origin.requests), 2)
+        self.assertEqual(self.seen(), (b"HIT", b"new"))
+
+    def test_only_if_cached(self) -> None:
+        """504 where nothing is stored (RFC 9111 §5.2.1.7)."""
+        self.cache()
+        self.answers(FRESH)
+        only = b"Cache-Control: only-if-cached"
+        self.assertEqual(self.ask(b"/", only).status, 504)
+        self.assertEqual(self.origin.requests, [])
+        self.seen()
+        self.assertEqual(self.seen(b"/", only), (b"HIT", b"1"))
+
+    def test_request_no_cache(self) -> None:
+        """The client may ask for validation (§5.2.1.4)."""
+        self.cache()
+        self.answers(FRESH)
+        self.seen()
+        self.assertEqual(self.seen(b"/", b"Cache-Control: no-cache"), (b"EXPIRED", b"2"))
+        self.assertEqual(self.seen(), (b"HIT", b"2"))
+
+
+class StoringTests(CachingCase):
+    """What is stored and what never is."""
+
+    def never(self, *fields: bytes, options: str = "", request: tuple[bytes, ...] = ()) -> None:
+        """A response with *fields* is asked for each time, and leaves no file."""
+        self.cache(options)
+        self.answers(*fields)
+        self.assertEqual(self.seen(b"/", *request), (b"MISS", b"1"))
+        self.assertEqual(self.seen(b"/", *request), (b"MISS", b"2"))
+        files = [path for path in self.bench.files("cache") if "cache.db" not in path]
+        self.assertEqual(files, [])
+        self.bench.close()
+
+    def test_never(self) -> None:
+        """RFC 9111 §3, and nginx's own rules."""
+        self.never()
+        self.never(b"Cache-Control: no-store")
+        self.never(b"Cache-Control: private, max-age=60")
+        self.never(FRESH, b"Set-Cookie: session=secret")
+        self.never(FRESH, b"Vary: *")
+        self.never(b"X-Accel-Expires: 0", FRESH)
+        self.never(FRESH, request=(b"Authorization: Basic eA==",))
+        self.never(FRESH, request=(b"Cache-Control: no-store",))
+
+    def test_nostore_never_opens_a_writer(self) -> None:
+        """The verdict comes before anything is written (STYLE 2.18)."""
+        self.cache()
+        zone = self.bench.runtime.zones["z"]
+        self.patch(zone, "open_writer", lambda *arguments: self.fail("a writer was opened"))
+        for fields in ((b"Cache-Control: no-store",), (FRESH, b"Set-Cookie: a"), ()):
+            self.origin.reply(response(200, b"x", *fields))
+            self.assertEqual(self.ask().status, 200)
+
+    def test_set_cookie_is_never_in_what_is_stored(self) -> None:
+        """With the field ignored the response is stored without it."""
+        self.cache("proxy_ignore_headers Set-Cookie;")
+        self.origin.reply(response(200, b"x", FRESH, b"Set-Cookie: session=secret"))
+        self.assertEqual(self.ask().get(b"set-cookie"), b"session=secret")
+        hit = self.ask()
+        self.assertEqual(hit.get(b"x-cache"), b"HIT")
+        self.assertIsNone(hit.get(b"set-cookie"))
+        for path in self.bench.files("cache"):
+            with open(path, "rb") as file:
+                self.assertNotIn(b"secret", file.read(), path)
+
+    def test_valid(self) -> None:
+        """``proxy_cache_valid`` gives a lifetime by status."""
+        self.cache("proxy_cache_valid 200 10s; proxy_cache_valid 404 5s;")
+        self.origin.reply(response(200, b"ok"), response(404, b"none"))
+        self.ask(b"/a")
+        self.ask(b"/b")
+        self.assertEqual(self.seen(b"/a"), (b"HIT", b"ok"))
+        missing = self.ask(b"/b")
+        self.assertEqual((missing.status, missing.body), (404, b"none"))
+        self.bench.advance(6)
+        self.origin.reply(response(404, b"still"))
+        self.assertEqual(self.ask(b"/b").body, b"still")
+
+    def test_min_uses(self) -> None:
+        """``proxy_cache_min_uses 3`` stores at the third request."""
+        self.cache("proxy_cache_min_uses 3;")
+        self.answers(FRESH)
+        self.assertEqual([self.seen()[0] for _ in range(5)], [b"MISS"] * 3 + [b"HIT"] * 2)
+
+    def test_large(self) -> None:
+        """A body larger than memory keeps is streamed to disk and back."""
+        self.cache(zone="memory=4k")
+        self.origin.reply(response(200, LARGE, FRESH))
+        self.assertEqual(self.seen(), (b"MISS", LARGE))
+        for _ in range(2):
+            self.assertEqual(self.seen(), (b"HIT", LARGE))
+
+    def test_truncated_is_never_stored(self) -> None:
+        """A response cut short is never visible (§3.3)."""
+        for start in (
+            b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nContent-Length: 10\r\n\r\nabc",
+            b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\n\r\nabc",
+        ):
+            self.cache()
+            client = self.bench.client()
+            client.send(message(b"GET", b"/"))
+            self.origin.last.send(start)
+            self.origin.last.reset()
+            self.assertTrue(client.transport.lost)
+            self.origin.reply(response(200, b"whole", FRESH))
+            self.assertEqual(self.seen(), (b"MISS", b"whole"))
+            self.bench.close()
+
+    def test_until_close_is_stored(self) -> None:
+        """An orderly end delimits, so the response is whole (RFC 9112 §8)."""
+        self.cache()
+        client = self.bench.client()
+        client.send(message(b"GET", b"/"))
+        self.origin.last.send(b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\n\r\nabc")
+        self.origin.last.close()
+        self.assertEqual(client.response().body, b"abc")
+        self.assertEqual(self.seen(), (b"HIT", b"abc"))
+
+    def test_client_gone_while_filling(self) -> None:
+        """What is being stored is stored to its end without its client."""
+        for large in (b"x" * 100, LARGE):
+            self.cache(zone="memory=4k")
+            client = self.bench.client()
+            client.send(message(b"GET", b"/"))
+            data = response(200, large, FRESH)
+            self.origin.last.send(data[:90])
+            client.vanish()
+            self.assertFalse(self.origin.last.closed)
+            self.origin.last.send(data[90:])
+            self.assertEqual(self.seen(), (b"HIT", large))
+            self.bench.close()
+
+    def test_client_gone_before_the_head(self) -> None:
+        """The answer that is on its way is stored as well."""
+        self.cache()
+        client = self.bench.client()
+        client.send(message(b"GET", b"/"))
+        client.vanish()
+        self.assertFalse(self.origin.last.closed)
+        self.origin.last.send(response(200, b"kept", FRESH))
+        self.assertEqual(self.seen(), (b"HIT", b"kept"))
+
+    def test_client_gone_and_nothing_to_store(self) -> None:
+        """The origin is let go once it is known that nothing is stored."""
+        self.cache()
+        client = self.bench.client()
+        client.send(message(b"GET", b"/"))
+        client.vanish()
+        self.origin.last.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nabc")
+        self.assertTrue(self.origin.last.closed)
+
+    def test_client_gone_during_the_look_up(self) -> None:
+        """What is found, or not, is let go again."""
+        for stored in (True, False):
+            self.cache(zone="memory=4k")
+            self.origin.default = response(200, LARGE, FRESH)
+            self.ask()
+            zone = self.bench.runtime.zones["z"]
+            zone.memory.clear()
+            if not stored:
+                for path in self.bench.files("cache"):
+                    if "cache.db" not in path:
+                        os.unlink(path)
+            self.bench.disk.hold()
+            client = self.bench.client()
+            client.send(message(b"GET", b"/"))
+            client.vanish()
+            self.bench.disk.release()
+            self.bench.reactor.settle()
+            self.assertEqual(len(self.origin.requests), 1)
+            self.bench.close()
+
+    def test_slow_disk_holds_the_origin(self) -> None:
+        """Octets that wait for the disk are bounded; the fill goes on when it has caught up."""
+        self.cache(zone="memory=4k")
+        client = self.bench.client()
+        client.send(message(b"GET", b"/"))
+        self.bench.disk.hold()
+        data = response(200, LARGE * 8, FRESH)
+        origin = self.origin.last
+        for at in range(0, len(data), 500_000):
+            origin.send(data[at : at + 500_000])
+        self.assertTrue(origin.transport.paused)
+        self.bench.disk.release()
+        self.bench.reactor.settle()
+        self.assertEqual(client.response().body, LARGE * 8)
+        self.assertEqual(self.seen(), (b"HIT", LARGE * 8))
+
+    def test_head_is_converted(self) -> None:
+        """HEAD asks with GET, so that the body is stored (``proxy_cache_convert_head``)."""
+        self.cache()
+        self.answers(FRESH)
+        client = self.bench.client()
+        answer = client.request(b"HEAD", b"/")
+        self.assertEqual(answer.get(b"content-length"), b"1")
+        self.assertEqual(client.unread, b"")
+        self.assertEqual(self.origin.requests[0].method, b"GET")
+        self.assertEqual(self.seen(), (b"HIT", b"1"))
+        answer = client.request(b"HEAD", b"/")
+        self.assertEqual(answer.get(b"x-cache"), b"HIT")
+        self.assertEqual((answer.get(b"content-length"), client.unread), (b"1", b""))
+
+    def test_head_not_converted(self) -> None:
+        """``proxy_cache_convert_head off`` keeps HEAD apart from GET."""
+        self.cache("proxy_cache_convert_head off;", "proxy_cache_key $request_method$uri;")
+        self.origin.reply(b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nContent-Length: 7\r\n\r\n")
+        self.ask(method=b"HEAD")
+        self.assertEqual(self.origin.requests[0].method, b"HEAD")
+        self.origin.reply(response(200, b"content", FRESH))
+        self.assertEqual(self.seen(), (b"MISS", b"content"))
+
+    def test_broken_folder(self) -> None:
+        """A cache that cannot write still serves."""
+        self.bench = Bench(
+            self,
+            "proxy_cache_path /dev/null/none keys_zone=z:1m; server { listen 127.0.0.1:80;"
+            " location / { proxy_pass http://127.0.0.1:8000; proxy_cache z; } }",
+        )
+        self.origin.default = response(200, b"served", FRESH)
+        for _ in range(2):
+            self.assertEqual(self.bench.get(b"/").body, b"served")
+
+
+class VaryTests(CachingCase):
+    """RFC 9111 §4.1."""
+
+    def vary(self, names: bytes = b"Accept-Language") -> None:
+        """An origin that answers by Accept-Language."""
+        self.cache()
+
+        def answer(connection: OriginConnection, request: Request) -> None:
+            body = request.get(b"accept-language") or b"none"
+            connection.send(response(200, body, FRESH, b"Vary: " + names))
+
+        self.origin.default = answer
+
+    def test_variants(self) -> None:
+        """Each variant is stored, none is given to another's request."""
+        self.vary()
+        for language in (b"de", b"en", b"fr"):
+            self.assertEqual(self.seen(b"/", b"Accept-Language: " + language), (b"MISS", language))
+        self.assertEqual(self.seen(), (b"MISS", b"none"))
+        for language in (b"de", b"en", b"fr"):
+            self.assertEqual(self.seen(b"/", b"Accept-Language: " + language), (b"HIT", language))
+        self.assertEqual(self.seen(), (b"HIT", b"none"))
+
+    def test_variants_with_the_same_client(self) -> None:
+        """The fast path keeps them apart too."""
+        self.vary()
+        client = self.bench.client()
+        for _ in range(3):
+            for language in (b"de", b"en"):
+                answer = client.get(b"/", b"Accept-Language: " + language)
+                self.assertEqual(answer.body, language)
+        self.assertEqual(len(self.origin.requests), 2)
+
+    def test_encoding_is_normalised(self) -> None:
+        """``Vary: Accept-Encoding``: browsers that ask alike share a variant."""
+        self.cache()
+        self.answers(FRESH, b"Vary: Accept-Encoding")
+        self.seen(b"/", b"Accept-Encoding: gzip, br")
+        client = self.bench.client()
+        self.assertEqual(client.get(b"/", b"Accept-Encoding: identity").get(b"x-cache"), b"MISS")
+
+    def test_purge_takes_every_variant(self) -> None:
+        """An unsafe request invalidates all that is stored for its target (§4.4)."""
+        self.vary()
+        for language in (b"de", b"en"):
+            self.seen(b"/", b"Accept-Language: " + language)
+        self.bench.client().request(b"POST", b"/", body=b"")
+        for language in (b"de", b"en"):
+            self.assertEqual(self.seen(b"/", b"Accept-Language: " + language)[0], b"MISS")
+
+
+class InvalidationTests(CachingCase):
+    """RFC 9111 §4.4."""
+
+    def stored(self, *targets: bytes) -> None:
+        """A bench where *targets* are stored."""
+        self.cache()
+        self.answers(FRESH)
+        for target in targets:
+            self.seen(target)
+            self.assertEqual(self.seen(target)[0], b"HIT")
+
+    def test_post_invalidates(self) -> None:
+        """A success does, also of a response that is ready to send."""
+        self.stored(b"/a", b"/b")
+        client = self.bench.client()
+        client.get(b"/a")
+        client.get(b"/a")
+        self.origin.reply(response(201, b"made"))
+        self.assertEqual(client.request(b"POST", b"/a", body=b"x").status, 201)
+        self.assertEqual(client.get(b"/a").get(b"x-cache"), b"MISS")
+        self.assertEqual(client.get(b"/b").get(b"x-cache"), b"HIT")
+
+    def test_failure_does_not(self) -> None:
+        """An error changes nothing."""
+        self.stored(b"/a")
+        self.origin.reply(response(500, b"no"))
+        self.bench.client().request(b"DELETE", b"/a")
+        self.assertEqual(self.seen(b"/a")[0], b"HIT")
+
+    def test_safe_methods_do_not(self) -> None:
+        """OPTIONS changes nothing (RFC 9110 §9.2.1)."""
+        self.stored(b"/a")
+        self.bench.client().request(b"OPTIONS", b"/a")
+        self.assertEqual(self.seen(b"/a")[0], b"HIT")
+
+    def test_location(self) -> None:
+        """Location and Content-Location of the same origin, no other."""
+        self.stored(b"/a", b"/b", b"/c?d=e", b"/f")
+        self.origin.reply(
+            response(
+                200,
+                b"ok",
+                b"Location: /b",
+                b"Content-Location: http://test.example/c?d=e",
+            )
+        )
+        self.bench.client().request(b"PUT", b"/a", body=b"x")
+        states = [self.seen(target)[0] for target in (b"/a", b"/b", b"/c?d=e", b"/f")]
+        self.assertEqual(states, [b"MISS", b"MISS", b"MISS", b"HIT"])
+
+    def test_location_of_another_host(self) -> None:
+        """Another host's is left alone."""
+        self.stored(b"/a", b"/b")
+        self.origin.reply(response(200, b"ok", b"Location: http://other.example/b"))
+        self.bench.client().request(b"PUT", b"/a", body=b"x")
+        self.assertEqual(self.seen(b"/b")[0], b"HIT")
+
+
+class GzipTests(CachingCase):
+    """A stored response's gzip form is made once and kept."""
+
+    def test_made_once(self) -> None:
+        """Hits get it; clients that do not accept it get the plain one."""
+        import gzip
+
+        body = b"compressible " * 500
+        self.cache("gzip on; gzip_types text/plain; gzip_min_length 10; gzip_vary on;")
+        self.origin.reply(response(200, body, FRESH, b"Content-Type: text/plain"))
+        accept = b"Accept-Encoding: gzip"
+        self.seen()
+        first = self.ask(b"/", accept)
+        second = self.ask(b"/", accept)
+        for answer in (first, second):
+            self.assertEqual(answer.get(b"content-encoding"), b"gzip")
+            self.assertEqual(gzip.decompress(answer.body), body)
+            self.assertEqual(answer.get(b"vary"), b"Accept-Encoding")
+        self.assertEqual(first.body, second.body)
+        plain = self.ask()
+        self.assertIsNone(plain.get(b"content-encoding"))
+        self.assertEqual(plain.body, body)
+        self.assertEqual(len(self.origin.requests), 1)
+
+    def test_client_gone_while_it_is_made(self) -> None:
+        """Nothing breaks."""
+        self.cache("gzip on; gzip_types text/plain; gzip_min_length 10;")
+        self.origin.reply(response(200, b"x" * 5000, FRESH, b"Content-Type: text/plain"))
+        self.seen()
+        self.bench.disk.hold()
+        client = self.bench.client()
+        client.send(message(b"GET", b"/", b"Accept-Encoding: gzip"))
+        client.vanish()
+        self.bench.disk.release()
+        self.bench.reactor.settle()
+        self.assertEqual(self.seen(), (b"HIT", b"x" * 5000))
+
+
+class ConditionalTests(CachingCase):
+    """Preconditions and ranges of hits (RFC 9110 §13, §14)."""
+
+    def test_hits(self) -> None:
+        """304, 412, 206, 416, and several ranges at once."""
+        self.cache()
+        self.origin.default = response(200, b"0123456789", FRESH, b'ETag: "e"')
+        self.seen()
+        for field, status, body in (
+            (b'If-None-Match: "e"', 304, b""),
+            (b'If-None-Match: "f"', 200, b"0123456789"),
+            (b'If-Match: "f"', 412, None),
+            (b"Range: bytes=1-3", 206, b"123"),
+            (b"Range: bytes=50-", 416, None),
+            (b"Range: lines=1-3", 200, b"0123456789"),
+        ):
+            answer = self.ask(b"/", field)
+            self.assertEqual(answer.status, status, field)
+            if body is not None:
+                self.assertEqual(answer.body, body)
+        answer = self.ask(b"/", b"Range: bytes=0-1,5-6")
+        self.assertEqual(answer.status, 206)
+        self.assertTrue((answer.get(b"content-type") or b"").startswith(b"multipart/byteranges"))
+        self.assertIn(b"\r\n\r\n01\r\n", answer.body)
+        self.assertIn(b"\r\n\r\n56\r\n", answer.body)
+        self.assertEqual(len(self.origin.requests), 1)
+
+    def test_disk(self) -> None:
+        """Ranges of a body on disk."""
+        self.cache(zone="memory=4k")
+        self.origin.default = response(200, LARGE, FRESH)
+        self.seen()
+        answer = self.ask(b"/", b"Range: bytes=70000-200000")
+        self.assertEqual(answer.body, LARGE[70000:200001])
+        answer = self.ask(b"/", b"Range: bytes=0-9,500000-500009")
+        self.assertIn(LARGE[500000:500010], answer.body)
+
+    def test_slow_reader_of_a_large_hit(self) -> None:
+        """The disk is read no faster than the client reads."""
+        self.cache(zone="memory=4k")
+        self.origin.default = response(200, LARGE * 4, FRESH)
+        self.seen()
+        client = self.bench.client()
+        client.transport.hold()
+        client.send(message(b"GET", b"/"))
+        self.assertLess(len(client.transport.held), 1_000_000)
+        client.release()
+        self.assertEqual(client.response().body, LARGE * 4)

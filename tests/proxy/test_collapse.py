@@ -1,0 +1,194 @@
+"""``proxy_cache_lock``: one request fills, the others wait for that very event."""
+
+# trial's test cases have no types.
+# mypy: disable-error-code="no-untyped-call,misc"
+
+from __future__ import annotations
+
+from cacheproxy.proxy.collapse import MAX_WAITERS, Fills
+from tests.proxy.harness import BenchCase, BenchReactor, Client, message, response
+
+FRESH = b"Cache-Control: max-age=60"
+
+
+class LockTests(BenchCase):
+    """Through the whole proxy."""
+
+    def crowd(self, count: int, options: str = "") -> list[Client]:
+        """Clients that ask for the same at once."""
+        self.cache(f"proxy_cache_lock on; {options}")
+        clients = [self.bench.client() for _ in range(count)]
+        for client in clients:
+            client.send(message(b"GET", b"/"))
+        return clients
+
+    def test_one_request(self) -> None:
+        """The rest gets what the first one brought, at once and without polling."""
+        clients = self.crowd(20)
+        self.assertEqual(len(self.origin.requests), 1)
+        before = self.bench.reactor.seconds()
+        self.origin.last.send(response(200, b"shared", FRESH))
+        for client in clients:
+            self.assertEqual(client.response().body, b"shared")
+        self.assertEqual(len(self.origin.requests), 1)
+        self.assertEqual(self.bench.reactor.seconds(), before)
+
+    def test_off(self) -> None:
+        """Without the lock each asks."""
+        self.cache()
+        for _ in range(3):
+            self.bench.client().send(message(b"GET", b"/"))
+        self.assertEqual(len(self.origin.requests), 3)
+
+    def test_not_storable(self) -> None:
+        """The waiters ask for themselves, one after the other being the leader."""
+        clients = self.crowd(3)
+        self.origin.default = response(200, b"own")
+        self.origin.last.send(response(200, b"first"))
+        bodies = sorted(client.response().body for client in clients)
+        self.assertEqual(bodies, [b"first", b"own", b"own"])
+        self.assertEqual(len(self.origin.requests), 3)
+
+    def test_not_storable_is_known_with_the_head(self) -> None:
+        """Waiters do not wait for a body that will not serve them."""
+        self.crowd(3)
+        self.origin.last.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+        self.assertGreater(len(self.origin.requests), 1)
+
+    def test_leader_fails(self) -> None:
+        """Another takes its place."""
+        clients = self.crowd(3)
+        self.origin.default = response(200, b"second", FRESH)
+        self.origin.connections[0].reset()
+        answers = [client.response() for client in clients]
+        self.assertEqual(sorted(answer.status for answer in answers), [200, 200, 502])
+        self.assertEqual(len(self.origin.requests), 2)
+
+    def test_leader_breaks_off(self) -> None:
+        """A fill cut short wakes the others too."""
+        clients = self.crowd(3)
+        head = b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nContent-Length: 5\r\n\r\nab"
+        self.origin.connections[0].send(head)
+        self.origin.default = response(200, b"whole", FRESH)
+        self.origin.connections[0].reset()
+        self.assertTrue(clients[0].transport.lost)
+        self.assertEqual([c.response().body for c in clients[1:]], [b"whole"] * 2)
+        self.assertEqual(len(self.origin.requests), 2)
+
+    def test_leader_gone(self) -> None:
+        """Its client leaving does not stop the fill."""
+        clients = self.crowd(3)
+        clients[0].vanish()
+        self.origin.last.send(response(200, b"shared", FRESH))
+        for client in clients[1:]:
+            self.assertEqual(client.response().body, b"shared")
+        self.assertEqual(len(self.origin.requests), 1)
+
+    def test_waiter_gone(self) -> None:
+        """It leaves the queue."""
+        clients = self.crowd(3)
+        clients[1].vanish()
+        self.origin.last.send(response(200, b"shared", FRESH))
+        self.assertEqual(clients[2].response().body, b"shared")
+
+    def test_timeout(self) -> None:
+        """``proxy_cache_lock_timeout``: the waiter asks for itself, its answer unstored."""
+        clients = self.crowd(2, "proxy_cache_lock_timeout 3s;")
+        self.bench.advance(2)
+        self.assertEqual(len(self.origin.requests), 1)
+        self.bench.advance(2)
+        self.assertEqual(len(self.origin.requests), 2)
+        self.origin.connections[1].send(response(200, b"alone", FRESH))
+        self.assertEqual(clients[1].response().body, b"alone")
+        self.origin.connections[0].send(response(200, b"shared", FRESH))
+        self.assertEqual(clients[0].response().body, b"shared")
+        self.assertEqual(self.bench.get(b"/").body, b"shared")
+
+    def test_age(self) -> None:
+        """``proxy_cache_lock_age``: after it one more may go."""
+        self.crowd(2, "proxy_cache_lock_age 3s; proxy_cache_lock_timeout 60s;")
+        self.bench.advance(4)
+        self.bench.client().send(message(b"GET", b"/"))
+        self.bench.client().send(message(b"GET", b"/"))
+        self.assertEqual(len(self.origin.requests), 2)
+
+    def test_expired_entry(self) -> None:
+        """Collapsing holds for the refreshing of a stale entry as well."""
+        self.cache("proxy_cache_lock on;")
+        self.origin.reply(response(200, b"old", FRESH))
+        self.bench.get(b"/")
+        self.bench.advance(61)
+        clients = [self.bench.client() for _ in range(4)]
+        for client in clients:
+            client.send(message(b"GET", b"/"))
+        self.assertEqual(len(self.origin.requests), 2)
+        self.origin.last.send(response(200, b"new", FRESH))
+        for client in clients:
+            self.assertEqual(client.response().body, b"new")
+
+    def test_variants_are_collapsed_apart(self) -> None:
+        """A waiter that turns out to need another variant asks for it."""
+        self.cache("proxy_cache_lock on;")
+        clients = []
+        for language in (b"de", b"en"):
+            client = self.bench.client()
+            client.send(message(b"GET", b"/", b"Accept-Language: " + language))
+            clients.append(client)
+        self.origin.default = response(200, b"en", FRESH, b"Vary: Accept-Language")
+        self.origin.last.send(response(200, b"de", FRESH, b"Vary: Accept-Language"))
+        self.assertEqual([c.response().body for c in clients], [b"de", b"en"])
+
+
+class FillsTests(BenchCase):
+    """``Fills`` by itself."""
+
+    def setUp(self) -> None:
+        self.reactor = BenchReactor()
+        self.fills = Fills(self)  # type: ignore[arg-type]  # this case is the scheduler
+        self.woken: list[bool] = []
+
+    def call_later(self, seconds: float, function: object) -> object:
+        """``Scheduler``."""
+        return self.reactor.callLater(seconds, function)  # type: ignore[arg-type]
+
+    def monotonic(self) -> float:
+        """``Scheduler``."""
+        return self.reactor.seconds()
+
+    def test_full_queue(self) -> None:
+        """More than ``MAX_WAITERS`` do not wait."""
+        fill = self.fills.lead(b"d", 5)
+        for _ in range(MAX_WAITERS):
+            self.assertIsNotNone(self.fills.wait(b"d", 5, self.woken.append))
+        self.assertIsNone(self.fills.wait(b"d", 5, self.woken.append))
+        assert fill is not None
+        fill.release()
+        fill.release()
+        self.assertEqual(self.woken, [True] * MAX_WAITERS)
+        self.assertFalse(self.fills.filling(b"d"))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_second_leader_takes_the_queue(self) -> None:
+        """The first one's end does not end the second's fill."""
+        first = self.fills.lead(b"d", 5)
+        self.fills.wait(b"d", 60, self.woken.append)
+        self.assertIsNone(self.fills.lead(b"d", 5))
+        self.reactor.advance(6)
+        second = self.fills.lead(b"d", 5)
+        assert first is not None and second is not None
+        first.release()
+        self.assertTrue(self.fills.filling(b"d"))
+        self.assertEqual(self.woken, [])
+        second.release()
+        self.assertEqual(self.woken, [True])
+
+    def test_leaving(self) -> None:
+        """Who left hears nothing."""
+        fill = self.fills.lead(b"d", 5)
+        leave = self.fills.wait(b"d", 5, self.woken.append)
+        assert leave is not None and fill is not None
+        leave()
+        leave()
+        fill.release()
+        self.reactor.advance(10)
+        self.assertEqual(self.woken, [])
