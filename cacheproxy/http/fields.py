@@ -32,6 +32,9 @@ HOP_BY_HOP = frozenset(
 )
 
 
+_NONE: dict[bytes, list[bytes]] = {}
+
+
 class Fields:
     """An ordered list of ``(name, value)`` byte pairs.
 
@@ -40,41 +43,49 @@ class Fields:
     changed: requests with the same field section share one object.
     """
 
-    __slots__ = ("_index", "pairs", "traits")
+    __slots__ = ("_index", "_repeated", "pairs", "passed", "traits")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.pairs: list[tuple[bytes, bytes]] = list(pairs)
-        self._index: dict[bytes, list[bytes]] | None = None
+        #: The value of the first line of each name, by the name in lower case.
+        self._index: dict[bytes, bytes] | None = None
+        #: All values of the names that more than one line has.
+        self._repeated: dict[bytes, list[bytes]] = _NONE
         #: What a reader of requests has concluded from them; belongs to ``proxy.hot``.
         self.traits: Any = None
+        #: What of them was passed on last; belongs to ``policy.forwarding``.
+        self.passed: Any = None
 
-    def _lookup(self) -> dict[bytes, list[bytes]]:
-        index = self._index
-        if index is None:
-            index = self._index = {}
+    def _lookup(self) -> dict[bytes, bytes]:
+        index = {name.lower(): value for name, value in self.pairs}
+        if len(index) != len(self.pairs):
+            repeated: dict[bytes, list[bytes]] = {}
             for name, value in self.pairs:
-                lower = name.lower()
-                if lower in index:
-                    index[lower].append(value)
-                else:
-                    index[lower] = [value]
+                repeated.setdefault(name.lower(), []).append(value)
+            index = {name: values[0] for name, values in repeated.items()}
+            self._repeated = {
+                name: values for name, values in repeated.items() if len(values) > 1
+            }
+        self._index = index
         return index
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first line called *name* (lower case), or None."""
-        values = (self._index or self._lookup()).get(name)
-        return values[0] if values is not None else None
+        return (self._index or self._lookup()).get(name)
 
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of every line called *name* (lower case), in order."""
-        return (self._index or self._lookup()).get(name, [])
+        value = (self._index or self._lookup()).get(name)
+        if value is None:
+            return []
+        return self._repeated.get(name) or [value]
 
     def combined(self, name: bytes) -> bytes | None:
         """The values of *name* joined by ``", "`` (RFC 9110 §5.3), or None."""
-        values = (self._index or self._lookup()).get(name)
-        if values is None:
-            return None
-        return values[0] if len(values) == 1 else b", ".join(values)
+        value = (self._index or self._lookup()).get(name)
+        if self._repeated and name in self._repeated:
+            return b", ".join(self._repeated[name])
+        return value
 
     def without(self, names: Collection[bytes]) -> Fields:
         """A copy that lacks the lines whose lower-case name is in *names*."""

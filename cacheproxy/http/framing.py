@@ -9,6 +9,8 @@ Imports: ``errors``, ``fields``, ``messages``, ``syntax``, ``target``.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
@@ -65,8 +67,9 @@ def _is_chunked(values: list[bytes]) -> bool:
     raise ProtocolError("unknown transfer coding", 501)
 
 
-def _connection_options(fields: Fields) -> list[bytes]:
-    return [option for value in fields.get_all(b"connection") for option in list_tokens(value)]
+@lru_cache(maxsize=64)
+def _connection_options(value: bytes) -> list[bytes]:
+    return list_tokens(value)
 
 
 class FieldFacts:
@@ -99,7 +102,7 @@ class FieldFacts:
             if self.length is not None:
                 raise ProtocolError("both Content-Length and Transfer-Encoding")
         if b"connection" in names:
-            options = _connection_options(fields)
+            options = _connection_options(fields.combined(b"connection") or b"")
             self.close = b"close" in options
             self.keep_alive = b"keep-alive" in options
         if b"expect" in names:
@@ -149,15 +152,18 @@ def response_framing(method: bytes, status: int, version: int, fields: Fields) -
     Stricter than RFC 9112 §6.3: contradictory or unknown framing is an error
     rather than something to repair, since the answer may be stored and replayed.
     """
-    length = content_length(fields.get_all(b"content-length"))
-    chunked = _is_chunked(fields.get_all(b"transfer-encoding"))
+    names = fields.names()
+    length = None
+    if b"content-length" in names:
+        length = content_length(fields.get_all(b"content-length"))
+    chunked = b"transfer-encoding" in names and _is_chunked(fields.get_all(b"transfer-encoding"))
     if chunked and length is not None:
         raise ProtocolError("both Content-Length and Transfer-Encoding")
     if chunked and version < 11:
         raise ProtocolError("Transfer-Encoding in an HTTP/1.0 response")
     keep_alive = version >= 11
-    if b"connection" in fields:
-        options = _connection_options(fields)
+    if b"connection" in names:
+        options = _connection_options(fields.combined(b"connection") or b"")
         keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)
     if status < 200:
         if chunked or length is not None:

@@ -272,13 +272,21 @@ class Exchange:
         join(self, upstream)
 
     def take_body(self) -> RequestBody | None:
-        """The request's body, from now on collected; None where it has none."""
-        length = self.head.body_length
-        if self.body is None and length is not None:
+        """The request's body, to be collected or passed on; None where it has none."""
+        if self.head.body_length is None:
+            return None
+        if self.body is None:
+            expect = self.head.fields.get(b"expect")
+            if expect is not None and self.head.version >= 11:
+                self.downstream.send_informational(100, [])
+        return self._collected_body()
+
+    def _collected_body(self) -> RequestBody:
+        if self.body is None:
             core = self.location.core
             self.body = RequestBody(
                 self.downstream,
-                length,
+                self.head.body_length or 0,
                 core.client_body_buffer_size,
                 lambda: self.world.spool(
                     core.client_body_buffer_size,
@@ -287,15 +295,13 @@ class Exchange:
                     replayable=True,
                 ),
             )
-            expect = self.head.fields.get(b"expect")
-            if expect is not None and self.head.version >= 11:
-                self.downstream.send_informational(100, [])
         return self.body
 
     def on_request_body(self, data: bytes) -> None:
-        body = self.body
-        if body is None:
+        if self.body is None and self.state is not ResponseState.WAITING:
             return  # answered without it: read past
+        # Nobody may have asked for it yet: a cache is looking things up first.
+        body = self._collected_body()
         limit = self.location.core.client_max_body_size
         if limit and body.received + len(data) > limit:
             self.refuse_body(413)
@@ -317,8 +323,8 @@ class Exchange:
             self.abort()
 
     def on_request_end(self, trailers: Fields | None) -> None:
-        if self.body is not None:
-            self.body.end()
+        if self.body is not None or self.state is ResponseState.WAITING:
+            self._collected_body().end()
 
     # -- the response ------------------------------------------------------
 

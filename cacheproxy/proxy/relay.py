@@ -32,6 +32,7 @@ from cacheproxy.policy.retry import (
     may_retry_fresh,
 )
 from cacheproxy.policy.routing import proxy_uri
+from cacheproxy.proxy.body import RequestBody
 from cacheproxy.proxy.delivery import Delivery
 from cacheproxy.proxy.interfaces import (
     Cancellable,
@@ -87,6 +88,7 @@ class Relay:
         "_on_end",
         "_peer",
         "_record",
+        "_request_body",
         "_started",
         "_stream",
         "_tried",
@@ -114,7 +116,9 @@ class Relay:
         self._record: UpstreamRecord | None = None
         self._head = b""
         self._method = b""
+        #: What is sent behind the head: the body where memory holds all of it.
         self._body: bytes | None = None
+        self._request_body: RequestBody | None = None
         self._chunked_request = False
         self._tried: frozenset[str] = frozenset()
         self._tries = 0
@@ -140,7 +144,13 @@ class Relay:
         self._method = exchange.method if template is None else template.render(exchange).upper()
         if self.cache is not None and self._method == b"HEAD" and self.cache.converts_head:
             self._method = b"GET"
-        body = exchange.take_body() if proxy.pass_request_body and self._takes_body() else None
+        if proxy.pass_request_body and self._takes_body():
+            self._request_body = exchange.take_body()
+        body = self._request_body
+        if body is not None and body.streaming and not body.replayable:
+            # An attempt in another location has sent part of it already.
+            self._give_up(502)
+            return
         if proxy.set_body is not None:
             self._body = proxy.set_body.render(exchange)
             self._send_with(uri, len(self._body))
@@ -156,8 +166,11 @@ class Relay:
             self._send_with(uri, body.length)
 
     def _takes_body(self) -> bool:
+        method = self.exchange.method
+        if method != self.exchange.head.method:
+            return False  # it belonged to the request that an error page stands in for
         # A cached answer stands for a GET without content (RFC 9110 §9.3.1).
-        return self.cache is None or self.exchange.method not in (b"GET", b"HEAD")
+        return self.cache is None or method not in (b"GET", b"HEAD")
 
     def _resolve(self) -> bytes:
         """Find the upstream group; returns the request-target to send."""
@@ -213,8 +226,9 @@ class Relay:
             # A variable brought a line break into the request.
             self._give_up(400)
             return
-        if exchange.body is not None and not exchange.body.streaming and self._body is None:
-            self._body = exchange.body.in_memory()
+        body = self._request_body
+        if body is not None and not body.streaming and self._body is None:
+            self._body = body.in_memory()
         self._try()
 
     def _try(self, fresh: bool = False) -> None:
@@ -245,11 +259,11 @@ class Relay:
         record = self._record
         assert record is not None
         record.connect_time = self._now() - record.started
-        body = self.exchange.body
+        body = self._request_body
         if self._body is not None:
             record.bytes_sent = len(self._head) + len(self._body)
             stream.send_request(self._method, self._head + self._body, True)
-        elif body is None or not self.exchange.location.proxy.pass_request_body:
+        elif body is None:
             record.bytes_sent = len(self._head)
             stream.send_request(self._method, self._head, True)
         else:
@@ -278,8 +292,8 @@ class Relay:
         self._give_up(500)
 
     def on_upstream_writable(self) -> None:
-        if self.exchange.body is not None:
-            self.exchange.body.on_target_writable()
+        if self._request_body is not None:
+            self._request_body.on_target_writable()
 
     # -- UpstreamSink: the response ----------------------------------------
 
@@ -366,8 +380,8 @@ class Relay:
     def on_upstream_error(self, problem: UpstreamError) -> None:
         exchange = self.exchange
         self._attempt = self._stream = None
-        if exchange.body is not None:
-            exchange.body.detach()
+        if self._request_body is not None:
+            self._request_body.detach()
         if self.delivery is not None:
             self._fail_midway(problem, self.delivery)
             return
@@ -414,7 +428,7 @@ class Relay:
         return decide_next_upstream(self.exchange.location.proxy, condition, attempt).retry
 
     def _replayable(self) -> bool:
-        body = self.exchange.body
+        body = self._request_body
         return body is None or body.replayable
 
     def _end_attempt(self, *, failed: bool, release: bool = True) -> None:
@@ -483,8 +497,8 @@ class Relay:
             exchange.body.close()
 
     def _drop_stream(self) -> None:
-        if self.exchange.body is not None:
-            self.exchange.body.detach()
+        if self._request_body is not None:
+            self._request_body.detach()
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None
@@ -520,7 +534,7 @@ class Relay:
 
     def _goes_on_alone(self, delivery: Delivery | None) -> bool:
         """Whether the upstream is read on although the client has gone: for what is stored."""
-        body = self.exchange.body
+        body = self._request_body
         if body is not None and not body.complete:
             return False
         if delivery is None:
