@@ -113,6 +113,7 @@ class Exchange:
         "state",
         "status",
         "status_override",
+        "too_large",
         "upstream_fields",
         "upstream_records",
         "uri_changed",
@@ -156,6 +157,8 @@ class Exchange:
         self.proxy_host: bytes | None = None
         self.started = world.scheduler.monotonic()
         self.started_wall = 0.0
+        #: The body was refused with 413; what is left of it is read past.
+        self.too_large = False
 
     # -- the request -------------------------------------------------------
 
@@ -197,9 +200,10 @@ class Exchange:
             self.answer_status(404)
             return
         length = self.head.body_length
-        if length is not None and self.body is None:
+        if length is not None and self.body is None and not self.too_large:
             limit = core.client_max_body_size
             if limit and length > limit:
+                self.too_large = True
                 self.downstream.close_after_response()
                 self.answer_status(413)
                 return
@@ -207,7 +211,8 @@ class Exchange:
             answer_return(self, core.return_)
             return
         if route.redirect is not None:
-            answer_redirect(self, 301, route.redirect)
+            arguments = b"?" + route.args if route.args else b""
+            answer_redirect(self, 301, route.redirect + arguments)
             return
         self.site.serve(self)
 
@@ -273,7 +278,7 @@ class Exchange:
 
     def take_body(self) -> RequestBody | None:
         """The request's body, to be collected or passed on; None where it has none."""
-        if self.head.body_length is None:
+        if self.head.body_length is None or self.too_large:
             return None
         if self.body is None:
             expect = self.head.fields.get(b"expect")
@@ -298,7 +303,7 @@ class Exchange:
         return self.body
 
     def on_request_body(self, data: bytes) -> None:
-        if self.body is None and self.state is not ResponseState.WAITING:
+        if self.too_large or (self.body is None and self.state is not ResponseState.WAITING):
             return  # answered without it: read past
         # Nobody may have asked for it yet: a cache is looking things up first.
         body = self._collected_body()
@@ -310,6 +315,7 @@ class Exchange:
 
     def refuse_body(self, status: int) -> None:
         """The body is too large (413), or its framing broke (400): answer so, if still possible."""
+        self.too_large = status == 413
         body, self.body = self.body, None
         if body is not None:
             body.close()

@@ -548,7 +548,8 @@ class Relay:
     def _switch(self, head: ResponseHead) -> None:
         """101: both connections carry bytes from now on (RFC 9110 §7.8)."""
         exchange = self.exchange
-        if b"upgrade" not in exchange.head.fields:
+        if b"upgrade" not in exchange.head.fields or b"\r\nupgrade:" not in self._head.lower():
+            # Nobody asked for it: the client did not, or was not passed on.
             self._drop_stream()
             self._end_attempt(failed=True)
             self._give_up(502)

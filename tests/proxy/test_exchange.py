@@ -1,0 +1,195 @@
+"""One request through the phases: ``return``, error pages, internal redirects, logs, gzip."""
+
+# trial's test cases have no types.
+# mypy: disable-error-code="no-untyped-call,misc"
+
+from __future__ import annotations
+
+import gzip
+
+from tests.proxy.harness import Bench, BenchCase, message, response
+
+
+class PhaseTests(BenchCase):
+    """nginx's order of phases."""
+
+    def test_internal(self) -> None:
+        """An ``internal`` location is not found from outside."""
+        bench = self.serve("return 200 x;", "location /i { internal; return 200 inside; }")
+        self.assertEqual(bench.get(b"/i").status, 404)
+
+    def test_named(self) -> None:
+        """A named location keeps the URI; one that does not exist is refused at load."""
+        bench = self.serve(
+            "error_page 404 = @n; return 404;", "location @n { return 200 named:$uri; }"
+        )
+        self.assertEqual(bench.get(b"/x").body, b"named:/x")
+
+    def test_redirect_of_a_prefix(self) -> None:
+        """``location /a/ { proxy_pass }`` redirects ``/a``."""
+        bench = self.serve("return 404;", "location /a/ { proxy_pass http://127.0.0.1:8000; }")
+        answer = bench.get(b"/a?x=y")
+        self.assertEqual(answer.status, 301)
+        self.assertEqual(answer.get(b"location"), b"http://test.example/a/?x=y")
+
+    def test_unroutable(self) -> None:
+        """A bad target is refused, and the connection closed."""
+        bench = self.serve("return 200 x;")
+        for target in (b"/%zz", b"/%00", b"/../..", b"*", b"nonsense"):
+            client = bench.client()
+            answer = client.get(target)
+            self.assertEqual(answer.status, 400, target)
+            self.assertEqual(answer.get(b"connection"), b"close")
+
+    def test_connect_is_never_granted(self) -> None:
+        """No tunnel to anywhere."""
+        bench = self.proxy()
+        client = bench.client()
+        client.send(b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n")
+        self.assertGreaterEqual(client.response().status, 400)
+        self.assertTrue(client.transport.closed)
+        self.assertEqual(self.origin.connections, [])
+
+
+class ErrorPageTests(BenchCase):
+    """``error_page``."""
+
+    def test_page(self) -> None:
+        """The page with the status that it stands for."""
+        bench = self.serve(
+            "return 404;", "error_page 404 /p; location = /p { return 200 'not here'; }"
+        )
+        answer = bench.get(b"/x")
+        self.assertEqual((answer.status, answer.body), (404, b"not here"))
+
+    def test_of_another_status(self) -> None:
+        """``=code``, and ``=`` alone."""
+        bench = self.serve(
+            "return 404;", "error_page 404 =410 /p; location = /p { return 200 gone; }"
+        )
+        self.assertEqual(bench.get(b"/x").status, 410)
+
+    def test_elsewhere(self) -> None:
+        """A URL is a redirect."""
+        bench = self.serve("return 403;", "error_page 403 http://other.example/denied;")
+        answer = bench.get(b"/x")
+        self.assertEqual(
+            (answer.status, answer.get(b"location")), (302, b"http://other.example/denied")
+        )
+
+    def test_missing_page(self) -> None:
+        """A page that fails itself is not looked for again."""
+        bench = self.serve("return 404;", "error_page 404 500 /p; location = /p { return 500; }")
+        self.assertIn(bench.get(b"/x").status, (404, 500))
+
+    def test_circle(self) -> None:
+        """``recursive_error_pages`` in a circle ends."""
+        bench = self.serve(
+            "return 404;",
+            "recursive_error_pages on; error_page 404 = /p; location = /p { return 404; }",
+        )
+        self.assertIn(bench.get(b"/x").status, (404, 500))
+
+    def test_post(self) -> None:
+        """The page is fetched with GET, and the body read past."""
+        bench = self.proxy(
+            "",
+            "error_page 413 /p; location = /p { return 200 $request_method; }"
+            "client_max_body_size 3;",
+        )
+        client = bench.client()
+        answer = client.request(b"POST", b"/", body=b"12345")
+        self.assertEqual((answer.status, answer.body), (413, b"GET"))
+
+
+class GzipTests(BenchCase):
+    """Compression on the way out."""
+
+    def test_length_unknown(self) -> None:
+        """A compressed response has no declared length, and a weak ETag."""
+        bench = self.proxy("gzip on; gzip_types text/plain; gzip_min_length 10; gzip_proxied any;")
+        body = b"words and words " * 200
+        self.origin.default = response(200, body, b"Content-Type: text/plain", b'ETag: "e"')
+        client = bench.client()
+        answer = client.get(b"/", b"Accept-Encoding: gzip")
+        self.assertIsNone(answer.get(b"content-length"))
+        self.assertEqual(answer.get(b"etag"), b'W/"e"')
+        self.assertEqual(gzip.decompress(answer.body), body)
+        self.assertEqual(client.request(b"HEAD", b"/", b"Accept-Encoding: gzip").status, 200)
+        self.assertEqual(client.unread, b"")
+        self.assertEqual(client.get(b"/").body, body)
+
+    def test_truncated(self) -> None:
+        """A compressed response cut short has no end."""
+        bench = self.proxy("gzip on; gzip_types text/plain; gzip_proxied any;")
+        client = bench.client()
+        client.send(message(b"GET", b"/", b"Accept-Encoding: gzip"))
+        self.origin.last.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000\r\n\r\nabc"
+        )
+        self.origin.last.close()
+        self.assertTrue(client.transport.lost)
+        self.assertFalse(client.received.endswith(b"0\r\n\r\n"))
+
+
+class LogTests(BenchCase):
+    """The access log."""
+
+    def test_condition(self) -> None:
+        """``if=`` leaves lines out."""
+        bench = self.serve(
+            "return 200 x;", "access_log access.log l if=$arg_log;", "log_format l '$uri';"
+        )
+        for target in (b"/a", b"/b?log=1", b"/c?log=0"):
+            bench.get(target)
+        self.assertEqual(bench.log(), ["/b"])
+
+    def test_written_before_the_next_request(self) -> None:
+        """Lines have the order of the requests, one each."""
+        bench = self.proxy("", "access_log access.log l;", "log_format l '$status $uri';")
+        self.origin.default = response(200, b"x")
+        client = bench.client()
+        client.send(b"".join(message(b"GET", b"/%d" % n) for n in range(5)))
+        self.assertEqual(bench.log(), [f"200 /{n}" for n in range(5)])
+
+    def test_escaping(self) -> None:
+        """What a client sends cannot forge a line."""
+        bench = self.serve("return 200 x;", "access_log access.log;")
+        bench.get(b"/", b'User-Agent: a"\x80\\b')
+        lines = bench.log()
+        self.assertEqual(len(lines), 1)
+        self.assertIn(r"a\x22\x80\x5C", lines[0])
+
+    def test_variable_path(self) -> None:
+        """A file name made from variables."""
+        bench = self.serve(
+            "return 200 x;", "access_log $folder/$arg_f.log l;", "log_format l '$uri';"
+        )
+        bench.get(b"/one?f=a")
+        bench.get(b"/two?f=b")
+        self.assertEqual((bench.log("a.log"), bench.log("b.log")), (["/one"], ["/two"]))
+
+
+class RepeatTests(BenchCase):
+    """Nothing is carried from one exchange to the next on a connection."""
+
+    def test_all_kinds_on_one_connection(self) -> None:
+        """Fresh state each time."""
+        bench = Bench(
+            self,
+            """
+            access_log off;
+            server { listen 127.0.0.1:80;
+                location /r { return 200 r; }
+                location /e { return 404; }
+                location /p { proxy_pass http://127.0.0.1:8000; }
+                location /h { add_header X-H 1 always; return 204; } }""",
+        )
+        bench.origin().default = response(200, b"p", chunked=True)
+        client = bench.client()
+        for _ in range(2):
+            for target, status in ((b"/r", 200), (b"/e", 404), (b"/p", 200), (b"/h", 204)):
+                answer = client.get(target)
+                self.assertEqual(answer.status, status)
+                self.assertEqual(answer.get(b"x-h"), b"1" if target == b"/h" else None)
+        self.assertEqual(client.unread, b"")
