@@ -366,7 +366,7 @@ class Relay:
     def on_response_end(self, trailers: Fields | None) -> None:
         delivery = self.delivery
         assert delivery is not None
-        self._stream = None
+        self._let_go()
         self._end_attempt(failed=False)
         self.finished = True
         delivery.finish_store(complete=True)
@@ -379,7 +379,8 @@ class Relay:
 
     def on_upstream_error(self, problem: UpstreamError) -> None:
         exchange = self.exchange
-        self._attempt = self._stream = None
+        self._attempt = None
+        self._let_go()
         if self._request_body is not None:
             self._request_body.detach()
         if self.delivery is not None:
@@ -502,9 +503,16 @@ class Relay:
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None
-        stream, self._stream = self._stream, None
+        stream = self._let_go()
         if stream is not None:
             stream.abort()
+
+    def _let_go(self) -> UpstreamStream | None:
+        """The stream is not ours any more; what came over it is noted."""
+        stream, self._stream = self._stream, None
+        if stream is not None and self._record is not None:
+            self._record.bytes_received = stream.bytes_received
+        return stream
 
     def discard_response(self) -> None:
         """The response is not wanted: let go of the upstream."""

@@ -1,0 +1,64 @@
+"""``return`` and redirects."""
+
+# trial's test cases have no types.
+# mypy: disable-error-code="no-untyped-call,misc"
+
+from __future__ import annotations
+
+from tests.proxy.harness import BenchCase, message
+
+
+class ReturnTests(BenchCase):
+    """nginx's ``return``."""
+
+    def test_text(self) -> None:
+        """A body with variables, of the default type."""
+        bench = self.serve("default_type text/plain; return 200 'hello $arg_name';")
+        answer = bench.get(b"/?name=you")
+        self.assertEqual(answer.body, b"hello you")
+        self.assertEqual(answer.get(b"content-type"), b"text/plain")
+
+    def test_types(self) -> None:
+        """The type follows the URI's extension."""
+        bench = self.serve("types { text/css css; } return 200 x;")
+        self.assertEqual(bench.get(b"/a.css").get(b"content-type"), b"text/css")
+
+    def test_statuses(self) -> None:
+        """With and without text."""
+        for status, body in ((200, b""), (204, b""), (205, b"")):
+            bench = self.serve(f"return {status};")
+            answer = bench.get(b"/")
+            self.assertEqual((answer.status, answer.body), (status, body))
+        for status in (402, 404, 410, 500, 503):
+            bench = self.serve(f"return {status};")
+            answer = bench.get(b"/")
+            self.assertEqual(answer.status, status)
+            self.assertIn(b"<h1>%d " % status, answer.body)
+
+    def test_redirects(self) -> None:
+        """Text of a redirect is its target; 302 without a code."""
+        for directive, status, location in (
+            ("return 301 /there;", 301, b"http://test.example/there"),
+            ("return 308 https://$host$request_uri;", 308, b"https://test.example/x?y"),
+            ("return http://a.example/;", 302, b"http://a.example/"),
+            ("absolute_redirect off; return 307 /there;", 307, b"/there"),
+        ):
+            bench = self.serve(directive)
+            answer = bench.get(b"/x?y")
+            self.assertEqual((answer.status, answer.get(b"location")), (status, location))
+
+    def test_444(self) -> None:
+        """444 closes without a word."""
+        bench = self.serve("return 444;", "access_log access.log l;", "log_format l '$status';")
+        client = bench.client()
+        client.send(message(b"GET", b"/"))
+        self.assertEqual(client.received, b"")
+        self.assertTrue(client.transport.lost)
+        self.assertEqual(bench.log(), ["444"])
+
+    def test_head(self) -> None:
+        """HEAD declares the length and sends nothing."""
+        bench = self.serve("return 200 hello;")
+        client = bench.client()
+        self.assertEqual(client.request(b"HEAD", b"/").get(b"content-length"), b"5")
+        self.assertEqual(client.unread, b"")
