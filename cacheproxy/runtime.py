@@ -79,19 +79,21 @@ class UpstreamGroup:
             for server in upstream.servers
         )
         self.size = self._balancer.tries
+        #: What ``pick`` always gives where there is nothing to choose.
+        self._only = None if self._balancer.chooses else next(iter(self._peers.items()))
+        # Bound, not wrapped: they are called for every request.
+        self.succeeded: Callable[[str], None] = self._balancer.succeeded
+        self.finished: Callable[[str], None] = self._balancer.finished
 
     def pick(self, tried: frozenset[str]) -> tuple[str, Peer] | None:
+        only = self._only
+        if only is not None:
+            return None if only[0] in tried else only
         chosen = self._balancer.pick(self._clock(), tried)
         return None if chosen is None else (chosen.name, self._peers[chosen.name])
 
-    def succeeded(self, address: str) -> None:
-        self._balancer.succeeded(address)
-
     def failed(self, address: str) -> None:
         self._balancer.failed(address, self._clock())
-
-    def finished(self, address: str) -> None:
-        self._balancer.finished(address)
 
     def close(self) -> None:
         """Close idle connections; those in use close when they are done."""

@@ -86,7 +86,8 @@ class HttpConnection(Protocol):
         core = site.default.root.core
         self._keepalive_timeout = core.keepalive_timeout
         self._keepalive_requests = core.keepalive_requests
-        self._last_use = site.world.scheduler.wall() + core.keepalive_time
+        self._wall = site.world.scheduler.wall
+        self._last_use = self._wall() + core.keepalive_time
         self._reading_head = False
         self._body_expected = False
         self._keep = True
@@ -264,7 +265,14 @@ class HttpConnection(Protocol):
             return
         core = exchange.location.core
         version = exchange.head.version
-        keep = self._keep and self._keeps(core)
+        keep = (
+            self._keep
+            and not self._close
+            and not self.draining
+            and core.keepalive_timeout > 0
+            and self.requests < core.keepalive_requests
+            and self._wall() < self._last_use
+        )
         self._chunked = False
         if has_body and length is None:
             if version >= 11 and core.chunked_transfer_encoding:
@@ -277,7 +285,7 @@ class HttpConnection(Protocol):
             pairs.append((b"Content-Length", b"%d" % length))
         self._keep = keep
         if keep:
-            pairs.append((b"Connection", b"keep-alive"))
+            pairs.append(_KEEP_ALIVE)
             if core.keepalive_timeout_header is not None:
                 pairs.append((b"Keep-Alive", b"timeout=%d" % core.keepalive_timeout_header))
         else:
@@ -292,15 +300,6 @@ class HttpConnection(Protocol):
             return
         self.bytes_sent += len(head)
         self._write(head)
-
-    def _keeps(self, core: Any) -> bool:
-        return (
-            not self._close
-            and not self.draining
-            and core.keepalive_timeout > 0
-            and self.requests < core.keepalive_requests
-            and self.site.world.scheduler.wall() < self._last_use
-        )
 
     def send_data(self, data: bytes) -> None:
         if self._chunked:
@@ -483,6 +482,8 @@ class HttpConnection(Protocol):
         else:
             self._shut()
 
+
+_KEEP_ALIVE = (b"Connection", b"keep-alive")
 
 _INFORMATIONAL = {
     100: b"Continue",

@@ -64,24 +64,20 @@ class KeepAlive:
         self.requests = upstream.keepalive_requests
         self.time = upstream.keepalive_time
         self.timeout = upstream.keepalive_timeout
-        # In order of use, the latest last.
-        self._idle: dict[UpstreamConnection, None] = {}
+        #: In order of use, the latest last.
+        self.idle: dict[UpstreamConnection, None] = {}
 
-    def add(self, connection: UpstreamConnection) -> None:
-        self._idle[connection] = None
-        if len(self._idle) > self.limit:
-            oldest = next(iter(self._idle))
-            del self._idle[oldest]
-            oldest.peer.idle.remove(oldest)
-            oldest.close()
-
-    def discard(self, connection: UpstreamConnection) -> None:
-        self._idle.pop(connection, None)
+    def drop_oldest(self) -> None:
+        """Close the connection that was idle longest."""
+        oldest = next(iter(self.idle))
+        del self.idle[oldest]
+        oldest.peer.idle.remove(oldest)
+        oldest.close()
 
     def close(self) -> None:
         """Close every idle connection and keep none from now on."""
         self.limit = 0
-        for connection in list(self._idle):
+        for connection in list(self.idle):
             connection.close()
 
 
@@ -126,18 +122,18 @@ class UpstreamConnection(Protocol):
         self._write = self._outbox.write
 
     def dataReceived(self, data: bytes) -> None:
-        if self._tunnel is not None:
+        if self.sink is not None:
+            self.bytes_received += len(data)
+            self.parser.feed(data)
+            if self.sink is not None and not self._paused:
+                self.deadline.set(self._read_timeout)
+        elif self._tunnel is not None:
             self.bytes_received += len(data)
             self.deadline.set(self._read_timeout)
             self._tunnel.tunnel_write(data)
-        elif self.sink is None:
+        else:
             # Nothing was asked: whatever this is, it is not an answer of ours.
             self.close()
-        else:
-            self.bytes_received += len(data)
-            if not self._paused:
-                self.deadline.set(self._read_timeout)
-            self.parser.feed(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
@@ -230,6 +226,7 @@ class UpstreamConnection(Protocol):
     def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]:
         self._tunnel = other
         self.sink = None
+        self.deadline.set(self._read_timeout)
         return self, self.parser.take_upgrade()
 
     # -- Tunnel ------------------------------------------------------------
@@ -403,7 +400,7 @@ class Peer:
     ) -> _Attempt | None:
         if self.idle and not fresh:
             connection = self.idle.pop()
-            self.keep_alive.discard(connection)
+            del self.keep_alive.idle[connection]
             connection.start(sink, send_timeout, read_timeout)
             sink.on_connected(connection)
             return None
@@ -427,17 +424,20 @@ class Peer:
 
     def keep(self, connection: UpstreamConnection) -> None:
         """Put a connection that has finished among the idle ones."""
-        if self.keep_alive.limit <= 0:
+        keep_alive = self.keep_alive
+        if keep_alive.limit <= 0:
             connection.close()
             return
         self.idle.append(connection)
-        self.keep_alive.add(connection)
+        keep_alive.idle[connection] = None
+        if len(keep_alive.idle) > keep_alive.limit:
+            keep_alive.drop_oldest()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """A connection has closed."""
         if connection in self.idle:
             self.idle.remove(connection)
-            self.keep_alive.discard(connection)
+            self.keep_alive.idle.pop(connection, None)
 
 
 def _connect_error(reason: Failure) -> UpstreamError:

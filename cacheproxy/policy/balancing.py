@@ -71,6 +71,14 @@ class Balancer:
         return self._primary + self._backup
 
     @property
+    def chooses(self) -> bool:
+        """Whether ``pick`` depends on anything but *tried*: not with one peer without limits."""
+        if not self._single:
+            return True
+        (peer,) = self._by_name.values()
+        return peer.down or peer.max_conns > 0
+
+    @property
     def tries(self) -> int:
         """How many attempts one request may make, backups included: peers not ``down``."""
         return sum(not peer.down for peer in self._by_name.values())
@@ -81,7 +89,7 @@ class Balancer:
         *tried* are the names already tried for this request; *now* monotonic seconds.
         """
         if self._single:
-            peer = self.peers[0]
+            (peer,) = self._by_name.values()
             if peer.down or peer.name in tried or 0 < peer.max_conns <= peer.conns:
                 return None
             peer.conns += 1

@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Set
 from typing import Any
 
+from cacheproxy.http.encode import encode_field_lines
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import list_tokens
@@ -80,19 +81,33 @@ _PLAIN_CONNECTION = frozenset(
 )
 
 
-class _Filter:
-    """Passes lines whose lower-case name is not in *dropped*; remembers raw names."""
+class _Verdicts(dict[bytes, bool]):
+    """Whether a line passes, by its raw name: not where it is one of *dropped*."""
 
-    __slots__ = ("_dropped", "_passed")
+    __slots__ = ("_dropped",)
 
     def __init__(self, dropped: Set[bytes]) -> None:
         self._dropped = frozenset(dropped)
-        self._passed: set[bytes] = set()
+
+    def __missing__(self, name: bytes) -> bool:
+        passes = name.lower() not in self._dropped
+        if len(self) < _MEMO_SIZE:
+            self[name] = passes
+        return passes
+
+
+class _Filter:
+    """Passes lines whose lower-case name is not in *dropped*; remembers raw names."""
+
+    __slots__ = ("_passes",)
+
+    def __init__(self, dropped: Set[bytes]) -> None:
+        self._passes = _Verdicts(dropped)
 
     def apply(self, fields: Fields) -> Pairs:
         """The lines of *fields* that pass, in their order."""
-        passed, learn = self._passed, self._learn
-        lines = [pair for pair in fields.pairs if pair[0] in passed or learn(pair[0])]
+        passes = self._passes
+        lines = [pair for pair in fields.pairs if passes[pair[0]]]
         value = fields.get(b"connection")
         if value is None:
             return lines
@@ -101,24 +116,20 @@ class _Filter:
         nominated = list_tokens(fields.combined(b"connection") or b"")
         return [pair for pair in lines if pair[0].lower() not in nominated]
 
-    def _learn(self, name: bytes) -> bool:
-        passes = name.lower() not in self._dropped
-        if passes and len(self._passed) < _MEMO_SIZE:
-            self._passed.add(name)
-        return passes
-
 
 class RequestRewriter:
     """Makes the field lines of an upstream request; see `compile_request_fields`."""
 
-    __slots__ = ("_constant", "_filter", "_getters")
+    __slots__ = ("_constant", "_constant_host", "_filter", "_getters")
 
     def __init__(
         self,
+        hosts: tuple[tuple[bytes, bytes], ...],
         getters: tuple[tuple[bytes, Getter], ...],
         constant: tuple[tuple[bytes, bytes], ...],
         lines: _Filter | None,
     ) -> None:
+        self._constant_host = hosts
         self._getters = getters
         self._constant = constant
         self._filter = lines
@@ -130,6 +141,28 @@ class RequestRewriter:
         empty are left out. Control characters that a variable may carry (they
         cannot come from a parsed head) are replaced by spaces.
         """
+        return [*self._constant_host, *self._rendered(context), *self._unrendered(head.fields)]
+
+    def encode(self, context: Any, head: RequestHead) -> bytes:
+        """The same lines as octets, each with its end.
+
+        What does not hang on variables is kept with the fields, which successive
+        requests share where they send the same ones.
+        """
+        fields = head.fields
+        kept = fields.passed
+        if kept is None or kept[0] is not self:
+            unrendered = encode_field_lines(self._unrendered(fields))
+            if not self._getters:
+                unrendered = encode_field_lines(self._constant_host) + unrendered
+            kept = fields.passed = (self, unrendered)
+        lines: bytes = kept[1]
+        if self._getters:
+            rendered = [*self._constant_host, *self._rendered(context)]
+            return encode_field_lines(rendered) + lines
+        return lines
+
+    def _rendered(self, context: Any) -> Pairs:
         out: Pairs = []
         for name, getter in self._getters:
             value = getter(context)
@@ -137,9 +170,12 @@ class RequestRewriter:
                 if _CONTROL.search(value) is not None:
                     value = _CONTROL.sub(b" ", value)
                 out.append((name, value))
-        out += self._constant
+        return out
+
+    def _unrendered(self, fields: Fields) -> Pairs:
+        out = list(self._constant)
         if self._filter is not None:
-            out += self._filter.apply(head.fields)
+            out += self._filter.apply(fields)
         return out
 
 
@@ -153,7 +189,8 @@ def compile_request_fields(
     """Compile what *proxy* says about the fields of upstream requests.
 
     *cacheable*: the location has a cache, so preconditions and Range stay here.
-    *proxy_host* gives ``$proxy_host``, the default Host. ``proxy_set_header`` of
+    *proxy_host* gives ``$proxy_host``, the default Host where ``proxy_pass`` has
+    variables. ``proxy_set_header`` of
     a framing field is void. Connection and Upgrade pass only when set by
     ``proxy_set_header``.
     """
@@ -170,20 +207,22 @@ def compile_request_fields(
         elif template.constant:
             constant.append((name, template.constant))
     if b"host" not in named:
-        getters.append((b"Host", proxy_host))
+        target = proxy.proxy_pass
+        if target is None or target.template is not None:
+            getters.append((b"Host", proxy_host))
+        else:
+            constant.append((b"Host", target.authority))
     if b"connection" not in named and proxy.http_version == "1.0":
         constant.append((b"Connection", b"close"))
     # Host comes first where it can (RFC 9110 §7.2).
     getters.sort(key=lambda pair: pair[0].lower() != b"host")
     hosts = [pair for pair in constant if pair[0].lower() == b"host"]
-    if hosts:
-        getters[:0] = [(name, _constantly(value)) for name, value in hosts]
-        constant = [pair for pair in constant if pair[0].lower() != b"host"]
+    constant = [pair for pair in constant if pair[0].lower() != b"host"]
     dropped = _REQUEST_DROPPED | named
     if cacheable:
         dropped |= CONDITIONAL_REQUEST_FIELDS
     lines = _Filter(dropped) if proxy.pass_request_headers else None
-    return RequestRewriter(tuple(getters), tuple(constant), lines)
+    return RequestRewriter(tuple(hosts), tuple(getters), tuple(constant), lines)
 
 
 def _constantly(value: bytes) -> Getter:
@@ -203,7 +242,12 @@ class ResponseRewriter:
 
         Idempotent, so that it may be applied to a stored head as well.
         """
-        return self._filter.apply(head.fields)
+        fields = head.fields
+        kept = fields.passed
+        if kept is None or kept[0] is not self:
+            kept = fields.passed = (self, self._filter.apply(fields))
+        pairs: Pairs = kept[1]
+        return pairs.copy()
 
     def lines(self, fields: Fields) -> Pairs:
         """The same for the *fields* of a stored response."""

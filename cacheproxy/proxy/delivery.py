@@ -31,6 +31,8 @@ __all__ = ["Delivery", "response_pairs"]
 
 Pairs = list[tuple[bytes, bytes]]
 
+_NOTHING: frozenset[str] = frozenset()
+
 
 class Delivery:
     """One response from an upstream's *stream* (``BodySink`` of its spool)."""
@@ -63,7 +65,7 @@ class Delivery:
         self._reader: BodyReader | None = None
         self._trailers: Fields | None = None
         #: What the upstream is paused for: "client", "disk", "writer".
-        self._waits: set[str] = set()
+        self._waits = _NOTHING
 
     # -- the head ----------------------------------------------------------
 
@@ -149,17 +151,18 @@ class Delivery:
             return
         if self._window is not None:
             self._feed_window(data, self._window)
+        elif self._spool is not None:
+            self._keep(data, self._spool)
         else:
             self._send(data)
 
+    def _keep(self, data: bytes, spool: Spool) -> None:
+        spool.write(data)
+        if spool.congested:
+            self._wait("disk")
+
     def _send(self, data: bytes) -> None:
         exchange = self._exchange
-        spool = self._spool
-        if spool is not None:
-            spool.write(data)
-            if spool.congested:
-                self._wait("disk")
-            return
         exchange.send_body(data)
         if not exchange.downstream.writable:
             self._client_is_slow()
@@ -172,7 +175,10 @@ class Delivery:
         self._position = position + len(data)
         piece = data[max(0, start - position) : max(0, stop - position)]
         if piece:
-            self._send(piece)
+            if self._spool is not None:
+                self._keep(piece, self._spool)
+            else:
+                self._send(piece)
         if self._position >= stop:
             self._finish_client()
 
@@ -248,7 +254,7 @@ class Delivery:
     def on_downstream_lost(self) -> None:
         """The client has gone: only the writer can hold the upstream up now."""
         self.close()
-        self._waits.discard("client")
+        self._waits -= {"client"}
         self._go_on("disk")
         if not self._waits and self._stream is not None:
             self._stream.resume()
@@ -273,13 +279,13 @@ class Delivery:
     # -- back-pressure -----------------------------------------------------
 
     def _wait(self, reason: str) -> None:
-        self._waits.add(reason)
+        self._waits |= {reason}
         if self._stream is not None:
             self._stream.pause()
 
     def _go_on(self, reason: str) -> None:
         if reason in self._waits:
-            self._waits.discard(reason)
+            self._waits -= {reason}
             if not self._waits and self._stream is not None:
                 self._stream.resume()
 
@@ -289,17 +295,16 @@ def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:
     location = exchange.location
     rewriter = location.response_rewriter
     assert rewriter is not None
-    fields = head.fields
+    names = head.fields.names()
     pairs = rewriter.render(head)
     redirects = location.redirects
-    if redirects is not None and (b"location" in fields or b"refresh" in fields):
+    if redirects is not None and (b"location" in names or b"refresh" in names):
         pairs = [_redirected(exchange, redirects, name, value) for name, value in pairs]
-    own = exchange.own_pairs()
-    if b"server" in fields and b"server" in location.proxy.pass_header:
-        del own[0]
-    if b"date" in fields:
-        own.pop()
-    return own + pairs
+    if b"date" not in names:
+        pairs.insert(0, exchange.own_date())
+    if b"server" not in names or b"server" not in location.proxy.pass_header:
+        pairs.insert(0, exchange.own_server())
+    return pairs
 
 
 def _redirected(

@@ -52,6 +52,9 @@ _CLOSING = frozenset({400, 413, 414, 431, 494, 495, 496, 497, 500, 501})
 #: RFC 9110 §9.3.8: what TRACE echoes is for nobody; CONNECT is for forward proxies.
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
+#: Our Server line, by ``server_tokens``.
+_OWN_SERVER = {False: (b"Server", SERVER), True: (b"Server", SERVER_WITH_VERSION)}
+
 _NOT_OF_ERRORS = frozenset({b"accept-ranges", b"last-modified"})
 
 Pairs = list[tuple[bytes, bytes]]
@@ -370,10 +373,15 @@ class Exchange:
 
     def own_pairs(self) -> Pairs:
         """Server and Date, with which a head made here starts."""
-        return [
-            (b"Server", SERVER_WITH_VERSION if self.location.core.server_tokens else SERVER),
-            (b"Date", format_http_date(self.world.scheduler.wall())),
-        ]
+        return [self.own_server(), self.own_date()]
+
+    def own_server(self) -> tuple[bytes, bytes]:
+        """Our Server line."""
+        return _OWN_SERVER[self.location.core.server_tokens]
+
+    def own_date(self) -> tuple[bytes, bytes]:
+        """The Date line of now."""
+        return b"Date", format_http_date(self.world.scheduler.wall())
 
     def _consider_gzip(self, status: int, pairs: Pairs, length: int | None) -> int | None:
         options = self.location.gzip

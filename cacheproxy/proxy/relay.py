@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import ProtocolError, Stage, UpstreamError
+from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
 from cacheproxy.http.fields import Fields
-from cacheproxy.http.h1 import encode_chunk, encode_request_head
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.target import normalize_path
 from cacheproxy.http.upgrade import is_websocket_handshake
@@ -85,6 +85,7 @@ class Relay:
         "_fresh_retry_used",
         "_head",
         "_method",
+        "_now",
         "_on_end",
         "_peer",
         "_record",
@@ -125,7 +126,8 @@ class Relay:
         self._fresh_retry_used = False
         #: Called at the response's end in place of ending the exchange.
         self._on_end: Callable[[], None] | None = None
-        self._started = exchange.world.scheduler.monotonic()
+        self._now = exchange.world.scheduler.monotonic
+        self._started = 0.0
 
     # -- the request -------------------------------------------------------
 
@@ -144,7 +146,8 @@ class Relay:
         self._method = exchange.method if template is None else template.render(exchange).upper()
         if self.cache is not None and self._method == b"HEAD" and self.cache.converts_head:
             self._method = b"GET"
-        if proxy.pass_request_body and self._takes_body():
+        length = exchange.head.body_length
+        if length is not None and proxy.pass_request_body and self._takes_body():
             self._request_body = exchange.take_body()
         body = self._request_body
         if body is not None and body.streaming and not body.replayable:
@@ -156,7 +159,7 @@ class Relay:
             self._send_with(uri, len(self._body))
         elif body is None:
             # An empty body that the client declared stays declared: some origins ask for it.
-            declared = proxy.pass_request_body and b"content-length" in exchange.head.fields
+            declared = b"content-length" in exchange.head.fields and proxy.pass_request_body
             self._send_with(uri, 0 if declared and self._takes_body() else None)
         elif proxy.request_buffering or (body.length < 0 and proxy.http_version == "1.0"):
             body.when_whole(lambda: self._send_with(uri, body.received))
@@ -180,6 +183,7 @@ class Relay:
         assert target is not None
         if target.template is None:
             self._choice = location.upstream
+            exchange.proxy_host = None
             return self._target(location.location.pattern, target.uri)
         scheme, authority, uri = split_url(target.template.render(exchange))
         ssl = location.proxy.ssl if scheme == b"https" else None
@@ -207,21 +211,25 @@ class Relay:
             location.request_rewriter if self.cache else location.request_rewriter_uncached
         )
         assert rewriter is not None
-        pairs = rewriter.render(exchange, exchange.head)
+        own = self.conditional
         if length is not None:
             if self._chunked_request:
-                pairs.append((b"Transfer-Encoding", b"chunked"))
+                own = [(b"Transfer-Encoding", b"chunked"), *own]
             elif length or exchange.method not in (b"GET", b"HEAD"):
-                pairs.append((b"Content-Length", b"%d" % length))
-        if self.conditional:
-            pairs.extend(self.conditional)
-        if location.proxy.websocket and is_websocket_handshake(exchange.head):
-            names = (b"connection", b"upgrade")
-            pairs = [pair for pair in pairs if pair[0].lower() not in names]
-            pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+                own = [(b"Content-Length", b"%d" % length), *own]
         version = 10 if location.proxy.http_version == "1.0" else 11
         try:
-            self._head = encode_request_head(self._method, uri, pairs, version)
+            if location.proxy.websocket and is_websocket_handshake(exchange.head):
+                names = (b"connection", b"upgrade")
+                pairs = rewriter.render(exchange, exchange.head)
+                pairs = [pair for pair in pairs if pair[0].lower() not in names]
+                pairs += [*own, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+                lines = encode_field_lines(pairs)
+            else:
+                lines = rewriter.encode(exchange, exchange.head)
+                if own:
+                    lines += encode_field_lines(own)
+            self._head = join_request_head(self._method, uri, lines, version)
         except ValueError:
             # A variable brought a line break into the request.
             self._give_up(400)
@@ -245,9 +253,11 @@ class Relay:
                 self._give_up(502)
                 return
             self._address, self._peer = picked
-            self._tries += 1
-        self._record = UpstreamRecord(self._address, self._now())
-        exchange.upstream_records.append(self._record)
+        record = self._record = UpstreamRecord(self._address, self._now())
+        if not self._tries:
+            self._started = record.started
+        self._tries += not fresh
+        exchange.upstream_records.append(record)
         proxy = exchange.location.proxy
         self._attempt = self._peer.acquire(
             self, proxy.connect_timeout, proxy.send_timeout, proxy.read_timeout, fresh
@@ -311,7 +321,7 @@ class Relay:
         assert record is not None
         record.status = head.status
         record.header_time = self._now() - record.started
-        if self._retries_status(head.status):
+        if head.status >= 403 and self._retries_status(head.status):
             self._drop_stream()
             # A client's fault, or a limit, does not speak against the peer.
             self._end_attempt(failed=head.status not in (403, 404, 429))
@@ -369,7 +379,8 @@ class Relay:
         self._let_go()
         self._end_attempt(failed=False)
         self.finished = True
-        delivery.finish_store(complete=True)
+        if delivery.writer is not None:
+            delivery.finish_store(complete=True)
         if self.cache is not None:
             self.cache.on_fill_end(True)
         if self._on_end is not None:
@@ -573,9 +584,6 @@ class Relay:
         self.finished = True
         exchange.switch(pairs, head.reason, stream)
         self._end_attempt(failed=False)
-
-    def _now(self) -> float:
-        return self.exchange.world.scheduler.monotonic()
 
 
 #: Fields of the response that named another place which are kept for that one.
