@@ -11,6 +11,7 @@ import os
 import socket
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -187,7 +188,7 @@ class Runtime:
         for zone in self.zones.values():
             if id(zone) not in kept:
                 zone.close()
-        self.logs.close_all()
+        _close_logs(self.logs, self.error_log)
 
     def close(self, keep: Runtime | None = None) -> None:
         """Write what is noted and close; what *keep* has taken over stays open."""
@@ -199,9 +200,12 @@ class Runtime:
         for group in [*self._upstreams.values(), *self._rendered.values()]:
             if id(group) not in groups:
                 group.close()
-        self.logs.close_all()
         if keep is None:
+            _close_logs(self.logs, self.error_log)
             self._threads.stop()
+        else:
+            # Requests under way are still logged; the last of them lets go of this.
+            weakref.finalize(self, _close_logs, self.logs, self.error_log)
 
     # -- World -------------------------------------------------------------
 
@@ -310,5 +314,11 @@ class Runtime:
     def reopen_logs(self) -> None:
         """USR1: open every log file anew."""
         self.logs.reopen_all()
+        self.error_log.reopen()
+
+
+def _close_logs(logs: LogFiles, error_log: ErrorLog) -> None:
+    logs.close_all()
+    error_log.close()
 
 
