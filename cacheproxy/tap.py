@@ -101,7 +101,7 @@ def quick_configuration(upstream: str, listen: str, cache: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise usage.UsageError(f"--upstream: {upstream!r} is no http:// or https:// address")
     for value in (upstream, listen, cache):
-        if any(character in value for character in ' ;{}$"\'\\\n\t'):
+        if any(character.isspace() or character in ';{}$"\'\\#' for character in value):
             raise usage.UsageError(f"{value!r} holds a character that cannot be used here")
     return _QUICK.format(upstream=url.rstrip("/"), listen=listen, cache=cache)
 
