@@ -1,103 +1,77 @@
-"""Request bodies: collected, passed on, and sent only with the request they belong to."""
+"""A request's body between client and upstream, piece by piece."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call,misc"
 
 from __future__ import annotations
 
-from tests.proxy.harness import BenchCase, OriginConnection, Request, message, response
+from hypothesis import given
+from hypothesis import strategies as st
 
-LARGE = bytes(range(256)) * 512
-
-
-def echo(connection: OriginConnection, request: Request) -> None:
-    """Answers with the method, target and body."""
-    connection.send(response(200, request.method + b" " + request.target + b" " + request.body))
+from tests.proxy.harness import BenchCase, message, response
 
 
-class BelongingTests(BenchCase):
-    """A body goes with the request that it came with, and with no other."""
+class BodyTests(BenchCase):
+    """Through the proxy; the edges are in ``test_relay`` and ``net/test_downstream``."""
 
-    def test_an_error_page_is_asked_for_without_it(self) -> None:
-        """What stands in for a failed POST is a GET: octets behind it would be a request."""
-        bench = self.serve(
-            "proxy_pass http://127.0.0.1:9; error_page 502 /fallback;",
-            server="location /fallback { proxy_pass http://127.0.0.1:8000; proxy_cache z; }",
-            http="proxy_cache_path cache keys_zone=z:1m;",
+    @given(
+        st.booleans(),
+        st.booleans(),
+        st.lists(st.integers(1, 40_000), min_size=1, max_size=12),
+        st.lists(st.sampled_from(["hold", "release", "wait"]), max_size=12),
+    )
+    def test_any_way_gives_the_body(
+        self, streamed: bool, chunked: bool, sizes: list[int], origin: list[str]
+    ) -> None:
+        """Buffered or not, declared or not, however both sides take turns."""
+        bench = self.proxy(
+            f"proxy_request_buffering {'off' if streamed else 'on'}; client_body_buffer_size 8k;"
         )
-        bench.origin(9).mode = "refuse"
-        self.origin.default = echo
-        body = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+        self.origin.default = lambda c, r: c.send(response(200, b"%d" % len(r.body)))
+        pieces = [bytes([n % 256]) * size for n, size in enumerate(sizes)]
         client = bench.client()
-        client.send(message(b"POST", b"/", body=body))
+        if chunked:
+            client.send(message(b"PUT", b"/", b"Transfer-Encoding: chunked"))
+        else:
+            client.send(message(b"PUT", b"/", b"Content-Length: %d" % sum(sizes)))
+        turns = iter(origin)
+        for piece in pieces:
+            client.send(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            turn = next(turns, "wait")
+            if self.origin.connections and turn != "wait":
+                getattr(self.origin.last.transport, turn)()
+                bench.reactor.settle()
+        if chunked:
+            client.send(b"0\r\n\r\n")
+        self.origin.last.transport.release()
         bench.reactor.settle()
-        self.assertEqual(
-            [request.line for request in self.origin.requests], [b"GET /fallback HTTP/1.1"]
-        )
-        self.assertEqual(self.origin.requests[0].body, b"")
-        self.assertIsNone(self.origin.requests[0].get(b"content-length"))
+        self.assertEqual(client.response().body, b"%d" % sum(sizes))
+        self.assertEqual(self.origin.requests[0].body, b"".join(pieces))
+        self.assertEqual(client.get(b"/").status, 200)
+        bench.close()
 
-    def test_a_named_location_gets_it(self) -> None:
-        """``@name`` goes on with the same request, its body too (nginx)."""
-        bench = self.serve(
-            "proxy_pass http://127.0.0.1:9; error_page 502 = @other;",
-            server="location @other { proxy_pass http://127.0.0.1:8000; }",
-        )
-        bench.origin(9).mode = "refuse"
-        self.origin.default = echo
+    def test_no_file_stays(self) -> None:
+        """The temporary file of a body is gone with its request, however that ends."""
+        for end in ("answer", "vanish", "refuse"):
+            bench = self.proxy("client_body_buffer_size 8k;")
+            if end == "refuse":
+                self.origin.mode = "refuse"
+            client = bench.client()
+            client.send(message(b"POST", b"/", b"Content-Length: 100000") + b"x" * 90_000)
+            if end == "vanish":
+                client.vanish()
+            else:
+                client.send(b"x" * 10_000)
+                if end == "answer":
+                    self.origin.last.send(response(200))
+                client.response()
+            self.assertEqual(bench.files("client_body_temp"), [])
+            bench.close()
+
+    def test_failing_disk(self) -> None:
+        """A temporary file that cannot be made is a 500, not a hang."""
+        bench = self.proxy("client_body_buffer_size 8k; client_body_temp_path /proc/none;")
         client = bench.client()
-        client.send(message(b"POST", b"/a%20b", body=b"kept"))
-        bench.reactor.settle()
-        self.assertEqual(client.response(b"POST").body, b"POST /a%20b kept")
-
-    def test_it_is_kept_while_a_cache_looks_things_up(self) -> None:
-        """``proxy_cache_methods POST``: the body comes before anybody asks for it."""
-        bench = self.cache("proxy_cache_methods POST; proxy_cache_valid 200 10s;", zone="memory=0")
-        self.origin.default = echo
-        first = bench.client()
-        first.send(message(b"POST", b"/x", body=b"one"))
-        self.assertEqual(first.response(b"POST").body, b"POST /x one")
-        bench.advance(100)
-        second = bench.client()
-        second.send(message(b"POST", b"/x", body=b"two"))
-        bench.reactor.settle()
-        self.assertEqual(second.response(b"POST").body, b"POST /x two")
-
-
-class CollectingTests(BenchCase):
-    """``proxy_request_buffering``, ``client_body_buffer_size``, ``client_max_body_size``."""
-
-    def test_large_ones_pass_through_a_file(self) -> None:
-        """A body beyond ``client_body_buffer_size`` arrives whole."""
-        bench = self.proxy("client_body_buffer_size 1k;")
-        self.origin.default = echo
-        client = bench.client()
-        data = message(b"POST", b"/", body=LARGE)
-        for start in range(0, len(data), 5000):
-            client.send(data[start : start + 5000])
-        bench.reactor.settle()
-        self.assertEqual(client.response(b"POST").body, b"POST / " + LARGE)
-
-    def test_unbuffered_ones_are_sent_as_they_come(self) -> None:
-        """With ``proxy_request_buffering off`` the origin has the first piece before the last."""
-        bench = self.proxy("proxy_request_buffering off;")
-        client = bench.client()
-        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        client.send(head + b"5\r\nfirst\r\n")
-        bench.reactor.settle()
-        self.assertIn(b"5\r\nfirst\r\n", bytes(self.origin.last.received))
-        client.send(b"0\r\n\r\n")
-        bench.reactor.settle()
-        self.assertTrue(bytes(self.origin.last.received).endswith(b"0\r\n\r\n"))
-
-    def test_one_of_unknown_length_has_a_limit_too(self) -> None:
-        """413 once more has come than ``client_max_body_size``, and the origin is not asked."""
-        bench = self.proxy("", server="client_max_body_size 10;")
-        self.origin.default = echo
-        client = bench.client()
-        client.send(
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n"
-        )
-        bench.reactor.settle()
-        self.assertEqual(client.response(b"POST").status, 413)
-        self.assertEqual(self.origin.requests, [])
+        client.send(message(b"POST", b"/", body=b"x" * 100_000))
+        self.assertEqual(client.response().status, 500)
+        self.assertEqual(self.origin.open, 0)

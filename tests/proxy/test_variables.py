@@ -1,0 +1,174 @@
+"""The built-in variables, as nginx gives them."""
+
+# trial's test cases have no types.
+# mypy: disable-error-code="no-untyped-call,misc"
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cacheproxy.config.variables import Declared
+from cacheproxy.proxy import variables
+from cacheproxy.proxy.variables import resolve
+from tests.proxy.harness import Bench, BenchCase, response
+
+
+class ValueTests(BenchCase):
+    """One request, many variables."""
+
+    def value(self, text: str, target: bytes = b"/", *fields: bytes) -> bytes:
+        """What *text* gives for a request."""
+        bench = self.serve(f"return 200 '{text}';")
+        body = bench.get(target, *fields).body
+        bench.close()
+        return body
+
+    def test_request(self) -> None:
+        """The request line and its parts."""
+        for text, wanted in (
+            ("$request", b"GET /a%20b/../c?d=e&F=g HTTP/1.1"),
+            ("$request_uri", b"/a%20b/../c?d=e&F=g"),
+            ("$uri|$document_uri", b"/c|/c"),
+            ("$args|$query_string|$is_args", b"d=e&F=g|d=e&F=g|?"),
+            ("$arg_d|$arg_f|$arg_none", b"e|g|"),
+            ("$request_method $scheme $https $server_protocol", b"GET http  HTTP/1.1"),
+            ("$host|$http_host|$server_name", b"a.example|A.example:80|test.example"),
+            ("$status|$body_bytes_sent", b"200|0"),
+        ):
+            self.assertEqual(
+                self.value(text, b"/a%20b/../c?d=e&F=g", b"Host: A.example:80"), wanted, text
+            )
+
+    def test_fields(self) -> None:
+        """``$http_*``, ``$cookie_*``, lists."""
+        fields = (b"X-One: 1", b"Cookie: a=b; c=d", b"Cookie: e=f", b"X-Forwarded-For: 10.0.0.1")
+        for text, wanted in (
+            ("$http_x_one|$http_none", b"1|"),
+            ("$cookie_a$cookie_c$cookie_e$cookie_x", b"bdf"),
+            ("$http_cookie", b"a=b; c=d; e=f"),
+            ("$proxy_add_x_forwarded_for", b"10.0.0.1, 192.0.2.1"),
+        ):
+            self.assertEqual(self.value(text, b"/", *fields), wanted, text)
+        self.assertEqual(self.value("$proxy_add_x_forwarded_for"), b"192.0.2.1")
+
+    def test_remote_user(self) -> None:
+        """Of Basic credentials; nonsense is none."""
+        for given_, wanted in (
+            (b"Basic YWxpY2U6c2VjcmV0", b"alice"),
+            (b"basic YWxpY2U6c2VjcmV0", b"alice"),
+            (b"Basic !!!!", b""),
+            (b"Basic YWxp", b"ali"),
+            (b"Bearer x", b""),
+            (b"Basic ", b""),
+        ):
+            self.assertEqual(self.value("$remote_user", b"/", b"Authorization: " + given_), wanted)
+
+    def test_connection(self) -> None:
+        """Addresses in text and in octets."""
+        self.assertEqual(self.value("$remote_addr $remote_port"), b"192.0.2.1 40000")
+        self.assertEqual(self.value("$server_addr $server_port"), b"127.0.0.1 80")
+        self.assertEqual(self.value("$binary_remote_addr"), bytes([192, 0, 2, 1]))
+        self.assertEqual(self.value("$ssl_protocol$ssl_cipher$ssl_server_name"), b"")
+        self.assertEqual(self.value("$ssl_session_reused$ssl_session_id"), b"")
+
+    def test_time_and_process(self) -> None:
+        """From the clock and the world."""
+        self.assertEqual(self.value("$msec"), b"1700000000.000")
+        self.assertRegex(self.value("$time_iso8601").decode(), r"^2023-11-1[45]T")
+        self.assertRegex(self.value("$time_local").decode(), r"^1[45]/Nov/2023:")
+        self.assertEqual(self.value("$request_time"), b"0.000")
+        self.assertRegex(self.value("$pid $hostname $nginx_version").decode(), r"^\d+ \S+ \S+$")
+        self.assertEqual(self.value("$pipe"), b".")
+
+    def test_request_id(self) -> None:
+        """Sixteen octets in hex, the same throughout a request, another for the next."""
+        first, second = self.value("$request_id"), self.value("$request_id")
+        self.assertRegex(first.decode(), "^[0-9a-f]{32}$")
+        self.assertNotEqual(first, second)
+        one, _, two = self.value("$request_id/$request_id").partition(b"/")
+        self.assertEqual(one, two)
+
+    def test_root(self) -> None:
+        """Where a file would be."""
+        bench = self.serve("root $folder/www; return 200 '$document_root $request_filename';")
+        path = f"{bench.folder}/www"
+        self.assertEqual(bench.get(b"/a/b").body, f"{path} {path}/a/b".encode())
+        bench = self.serve("", "location /x/ { alias $folder/y/; return 200 '$request_filename'; }")
+        self.assertEqual(bench.get(b"/x/z").body, f"{bench.folder}/y/z".encode())
+
+    def test_upstream(self) -> None:
+        """What the origin sent, and where it was."""
+        bench = self.proxy(
+            "add_header A '$upstream_http_x_y|$upstream_cookie_s|$upstream_addr|$proxy_host"
+            "|$proxy_port|$sent_http_content_type' always;"
+        )
+        self.origin.default = response(
+            200,
+            b"",
+            b"X-Y: z",
+            b"Set-Cookie: a=b",
+            b"Set-Cookie: s=t; Path=/",
+            b"Content-Type: u/v",
+        )
+        self.assertIn(b"z|t|127.0.0.1:8000|127.0.0.1:8000|8000", bench.get(b"/").get(b"a") or b"")
+
+    def test_of_a_body(self) -> None:
+        """Length, type and content of a request's body."""
+        bench = self.proxy("proxy_set_header X '$content_length|$content_type|$request_body';")
+        self.origin.default = response(200)
+        bench.client().request(b"POST", b"/", b"Content-Type: a/b", body=b"body")
+        self.assertEqual(self.origin.requests[0].get(b"x"), b"4|a/b|body")
+
+    def test_bytes_sent(self) -> None:
+        """Exactly what went over the wire for this response."""
+        bench = self.serve(
+            "return 200 hello;",
+            "access_log access.log l;",
+            "log_format l '$bytes_sent $body_bytes_sent $request_completion';",
+        )
+        client = bench.client()
+        one = client.get(b"/")
+        two = client.get(b"/")
+        self.assertEqual(bench.log(), [f"{len(one.raw)} 5 OK", f"{len(two.raw)} 5 OK"])
+
+
+class ResolveTests(BenchCase):
+    """``resolve`` itself."""
+
+    def test_unknown(self) -> None:
+        """No such variable; a family without a name is none."""
+        for name in ("", "nonsense", "http_", "arg_", "cookie_", "upstream_http_"):
+            self.assertIsNone(resolve(name), name)
+
+    def test_every_variable_renders(self) -> None:
+        """None raises before or after a response, on a plain or a refused request."""
+        names = sorted(variables._VARIABLES)
+        text = "".join(f"${{{name}}}|" for name in names)
+        bench = Bench(
+            self,
+            f"log_format l '{text}'; access_log access.log l;"
+            "server { listen 127.0.0.1:80; add_header X '" + text + "' always; return 200 x;"
+            " location /p { proxy_pass http://127.0.0.1:8000; } location /n { return 404; } }",
+        )
+        bench.origin().mode = "refuse"
+        for target in (b"/", b"/p", b"/n", b"*", b"http://x/"):
+            self.assertGreater(bench.get(target).status, 0)
+        client = bench.client()
+        client.send(b"garbage\r\n\r\n")
+        self.assertEqual(len(bench.log()), 6)
+
+    def test_known_to_the_configuration(self) -> None:
+        """They are the built-in ones of a configuration."""
+        self.assertTrue(Declared(resolve).built_in("remote_addr"))
+
+    @given(st.binary(max_size=30))
+    def test_arguments_of_any_octets(self, octets: bytes) -> None:
+        """No query breaks the look-up of an argument."""
+        bench = self.serve("return 200 '$arg_a';")
+        query = bytes(c for c in octets if 0x21 <= c < 0x7F)
+        answer = bench.get(b"/?b=" + query + b"&a=found")
+        self.assertIn(answer.status, (200, 400))
+        if b"a=" not in query.lower() and answer.status == 200:
+            self.assertEqual(answer.body, b"found")
+        bench.close()
