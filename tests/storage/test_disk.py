@@ -1,0 +1,593 @@
+"""Tests of one zone's folder: opening it, finding in it, storing in it, keeping it in bounds."""
+
+# trial's test cases have no types.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from cacheproxy.config.model import CacheZone
+from cacheproxy.errors import StorageError
+from cacheproxy.storage import disk as disk_module
+from cacheproxy.storage.disk import BROKEN, Disk, Found, TemporaryBody, new_token
+from cacheproxy.storage.entry import SEAL_SIZE, Header, seal
+from cacheproxy.storage.index import INDEX_NAME, ROW_OVERHEAD
+from tests.storage.support import digest_of, head_of
+
+#: Wall time of the tests.
+NOW = 1000.0
+#: Bodies up to this size are found whole.
+LIMIT = 100
+KEY = b"key"
+DIGEST = digest_of(KEY)
+
+
+def no_space(descriptor: int, data: bytes) -> int:
+    """A write to a full disk."""
+    raise OSError(28, "No space left on device")
+
+
+def descriptors() -> set[str]:
+    """What the process has open."""
+    return set(os.listdir("/proc/self/fd"))
+
+
+class TemporaryBodyTests(SynchronousTestCase):
+    """``TemporaryBody``."""
+
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+
+    def test_short_writes_are_completed(self) -> None:
+        """A system call that takes less than it is given is called again."""
+        body = TemporaryBody(self.path, lambda descriptor, data: os.write(descriptor, data[:3]))
+        body.append(b"some ")
+        body.append(b"octets")
+        body.finish(b"12345678")
+        with open(self.path, "rb") as file:
+            self.assertEqual(file.read(), b"some octets" + seal(b"12345678"))
+        self.assertEqual(body.size, 11)
+
+    def test_checksum_is_of_the_body_alone(self) -> None:
+        """In pieces or whole, and without the seal."""
+        whole = TemporaryBody(self.path, os.write)
+        whole.append(b"some octets")
+        pieces = TemporaryBody(self.path + "2", os.write)
+        pieces.append(b"some ")
+        pieces.append(b"octets")
+        pieces.finish(new_token())
+        self.assertEqual(whole.checksum, pieces.checksum)
+        whole.discard()
+
+    def test_is_private_and_new(self) -> None:
+        """A name that exists, be it a link, is never written to."""
+        body = TemporaryBody(self.path, os.write)
+        self.addCleanup(body.discard)
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+        with self.assertRaises(StorageError):
+            TemporaryBody(self.path, os.write)
+        os.symlink(self.path, self.path + ".link")
+        with self.assertRaises(StorageError):
+            TemporaryBody(self.path + ".link", os.write)
+
+    def test_move_makes_folders(self) -> None:
+        """Those of ``levels=`` are made when they are first needed."""
+        body = TemporaryBody(self.path, os.write)
+        body.finish(new_token())
+        target = os.path.join(self.mktemp(), "c", "29", "name")
+        body.move(target)
+        self.assertTrue(os.path.exists(target))
+        body.discard()
+        self.assertTrue(os.path.exists(target))
+
+    def test_discard_twice(self) -> None:
+        """The file goes, its descriptor is closed once."""
+        before = descriptors()
+        body = TemporaryBody(self.path, os.write)
+        body.discard()
+        body.discard()
+        self.assertFalse(os.path.exists(self.path))
+        self.assertEqual(descriptors(), before)
+
+
+class DiskCase(SynchronousTestCase):
+    """A ``Disk`` in a temporary folder."""
+
+    def setUp(self) -> None:
+        self.path = os.path.join(os.path.abspath(self.mktemp()), "cache")
+        self.lines: list[str] = []
+        self.disk = self.make()
+        self.disk.open()
+
+    def make(self, **settings: object) -> Disk:
+        values: dict[str, object] = {
+            "name": "z",
+            "path": self.path,
+            "levels": (1, 2),
+            "use_temp_path": False,
+            "inactive": 600.0,
+        }
+        values.update(settings)
+        zone = CacheZone(**values)  # type: ignore[arg-type]  # built from a table
+        disk = Disk(zone, self.lines.append, LIMIT)
+        self.addCleanup(disk.close)
+        return disk
+
+    def again(self, **settings: object) -> None:
+        """Close in order and open with other *settings*."""
+        self.disk.close()
+        self.disk = self.make(**settings)
+        self.disk.open()
+
+    def store(self, key: bytes, content: bytes, now: float = NOW) -> bytes:
+        digest = digest_of(key)
+        body = self.disk.temporary()
+        body.append(content)
+        header = Header(head_of(key, body_length=len(content)), new_token(), new_token())
+        self.disk.commit(digest, digest, header, body, now)
+        return digest
+
+    def found(self, digest: bytes, now: float = NOW) -> Found:
+        found = self.disk.find(digest, now)
+        assert isinstance(found, Found), found
+        if found.descriptor >= 0:
+            self.addCleanup(os.close, found.descriptor)
+        return found
+
+    def overwrite(self, digest: bytes, at: int, octets: bytes) -> None:
+        with open(self.disk.path(digest), "r+b") as file:
+            file.seek(at)
+            file.write(octets)
+
+    def temporaries(self) -> list[str]:
+        return os.listdir(os.path.join(self.path, "temp"))
+
+
+class OpeningTests(DiskCase):
+    """The folder and its index."""
+
+    def test_nothing_works_before_opening(self) -> None:
+        """Each call fails as a disk does, so that the tier goes on without it."""
+        disk = self.make()
+        for call in (
+            lambda: disk.find(DIGEST, NOW),
+            disk.temporary,
+            disk.check,
+            disk.clear,
+            lambda: disk.delete(DIGEST),
+        ):
+            self.assertRaises(StorageError, call)
+        self.assertFalse(disk.sweep_step())
+        disk.close()
+
+    def test_folder_is_private(self) -> None:
+        """Bodies may be what only one client was to see."""
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o700)
+
+    def test_corrupt_index_is_set_aside_each_time(self) -> None:
+        """The evidence of an earlier accident is not overwritten by the next."""
+        self.store(KEY, b"body")
+        for number in (1, 2):
+            self.disk.close()
+            with open(os.path.join(self.path, INDEX_NAME), "wb") as file:
+                file.write(b"%d is no database" % number * 1000)
+            self.disk = self.make()
+            self.disk.open()
+            aside = os.path.join(self.path, f"{INDEX_NAME}.corrupt-{number}")
+            with open(aside, "rb") as file:
+                self.assertTrue(file.read().startswith(b"%d is no" % number))
+            self.assertEqual(len(self.lines), number)
+            self.assertIn(aside, self.lines[-1])
+        self.assertIsNone(self.disk.find(DIGEST, NOW))
+        self.store(KEY, b"again")
+        self.assertEqual(self.found(DIGEST).body, b"again")
+
+    def test_damage_met_in_use_is_set_aside_at_reopening(self) -> None:
+        """A healthy looking file is not trusted once a statement failed in it."""
+        self.store(KEY, b"body")
+        self.disk.damaged = True
+        self.disk.reopen()
+        self.assertTrue(os.path.exists(os.path.join(self.path, f"{INDEX_NAME}.corrupt-1")))
+        self.assertFalse(self.disk.damaged)
+        self.assertIsNone(self.disk.find(DIGEST, NOW))
+
+    def test_reopening_keeps_the_rows(self) -> None:
+        """A failure of the disk is no reason to forget."""
+        self.store(KEY, b"body")
+        self.disk.reopen()
+        self.assertEqual(self.found(DIGEST).body, b"body")
+
+    def test_missing_index_is_noticed(self) -> None:
+        """``check`` is what finds that the folder was emptied under the zone."""
+        self.disk.check()
+        os.unlink(os.path.join(self.path, INDEX_NAME))
+        self.assertRaises(StorageError, self.disk.check)
+
+    def test_probe_leaves_nothing(self) -> None:
+        """Neither when the disk works nor when it is full."""
+        self.disk.probe()
+        self.disk.write = no_space
+        self.assertRaises(StorageError, self.disk.probe)
+        self.assertEqual(self.temporaries(), [])
+
+
+class TemporaryFolderTests(DiskCase):
+    """``use_temp_path``, and what dead processes left."""
+
+    def test_temp_path_on_the_same_file_system(self) -> None:
+        """The configured folder is made and used."""
+        chosen = os.path.join(os.path.dirname(self.path), "chosen")
+        self.again(use_temp_path=True, temp_path=chosen)
+        body = self.disk.temporary()
+        self.addCleanup(body.discard)
+        self.assertEqual(os.path.dirname(body.path), chosen)
+        self.assertEqual(self.lines, [])
+
+    def test_temp_path_on_another_file_system(self) -> None:
+        """Bodies could not be renamed from there: written in the zone instead, with a line."""
+        if os.stat("/dev/shm").st_dev == os.stat(self.path).st_dev:
+            raise SkipTest("no second file system")
+        other = tempfile.mkdtemp(dir="/dev/shm")
+        self.addCleanup(shutil.rmtree, other)
+        self.again(use_temp_path=True, temp_path=other)
+        self.store(KEY, b"body")
+        self.assertEqual(self.found(DIGEST).body, b"body")
+        self.assertEqual(os.listdir(other), [])
+        self.assertEqual(len(self.lines), 1)
+        self.assertIn(other, self.lines[0])
+
+    def test_only_the_dead_lose_their_files(self) -> None:
+        """Files of a process that lives, this one's new ones and foreign names stay."""
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        folder = os.path.join(self.path, "temp")
+        own, parent = os.getpid(), os.getppid()
+        names = {
+            f"cacheproxy-{dead.pid}-00": False,
+            f"cacheproxy-{own}-new": True,
+            f"cacheproxy-{own}-old": False,
+            f"cacheproxy-{parent}-00": True,
+            "cacheproxy-x-00": True,
+            f"other-{dead.pid}-00": True,
+        }
+        for name in names:
+            with open(os.path.join(folder, name), "wb"):
+                pass
+        os.utime(os.path.join(folder, f"cacheproxy-{own}-old"), (1, 1))
+        self.again()
+        self.assertEqual(set(self.temporaries()), {name for name, stays in names.items() if stays})
+
+
+class FindingTests(DiskCase):
+    """``find``: the entry whole, or nothing of it."""
+
+    def test_small_whole_large_open(self) -> None:
+        """Up to the limit the body itself, beyond it a descriptor."""
+        for size in (0, 1, LIMIT):
+            digest = self.store(b"%d" % size, bytes(size))
+            found = self.found(digest)
+            self.assertEqual((found.body, found.descriptor), (bytes(size), -1))
+            self.assertEqual(found.primary, digest)
+            self.assertEqual(found.header.stored.key, b"%d" % size)
+        found = self.found(self.store(b"large", bytes(LIMIT + 1)))
+        self.assertIsNone(found.body)
+        self.assertEqual(os.pread(found.descriptor, LIMIT + 1, 0), bytes(LIMIT + 1))
+
+    def test_inactive_is_missing(self) -> None:
+        """The deadline itself still belongs to the entry (``inactive``)."""
+        self.store(KEY, b"body")
+        self.assertIsInstance(self.disk.find(DIGEST, NOW + 600.0), Found)
+        self.assertIsNone(self.disk.find(DIGEST, NOW + 600.1))
+
+    def test_other_token_is_broken(self) -> None:
+        """A file that another store left is not this row's, whatever its length."""
+        before = descriptors()
+        for size in (10, LIMIT + 10):
+            digest = self.store(b"%d" % size, bytes(size))
+            self.overwrite(digest, size, seal(new_token()))
+            self.assertIs(self.disk.find(digest, NOW), BROKEN)
+        self.assertEqual(descriptors(), before)
+
+    def test_no_seal_is_broken(self) -> None:
+        """A file that was never finished, or goes on after its seal."""
+        before = descriptors()
+        for size in (10, LIMIT + 10):
+            digest = self.store(b"%d" % size, bytes(size))
+            path = self.disk.path(digest)
+            for length in (size + SEAL_SIZE - 1, size, size // 2, 0):
+                os.truncate(path, length)
+                self.assertIs(self.disk.find(digest, NOW), BROKEN)
+            digest = self.store(b"%d" % size, bytes(size))
+            self.overwrite(digest, size + SEAL_SIZE, b"x")
+            self.assertIs(self.disk.find(digest, NOW), BROKEN)
+        self.assertEqual(descriptors(), before)
+
+    def test_changed_small_body_is_broken(self) -> None:
+        """The checksum is compared where the body is read anyway."""
+        self.store(KEY, b"some body")
+        self.overwrite(DIGEST, 3, b"X")
+        self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)
+
+    def test_missing_file_is_broken(self) -> None:
+        """The caller decides whether a store is about to put it there."""
+        self.store(KEY, b"body")
+        os.unlink(self.disk.path(DIGEST))
+        self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)
+
+    def test_unreadable_head_is_broken(self) -> None:
+        """Octets that are no header make no entry."""
+        self.store(KEY, b"body")
+        self.disk.index.replace_value(DIGEST, lambda value: value[:-1])
+        self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)
+
+    def test_failing_read_is_an_error(self) -> None:
+        """What the system refuses is the disk's failure, not the entry's; nothing stays open."""
+        self.store(KEY, b"body")
+        os.unlink(self.disk.path(DIGEST))
+        os.mkdir(self.disk.path(DIGEST))
+        before = descriptors()
+        self.assertRaises(StorageError, self.disk.find, DIGEST, NOW)
+        self.assertEqual(descriptors(), before)
+
+
+class StoringTests(DiskCase):
+    """``commit``, ``update``, ``delete``, ``purge``."""
+
+    def test_reader_keeps_what_it_opened(self) -> None:
+        """A store over it and its deletion leave an open body whole."""
+        self.store(KEY, b"o" * 200)
+        old = self.found(DIGEST)
+        self.store(KEY, b"n" * 300)
+        new = self.found(DIGEST)
+        self.disk.delete(DIGEST)
+        self.assertEqual(os.pread(old.descriptor, 200, 0), b"o" * 200)
+        self.assertEqual(os.pread(new.descriptor, 300, 0), b"n" * 300)
+        self.assertIsNone(self.disk.find(DIGEST, NOW))
+
+    def test_full_disk_leaves_the_older_entry(self) -> None:
+        """When the seal no longer fits there is no trace of the newer store."""
+        self.store(KEY, b"old")
+        before = descriptors()
+        body = self.disk.temporary()
+        body.append(b"newer")
+        self.disk.write = no_space
+        header = Header(head_of(KEY, body_length=5), new_token(), new_token())
+        with self.assertRaises(StorageError) as caught:
+            self.disk.commit(DIGEST, DIGEST, header, body, NOW)
+        self.assertIn("No space left", str(caught.exception))
+        self.assertEqual(self.found(DIGEST).body, b"old")
+        self.assertEqual(self.temporaries(), [])
+        self.assertEqual(descriptors(), before)
+        self.assertEqual(self.disk.index.usage()[0], 1)
+
+    def test_failing_rename_leaves_the_older_entry(self) -> None:
+        """A folder of ``levels=`` that cannot be made."""
+        other = digest_of(b"other")
+        blocked = os.path.join(self.path, other.hex()[-1])
+        self.store(KEY, b"old")
+        self.assertNotEqual(other.hex()[-1], DIGEST.hex()[-1])
+        with open(blocked, "wb"):
+            pass
+        self.assertRaises(StorageError, self.store, b"other", b"x")
+        self.assertEqual(self.temporaries(), [])
+        self.assertEqual(self.disk.index.usage()[0], 1)
+
+    def test_size_is_in_blocks(self) -> None:
+        """The seal counts: a body of one block occupies two."""
+        sizes = []
+        for length in (4096 - SEAL_SIZE, 4096):
+            self.store(KEY, bytes(length))
+            sizes.append(self.disk.index.usage()[1])
+        self.assertEqual(sizes[1] - sizes[0], 4096)
+        self.assertGreater(sizes[0], 4096 + ROW_OVERHEAD)
+        self.assertLess(sizes[0], 4096 + ROW_OVERHEAD + 1000)
+
+    def sibling(self, parent: bytes, content: bytes) -> bytes:
+        digest = digest_of(b"encoded")
+        body = self.disk.temporary()
+        body.append(content)
+        head = head_of(KEY, body_length=len(content))
+        header = Header(head, new_token(), new_token(), parent)
+        self.disk.commit_sibling(digest, DIGEST, header, body, NOW)
+        return digest
+
+    def test_sibling_of_another_edition_is_not_stored(self) -> None:
+        """What was encoded from a head that was replaced meanwhile comes to nothing."""
+        self.store(KEY, b"body")
+        edition = self.found(DIGEST).header.edition
+        self.assertIsNone(self.disk.find(self.sibling(new_token(), b"encoded"), NOW))
+        self.assertEqual(self.temporaries(), [])
+        digest = self.sibling(edition, b"encoded")
+        found = self.found(digest)
+        self.assertEqual((found.body, found.primary), (b"encoded", DIGEST))
+        self.disk.update(DIGEST, head_of(KEY), new_token())
+        self.assertIsNone(self.disk.find(digest, NOW))
+
+    def test_update_keeps_the_body(self) -> None:
+        """A head of unknown or equal length replaces; one of another length does not."""
+        self.store(KEY, b"body")
+        for length in (-1, 4):
+            edition = new_token()
+            head = head_of(KEY, lifetime=5.0 + length, body_length=length)
+            self.disk.update(DIGEST, head, edition)
+            found = self.found(DIGEST)
+            self.assertEqual(found.body, b"body")
+            self.assertEqual(found.header.edition, edition)
+            self.assertEqual(found.header.stored.lifetime, 5.0 + length)
+            self.assertEqual(found.header.stored.body_length, 4)
+        self.disk.update(DIGEST, head_of(KEY, lifetime=1.0, body_length=5), new_token())
+        self.assertEqual(self.found(DIGEST).header.stored.lifetime, 9.0)
+
+    def test_update_of_an_unreadable_head_is_ignored(self) -> None:
+        """What is broken stays broken until it is looked up."""
+        self.store(KEY, b"body")
+        self.disk.index.replace_value(DIGEST, lambda value: b"garbage")
+        self.disk.update(DIGEST, head_of(KEY), new_token())
+        self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)
+
+    def test_purge_removes_variants(self) -> None:
+        """Every entry of the primary digest, its file and no other."""
+        kept = self.store(b"kept", b"k")
+        digests = set()
+        for variant in (b"a", b"b"):
+            digest = digest_of(KEY + variant)
+            body = self.disk.temporary()
+            header = Header(head_of(KEY, body_length=0), new_token(), new_token())
+            self.disk.commit(digest, DIGEST, header, body, NOW)
+            digests.add(digest)
+        self.assertEqual(self.disk.purge(DIGEST), digests)
+        self.assertFalse(any(os.path.exists(self.disk.path(digest)) for digest in digests))
+        self.assertEqual(self.found(kept).body, b"k")
+
+
+class BoundsTests(DiskCase):
+    """``max_size``, ``min_free``, ``inactive``."""
+
+    def fill(self, count: int) -> list[bytes]:
+        """Entries of a block each; the first is the longest unused."""
+        return [self.store(b"%d" % number, bytes(50), NOW + number) for number in range(count)]
+
+    def left(self, digests: list[bytes]) -> list[int]:
+        """Which of *digests* there are, by number."""
+        return [n for n, digest in enumerate(digests) if self.disk.find(digest, NOW) is not None]
+
+    def test_store_culls_what_exceeds(self) -> None:
+        """The longest unused go first; a use saves an entry."""
+        self.again(max_size=20_000)
+        digests = self.fill(3)
+        self.assertEqual(self.left(digests), [0, 1, 2])
+        self.disk.touch([digests[0]], NOW + 100)
+        digests += [self.store(b"more", bytes(50), NOW + 50)]
+        self.assertEqual(self.left(digests), [0, 1, 2, 3])
+        digests += [self.store(b"last", bytes(50), NOW + 51)]
+        self.assertEqual(self.left(digests), [0, 2, 3, 4])
+        self.assertLessEqual(self.disk.index.usage()[1], 20_000)
+        self.assertFalse(self.disk.over)
+
+    def test_step_is_bounded(self) -> None:
+        """A store does not cull more than a step; ``over`` tells that more is left."""
+        digests = self.fill(6)
+        self.patch(disk_module, "CULL_STEP", 2)
+        self.again(max_size=10_000)
+        self.assertTrue(self.disk.cull_excess())
+        self.assertEqual(self.left(digests), [2, 3, 4, 5])
+        digests.append(self.store(b"more", bytes(50), NOW + 10))
+        self.assertTrue(self.disk.over)
+        self.assertEqual(self.left(digests), [4, 5, 6])
+        self.assertFalse(self.disk.cull_excess())
+        self.assertEqual(self.left(digests), [5, 6])
+
+    def test_min_free(self) -> None:
+        """Room on the file system is made from this zone, as far as it has any."""
+        digests = self.fill(3)
+        self.assertFalse(self.disk.cull_excess())
+        self.again(min_free=1)
+        self.assertFalse(self.disk.cull_excess())
+        self.assertEqual(self.left(digests), [0, 1, 2])
+        self.again(min_free=1 << 60)
+        self.assertFalse(self.disk.cull_excess())
+        self.assertEqual(self.left(digests), [])
+
+    def test_inactive_in_steps(self) -> None:
+        """Those whose last use is ``inactive`` ago, a step at a time."""
+        self.patch(disk_module, "CULL_STEP", 2)
+        digests = self.fill(5)
+        self.disk.touch(digests[:1], NOW + 50)
+        self.assertTrue(self.disk.cull_inactive(NOW + 604.0))
+        self.assertFalse(self.disk.cull_inactive(NOW + 604.0))
+        self.assertEqual(self.left(digests), [0, 4])
+
+    def test_clear(self) -> None:
+        """Everything goes, in as many steps as it takes."""
+        self.patch(disk_module, "CULL_STEP", 2)
+        digests = self.fill(5)
+        self.disk.clear()
+        self.assertEqual(self.left(digests), [])
+        self.assertEqual(self.disk.index.usage(), (0, 0))
+        self.assertFalse(any(os.path.exists(self.disk.path(digest)) for digest in digests))
+
+
+class SweepTests(DiskCase):
+    """Files without a row, left by a crash."""
+
+    def orphan(self, number: int, *, old: bool = True) -> str:
+        path = self.disk.path(digest_of(b"orphan %d" % number))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"orphan")
+        if old:
+            os.utime(path, (1, 1))
+        return path
+
+    def crash(self) -> None:
+        """Open again without having closed in order."""
+        self.disk.index.close()
+        self.disk = self.make()
+        self.disk.open()
+
+    def test_nothing_is_searched_after_an_orderly_end(self) -> None:
+        """A start costs no walk over a large zone."""
+        while self.disk.sweep_step():
+            pass
+        orphan = self.orphan(1)
+        self.again()
+        self.assertFalse(self.disk.sweep_step())
+        self.assertTrue(os.path.exists(orphan))
+
+    def test_orphans_go_step_by_step(self) -> None:
+        """In bounded steps; entries, and files newer than the opening, stay."""
+        self.patch(disk_module, "SWEEP_STEP", 2)
+        kept = self.store(KEY, b"body")
+        os.utime(self.disk.path(kept), (1, 1))
+        orphans = [self.orphan(number) for number in range(6)]
+        self.crash()
+        new = self.orphan(99, old=False)
+        os.utime(new, (time.time() + 100, time.time() + 100))
+        steps = 1
+        while self.disk.sweep_step():
+            steps += 1
+            self.assertLessEqual(6 - sum(map(os.path.exists, orphans)), 2 * steps)
+        self.assertGreaterEqual(steps, 4)
+        self.assertEqual([path for path in orphans if os.path.exists(path)], [])
+        self.assertTrue(os.path.exists(new))
+        self.assertEqual(self.found(kept).body, b"body")
+        self.assertFalse(self.disk.sweep_step())
+
+    def test_foreign_files_stay(self) -> None:
+        """What does not look like a body in its place is not ours to remove."""
+        name = digest_of(b"foreign").hex()
+        places = [
+            os.path.join(self.path, name),
+            os.path.join(self.path, "a", name),
+            os.path.join(self.path, "a", "bb", name + ".bak"),
+            os.path.join(self.path, "a", "bb", name.upper()[:31] + "Z"),
+            os.path.join(self.path, "a", "zz", name),
+            os.path.join(self.path, "temp", "xx", name),
+        ]
+        for place in places:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            with open(place, "wb"):
+                pass
+            os.utime(place, (1, 1))
+        self.crash()
+        while self.disk.sweep_step():
+            pass
+        self.assertEqual([place for place in places if not os.path.exists(place)], [])
+
+    def test_search_that_was_not_finished_is_done_again(self) -> None:
+        """Closing in the middle of it does not mark the zone as clean."""
+        orphan = self.orphan(1)
+        self.crash()
+        self.again()
+        self.assertTrue(os.path.exists(orphan))
+        while self.disk.sweep_step():
+            pass
+        self.assertFalse(os.path.exists(orphan))
