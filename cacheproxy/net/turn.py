@@ -20,6 +20,10 @@ __all__ = ["DIRECT", "Outbox", "Turn"]
 #: Octets from which a piece is written at once, beside what waits, uncopied.
 DIRECT = 16 * 1024
 
+#: Octets that one connection may gather; beyond them it sends, so that the transport
+#: can say that it is full while one read brings a thousand pipelined requests.
+GATHERED = 64 * 1024
+
 
 class Turn:
     """The outboxes of one reactor that have something to send."""
@@ -49,25 +53,29 @@ class Turn:
 class Outbox:
     """What one connection's transport is yet to be given."""
 
-    __slots__ = ("_parts", "_transport_write", "_transport_write_parts", "_turn")
+    __slots__ = ("_parts", "_size", "_transport_write", "_transport_write_parts", "_turn")
 
     def __init__(self, turn: Turn, transport: Any) -> None:
         self._turn = turn
         self._transport_write: Callable[[bytes], None] = transport.write
         self._transport_write_parts: Callable[[list[bytes]], None] = transport.writeSequence
         self._parts: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
         """Send *data* with what else this turn brings, or at once if it is large."""
         parts = self._parts
         if len(data) >= DIRECT:
             self._parts = []
+            self._size = 0
             self._transport_write_parts([*parts, data])
-        elif parts:
-            parts.append(data)
-        else:
-            parts.append(data)
+            return
+        if not parts:
             self._turn.add(self)
+        parts.append(data)
+        self._size = size = self._size + len(data)
+        if size >= GATHERED:
+            self.flush()
 
     def write_now(self, data: bytes) -> None:
         """Send *data* in this call, after what waits."""
@@ -82,6 +90,7 @@ class Outbox:
         parts = self._parts
         if parts:
             self._parts = []
+            self._size = 0
             self._transport_write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def close(self) -> None:

@@ -675,6 +675,17 @@ class BackPressureTests(BenchCase):
             self.assertFalse(client.transport.paused)
             self.assertEqual(client.get(b"/").status, 200)
 
+    def test_pipelined_small_responses_of_a_client_that_does_not_read(self) -> None:
+        """Many requests in one read: what is gathered in a turn is bounded too."""
+        self.serve(f"return 200 {'x' * 3000};")
+        client = self.bench.client()
+        client.transport.hold()
+        client.send(message(b"GET", b"/") * 1000)
+        self.assertLess(len(client.transport.held), 200_000)
+        client.release()
+        for _ in range(1000):
+            self.assertEqual(len(client.response().body), 3000)
+
     def test_draining_with_a_response_unread(self) -> None:
         """The stop waits for the client to read, then ends the connection."""
         bench = self.cache()
