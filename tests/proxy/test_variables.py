@@ -166,7 +166,7 @@ class ResolveTests(BenchCase):
     def test_arguments_of_any_octets(self, octets: bytes) -> None:
         """No query breaks the look-up of an argument."""
         bench = self.serve("return 200 '$arg_a';")
-        query = bytes(c for c in octets if 0x21 <= c < 0x7F)
+        query = bytes(c for c in octets if 0x21 <= c < 0x7F and c != 0x23)
         answer = bench.get(b"/?b=" + query + b"&a=found")
         self.assertIn(answer.status, (200, 400))
         if b"a=" not in query.lower() and answer.status == 200:
