@@ -159,7 +159,7 @@ class StatusTests(CachingCase):
 
     def test_stale_if_error(self) -> None:
         """The response's own ``stale-if-error`` allows it for its time (RFC 5861 §4)."""
-        self.cache()
+        self.cache("proxy_cache_use_stale off;")
         self.origin.reply(response(200, b"old", b"Cache-Control: max-age=60, stale-if-error=100"))
         self.seen()
         self.origin.mode = "refuse"
