@@ -476,6 +476,31 @@ def _status_line(line: bytes) -> tuple[int, int, bytes]:
     return 10 if match.group(2) == b"0" else 11, int(match.group(3)), match.group(4) or b""
 
 
+class _ResponseText:
+    """What a head's *text* says, as the answer to a request with *method*.
+
+    The last one of a connection is kept: an origin that is asked for the same thing
+    again within a second mostly gives the same head, to the octet.
+    """
+
+    __slots__ = (
+        *("body_length", "fields", "keep_alive", "method"),
+        *("reason", "status", "text", "version"),
+    )
+
+    def __init__(self, method: bytes, text: bytes) -> None:
+        self.method = method
+        self.text = text
+        eol = text.find(b"\r\n")
+        self.version, self.status, self.reason = _status_line(text[:eol])
+        self.fields = read_fields(text[eol + 2 :])
+        if len(self.fields.pairs) > MAX_RESPONSE_FIELDS:
+            raise ProtocolError("too many field lines")
+        self.body_length, self.keep_alive = response_framing(
+            method, self.status, self.version, self.fields
+        )
+
+
 class ResponseParser:
     """Reads an origin's responses, each announced by ``expect``.
 
@@ -488,6 +513,7 @@ class ResponseParser:
         "_buffer",
         "_decoder",
         "_informational",
+        "_last",
         "_max_head",
         "_method",
         "_remaining",
@@ -510,6 +536,7 @@ class ResponseParser:
         self._remaining = 0
         self._decoder: ChunkedDecoder | None = None
         self._method = b""
+        self._last: _ResponseText | None = None
         self._informational = 0
         self._running = False
         self._upgraded = False
@@ -602,13 +629,15 @@ class ResponseParser:
         end += 4
         if end > self._max_head:
             raise ProtocolError("head too large")
-        eol = data.find(b"\r\n")
-        version, status, reason = _status_line(data[:eol])
-        fields = read_fields(data[eol + 2 : end])
-        if len(fields) > MAX_RESPONSE_FIELDS:
-            raise ProtocolError("too many field lines")
-        body_length, keep_alive = response_framing(self._method, status, version, fields)
-        head = ResponseHead(status, fields, reason, version, body_length, keep_alive)
+        text = data[:end]
+        last = self._last
+        if last is None or last.text != text or last.method != self._method:
+            last = _ResponseText(self._method, text)
+            self._last = last if end <= _SECTION_KEPT_SIZE else None
+        status = last.status
+        head = ResponseHead(
+            status, last.fields, last.reason, last.version, last.body_length, last.keep_alive
+        )
         self._buffer = data[end:]
         if status < 200:
             self._interim(head)

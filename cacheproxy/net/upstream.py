@@ -120,6 +120,7 @@ class UpstreamConnection(Protocol):
                 set_no_delay(True)
         self._outbox = Outbox(self.peer.turn, transport)
         self._write = self._outbox.write
+        self._write_now = self._outbox.write_now
 
     def dataReceived(self, data: bytes) -> None:
         if self.sink is not None:
@@ -184,7 +185,10 @@ class UpstreamConnection(Protocol):
         self._sent = complete
         self._stage = Stage.HEAD
         self.deadline.set(self._read_timeout)
-        self._write(data)
+        if complete:
+            self._write_now(data)
+        else:
+            self._write(data)
 
     def send_body(self, data: bytes, complete: bool) -> None:
         self._sent = complete

@@ -223,9 +223,14 @@ class Delivery:
     def finish(self, trailers: Fields | None) -> None:
         """The upstream has sent everything."""
         self._stream = None
-        if not self.muted and not self._exchange.lost:
+        exchange = self._exchange
+        if not self.muted and not exchange.lost:
             self._trailers = trailers
-            self._finish_client()
+            if self._spool is None:
+                self.muted = True
+                exchange.end(trailers)
+            else:
+                self._finish_client()
 
     def fail(self) -> None:
         """The upstream broke off: nothing of it may look whole."""
