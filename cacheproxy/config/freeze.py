@@ -31,8 +31,9 @@ from cacheproxy.template import Template, constant_template
 
 __all__ = ["freeze"]
 
-#: What a request is stored under where no ``proxy_cache_key`` says so.
-DEFAULT_KEY = "$scheme$proxy_host$request_uri"
+#: What a request is stored under where no ``proxy_cache_key`` says so. nginx's default
+#: leaves the client's Host out, so that two sites before one origin would share entries.
+DEFAULT_KEY = "$scheme$proxy_host$http_host$request_uri"
 
 R = TypeVar("R")
 

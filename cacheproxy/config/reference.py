@@ -45,7 +45,7 @@ _DEFAULTS = {
     "listen": "*:80",
     "server_name": '""',
     "proxy_redirect": "default",
-    "proxy_cache_key": "$scheme$proxy_host$request_uri",
+    "proxy_cache_key": "$scheme$proxy_host$http_host$request_uri",
     "proxy_busy_buffers_size": "twice the larger buffer",
     "proxy_temp_file_write_size": "twice the larger buffer",
     "proxy_cache": "off",

@@ -56,22 +56,10 @@ class RouteContext:
 
 
 def cache_key(context: Exchange | RouteContext) -> bytes:
-    """``proxy_cache_key``; where it is not set, the whole of what names the resource.
-
-    nginx's default leaves the client's Host out, so that two sites before one
-    origin would share entries; here the host is part of it.
-    """
+    """``proxy_cache_key``, for a location with a cache."""
     template = context.location.cache_key
-    if template is not None:
-        return template.render(context)
-    route = context.route
-    target = context.location.proxy.proxy_pass
-    authority = b"" if target is None else target.authority
-    if target is not None and target.template is not None:
-        authority = target.template.render(context)
-    question = b"?" + route.args if route.has_args else b""
-    path = route.uri if context.uri_changed else route.raw_path
-    return context.site.scheme + b"://" + route.host + b"|" + authority + path + question
+    assert template is not None
+    return template.render(context)
 
 
 def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:

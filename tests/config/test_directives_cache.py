@@ -67,10 +67,10 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(config.servers[0].root.cache.cache, "z")
 
     def test_default_key(self) -> None:
-        """Only where there is a cache is there a key."""
+        """Only where there is a cache is there a key; the client's Host is part of it."""
         key = location("proxy_cache z;", ZONE).cache.key
         assert key is not None
-        self.assertEqual(key.text, "$scheme$proxy_host$request_uri")
+        self.assertEqual(key.text, "$scheme$proxy_host$http_host$request_uri")
         self.assertIsNone(location("").cache.key)
 
     def test_valid(self) -> None:

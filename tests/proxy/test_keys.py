@@ -30,6 +30,15 @@ class KeyTests(BenchCase):
         self.assertFalse(self.same("", (b"/a",), (b"/a?",)))
         self.assertFalse(self.same("", (b"/a",), (b"/%61",)))
 
+    def test_hosts_share_nothing(self) -> None:
+        """Unlike nginx: without ``proxy_cache_key`` each Host has entries of its own."""
+        bench = self.cache("proxy_cache_valid 200 1m; proxy_set_header Host $http_host;")
+        self.origin.default = lambda connection, request: connection.send(
+            response(200, request.get(b"host") or b"")
+        )
+        for host in (b"a.example", b"b.example", b"a.example:8080"):
+            self.assertEqual(bench.get(b"/", b"Host: " + host).body, host)
+
     def test_variables(self) -> None:
         """Whatever the key reads keeps apart, nothing else does."""
         self.assertTrue(self.same("$uri", (b"/a?b",), (b"/a?c",)))
