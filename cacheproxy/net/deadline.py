@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Deadline"]
+__all__ = ["NEVER", "Deadline"]
 
-_NEVER = float("inf")
+#: The ``when`` of a deadline that is not set.
+NEVER = float("inf")
 
 
 class Deadline:
@@ -25,8 +26,8 @@ class Deadline:
         self._seconds: Callable[[], float] = clock.seconds
         self._expired = expired
         self._call: Any = None
-        self._armed = _NEVER
-        self.when = _NEVER
+        self._armed = NEVER
+        self.when = NEVER
 
     def set(self, seconds: float) -> None:
         """Expire *seconds* from now, whatever was set before."""
@@ -36,11 +37,11 @@ class Deadline:
 
     def clear(self) -> None:
         """Do not expire; the timer beneath may still run out unheard."""
-        self.when = _NEVER
+        self.when = NEVER
 
     def stop(self) -> None:
         """Do not expire and leave no timer behind."""
-        self.when = self._armed = _NEVER
+        self.when = self._armed = NEVER
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -53,12 +54,12 @@ class Deadline:
 
     def _fired(self) -> None:
         self._call = None
-        self._armed = _NEVER
-        if self.when == _NEVER:
+        self._armed = NEVER
+        if self.when == NEVER:
             return
         left = self.when - self._seconds()
         if left > 0:
             self._arm(left, self.when)
             return
-        self.when = _NEVER
+        self.when = NEVER
         self._expired()

@@ -34,7 +34,7 @@ from cacheproxy.http.h1 import (
     encode_trailers,
 )
 from cacheproxy.http.messages import RequestHead
-from cacheproxy.net.deadline import Deadline
+from cacheproxy.net.deadline import NEVER, Deadline
 from cacheproxy.net.reactor.interfaces import IDirectProtocol
 from cacheproxy.net.turn import DIRECT, Outbox, Turn
 from cacheproxy.proxy.exchange import Exchange
@@ -119,7 +119,7 @@ class HttpConnection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._feed(data)
-        if self._parser.in_head and not self._reading_head and self.exchange is None:
+        if self.exchange is None and not self._reading_head and self._parser.in_head:
             self._reading_head = True
             self._deadline.set(self.site.default.server.client_header_timeout)
 
@@ -203,7 +203,7 @@ class HttpConnection(Protocol):
                         self._outbox.write_now(data)
                     self._next(self._keepalive_timeout)
                     return
-            self._deadline.clear()
+            self._deadline.when = NEVER
         else:
             self._body_expected = True
         self._keep = head.keep_alive

@@ -92,7 +92,8 @@ class UpstreamConnection(Protocol):
         self.writable = True
         self.bytes_received = 0
         self.requests = 0
-        self.opened = peer.reactor.seconds()
+        self._seconds: Callable[[], float] = peer.reactor.seconds
+        self.opened = self._seconds()
         self.parser = ResponseParser(self, MAX_RESPONSE_HEAD)
         self.deadline = Deadline(peer.reactor, self._timed_out)
         self._send_timeout = self._read_timeout = 60.0
@@ -296,7 +297,7 @@ class UpstreamConnection(Protocol):
         if (
             self._idle_timeout <= 0
             or self.requests >= keep_alive.requests
-            or self.peer.reactor.seconds() - self.opened >= keep_alive.time
+            or self._seconds() - self.opened >= keep_alive.time
         ):
             self.close()
         else:

@@ -108,12 +108,10 @@ class _Filter:
         """The lines of *fields* that pass, in their order."""
         passes = self._passes
         lines = [pair for pair in fields.pairs if passes[pair[0]]]
-        value = fields.get(b"connection")
-        if value is None:
+        value = fields.combined(b"connection")
+        if value is None or value in _PLAIN_CONNECTION:
             return lines
-        if value in _PLAIN_CONNECTION and len(fields.get_all(b"connection")) == 1:
-            return lines
-        nominated = list_tokens(fields.combined(b"connection") or b"")
+        nominated = list_tokens(value)
         return [pair for pair in lines if pair[0].lower() not in nominated]
 
 

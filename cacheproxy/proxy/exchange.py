@@ -291,12 +291,13 @@ class Exchange:
 
     def _collected_body(self) -> RequestBody:
         if self.body is None:
-            core = self.location.core
+            # Without a way back to the exchange, so that no cycle is left to collect.
+            core, world = self.location.core, self.world
             self.body = RequestBody(
                 self.downstream,
                 self.head.body_length or 0,
                 core.client_body_buffer_size,
-                lambda: self.world.spool(
+                lambda: world.spool(
                     core.client_body_buffer_size,
                     1 << 62,
                     core.client_body_temp_path,

@@ -194,8 +194,9 @@ class Relay:
         return self._target(b"/", None)
 
     def _target(self, pattern: bytes, replacement: bytes | None) -> bytes:
-        route = self.exchange.route
-        changed = self.exchange.uri_changed
+        exchange = self.exchange
+        route = exchange.route
+        changed = exchange.uri_changed
         return proxy_uri(
             pattern,
             replacement,
@@ -268,7 +269,7 @@ class Relay:
         self._stream = stream
         record = self._record
         assert record is not None
-        record.connect_time = self._now() - record.started
+        record.connect_time = 0.0 if stream.reused else self._now() - record.started
         body = self._request_body
         if self._body is not None:
             record.bytes_sent = len(self._head) + len(self._body)
