@@ -333,8 +333,12 @@ class Disk:
         self, digest: bytes, parent: bytes, header: Header, body: TemporaryBody, now: float
     ) -> None:
         """The same for an encoded body, if entry *parent* still is what it was made from."""
-        row = self.index.find(parent)
-        if row is None or decode(row.value).edition != header.parent:
+        try:
+            row = self.index.find(parent)
+        except StorageError:
+            body.discard()
+            raise
+        if row is None or _edition(row.value) != header.parent:
             body.discard()
             return
         self._commit(digest, b"e" + parent, header, body, now)
@@ -461,6 +465,14 @@ def _alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _edition(value: bytes) -> bytes | None:
+    """The edition in an encoded header; None in one that is damaged."""
+    try:
+        return decode(value).edition
+    except StorageError:
+        return None
 
 
 def _is_hex(name: str) -> bool:

@@ -63,6 +63,7 @@ class Writer:
         "_kept",
         "_limit",
         "_on_disk",
+        "_owes_drain",
         "_owner",
         "_state",
         "_temporary",
@@ -111,6 +112,8 @@ class Writer:
         self._on_disk = not owner.tier.down
         self._temporary: TemporaryBody | None = None
         self._drain: Callable[[], None] | None = None
+        #: Congestion ended without a batch being written; told with the one under way.
+        self._owes_drain = False
 
     def __repr__(self) -> str:
         return f"<Writer {self.digest.hex()} {self._state.value} {self.size} octets>"
@@ -162,10 +165,13 @@ class Writer:
         self._kept = None
         self._owner.writer_closed(self)
         self._owner.writer_finished(self, body)
-        if not self._on_disk:
-            self._end(False)
-        elif not self._in_flight:
+        if self._in_flight:
+            # ``_written`` goes on: the temporary file is the thread's until then.
+            return
+        if self._on_disk:
             self._commit()
+        else:
+            self._end(False)
 
     def abort(self) -> None:
         """Forget everything written."""
@@ -197,7 +203,8 @@ class Writer:
         tier.call_from_thread(self._written, error)
 
     def _written(self, error: StorageError | None) -> None:
-        congested = self.congested
+        congested = self.congested or self._owes_drain
+        self._owes_drain = False
         self._in_flight = 0
         if error is not None:
             self._owner.tier.failed(error)
@@ -217,6 +224,7 @@ class Writer:
 
     def _leave_disk(self) -> None:
         """Store nothing on disk; a thread that is writing finishes first."""
+        self._owes_drain = self._owes_drain or self.congested
         self._on_disk = False
         self._batch.clear()
         self._batch_size = 0

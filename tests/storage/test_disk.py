@@ -411,6 +411,13 @@ class StoringTests(DiskCase):
         self.disk.update(DIGEST, head_of(KEY), new_token())
         self.assertIsNone(self.disk.find(digest, NOW))
 
+    def test_sibling_of_an_unreadable_head_is_not_stored(self) -> None:
+        """A damaged parent costs the sibling, not the disk, and leaves no file."""
+        self.store(KEY, b"body")
+        self.disk.index.replace_value(DIGEST, lambda value: b"garbage")
+        self.assertIsNone(self.disk.find(self.sibling(new_token(), b"encoded"), NOW))
+        self.assertEqual(self.temporaries(), [])
+
     def test_update_keeps_the_body(self) -> None:
         """A head of unknown or equal length replaces; one of another length does not."""
         self.store(KEY, b"body")

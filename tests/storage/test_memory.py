@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -54,6 +56,17 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(memory.take_used(5.0), [entry])
         self.assertEqual(memory.take_used(6.0), [])
         self.assertEqual(entry.last_used, 5.0)
+
+    def test_evicted_entry_is_let_go(self) -> None:
+        """A use that is noted does not keep what was evicted in memory."""
+        memory = Memory(40_000)
+        entry = entry_of(b"a", bytes(4000))
+        memory.add(entry, 0.0)
+        memory.peek(entry.digest)
+        memory.remove(entry.digest)
+        # The name here and the argument of the call.
+        self.assertEqual(sys.getrefcount(entry), 2)
+        self.assertEqual(memory.take_used(1.0), [])
 
     def test_inactive_entries_leave(self) -> None:
         """Only those not used since the given time."""

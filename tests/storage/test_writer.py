@@ -245,6 +245,19 @@ class CongestionTests(WriterCase):
         self.assertEqual(drained, [True])
         self.assertFalse(writer.congested)
 
+    def test_leaving_the_disk_drains_too(self) -> None:
+        """A body that meets ``max_size`` while its source waits lets the source go on."""
+        drained: list[bool] = []
+        writer = self.writer(limit=WAITING_LIMIT + BATCH)
+        writer.on_drain(lambda: drained.append(True))
+        writer.write(bytes(BATCH))
+        writer.write(bytes(WAITING_LIMIT))
+        self.assertTrue(writer.congested)
+        writer.write(b"x")
+        self.assertEqual(drained, [])
+        self.pool.run()
+        self.assertEqual(drained, [True])
+
 
 class AbortTests(WriterCase):
     """A body that does not arrive whole."""
@@ -317,6 +330,19 @@ class LimitTests(WriterCase):
         self.assertEqual(self.owner.told, ["closed", "finished", "not stored"])
         self.assertEqual(self.owner.body, b"five!")
         self.assertIsNone(self.stored())
+
+    def test_file_belongs_to_the_thread_that_writes(self) -> None:
+        """A kept body that ends beyond the limit: its file is removed behind the last batch."""
+        writer = self.writer(keep=4 * BATCH, limit=2 * BATCH)
+        writer.write(bytes(BATCH))
+        self.pool.run()
+        writer.write(bytes(BATCH))
+        writer.write(b"x")
+        writer.finish()
+        self.assertEqual(len(self.pool.queue), 1)
+        self.run_all()
+        self.assertEqual(self.owner.told, ["closed", "finished", "not stored"])
+        self.assertEqual(self.temporaries(), [])
 
 
 class FailureTests(WriterCase):
