@@ -51,14 +51,38 @@ http {{
             proxy_set_header X-Forwarded-Host $http_host;
             proxy_set_header X-Forwarded-Port $server_port;
             proxy_set_header Forwarded "";
+{steering}
             proxy_websocket on;
             proxy_cache quick;
+            # What the application is told of the request's origin has to be in the key.
+            proxy_cache_key $scheme://$http_host$request_uri;
+            proxy_no_cache $http_x_http_method_override $http_x_http_method
+                           $http_x_method_override;
             proxy_cache_lock on;
             proxy_cache_use_stale error timeout http_502 http_503 http_504;
         }}
     }}
 }}
 """
+
+
+#: Fields by which some frameworks let a request say what its URL or its site is. No key
+#: holds them, so that one client could store under a URL what belongs to another.
+_STEERING = (
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Server",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Path",
+    "X-Forwarded-Uri",
+    "X-Host",
+    "X-Original-Host",
+    "X-Original-URL",
+    "X-Original-URI",
+    "X-Rewrite-URL",
+    "X-Script-Name",
+    "Script-Name",
+)
 
 
 class Options(usage.Options):
@@ -101,9 +125,10 @@ def quick_configuration(upstream: str, listen: str, cache: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise usage.UsageError(f"--upstream: {upstream!r} is no http:// or https:// address")
     for value in (upstream, listen, cache):
-        if any(character.isspace() or character in ';{}$"\'\\#' for character in value):
+        if any(character.isspace() or character in ";{}$\"'\\#" for character in value):
             raise usage.UsageError(f"{value!r} holds a character that cannot be used here")
-    return _QUICK.format(upstream=url.rstrip("/"), listen=listen, cache=cache)
+    steering = "\n".join(f'{" " * 12}proxy_set_header {name} "";' for name in _STEERING)
+    return _QUICK.format(upstream=url.rstrip("/"), listen=listen, cache=cache, steering=steering)
 
 
 def _loader(options: Options) -> Callable[[], Config]:
