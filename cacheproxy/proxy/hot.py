@@ -54,6 +54,12 @@ __all__ = [
 #: Differently encoded forms remembered for one route.
 MAX_READY = 8
 
+#: Octets of all that is remembered for one listening address, and what each costs
+#: besides its body. The bodies are mostly those in the zone's memory or among the files
+#: kept there; but one that has left its place must not live on here without a bound.
+READY_SIZE = 32 << 20
+READY_OVERHEAD = 4096
+
 #: Bodies longer than this are written beside the head, not joined with it.
 JOIN_LIMIT = 16 * 1024
 
@@ -137,13 +143,15 @@ def hit_pairs(location: CompiledLocation, stored: StoredResponse, age: float) ->
 class ReadyResponse(ABC):
     """An answer that is ready to send: *data*, then *body* where the two are not joined."""
 
-    __slots__ = ("body", "context", "data", "length", "pairs", "second", "status")
+    __slots__ = ("body", "context", "cost", "data", "length", "pairs", "second", "status")
 
     #: The word for ``$upstream_cache_status``.
     cache_status = b""
 
-    def __init__(self, context: RouteContext) -> None:
+    def __init__(self, context: RouteContext, size: int) -> None:
         self.context = context
+        #: Octets that it is accounted for, with a body of *size*.
+        self.cost = size + READY_OVERHEAD
         self.second = -1
         self.data = b""
         self.body = b""
@@ -191,10 +199,8 @@ class ReadyHit(ReadyResponse):
 
     cache_status = b"HIT"
 
-    def __init__(
-        self, context: RouteContext, storage: Storage, base: Entry, entry: Entry
-    ) -> None:
-        super().__init__(context)
+    def __init__(self, context: RouteContext, storage: Storage, base: Entry, entry: Entry) -> None:
+        super().__init__(context, len(entry.body or b""))
         self.storage = storage
         self.base = base
         self.digest = base.digest
@@ -216,7 +222,7 @@ class ReadyFile(ReadyResponse):
     __slots__ = ("file", "path")
 
     def __init__(self, context: RouteContext, path: bytes, file: OpenFile) -> None:
-        super().__init__(context)
+        super().__init__(context, file.size)
         self.path = path
         self.file = file
 
@@ -321,11 +327,29 @@ def _repeats(exchange: Exchange) -> bool:
 
 
 def _context(exchange: Exchange) -> RouteContext:
-    return RouteContext(exchange.site, exchange.head, exchange.route)
+    """The route's context, with nothing of this request that does not follow from it."""
+    head = exchange.head
+    host = head.fields.get(b"host")
+    fields = Fields([] if host is None else [(b"Host", host)])
+    return RouteContext(
+        exchange.site, RequestHead(b"GET", head.target, head.version, fields), exchange.route
+    )
 
 
 def _keep(exchange: Exchange, ready: ReadyResponse) -> None:
-    known = exchange.route.ready
+    site, route = exchange.site, exchange.route
+    traits = exchange.head.fields.traits
+    if site.routes.get((traits.host, exchange.head.target)) is not route:
+        return  # nobody would find it
+    known = route.ready
     if len(known) >= MAX_READY:
         known.clear()
-    known[exchange.head.fields.traits.encoding] = ready
+    known[traits.encoding] = ready
+    order = site.ready_order
+    order.append((route, traits.encoding, ready))
+    site.ready_size += ready.cost
+    while site.ready_size > READY_SIZE:
+        old_route, encoding, old = order.popleft()
+        site.ready_size -= old.cost
+        if old_route.ready.get(encoding) is old:
+            del old_route.ready[encoding]

@@ -12,6 +12,7 @@ Imports: ``http``, ``template``, ``policy``, ``config.model``, ``proxy.interface
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,9 @@ __all__ = [
 
 #: Routes remembered per listening address; when full, all are forgotten.
 ROUTE_MEMO_SIZE = 8192
+#: The longest request-target whose route is remembered, in octets: a route holds it
+#: several times over, and a client can send any number of long ones.
+ROUTE_MEMO_TARGET = 1024
 
 #: Variables whose value follows from (listening address, Host, request-target).
 ROUTE_VARIABLES = frozenset(
@@ -321,6 +325,9 @@ class Site:
         self.limits = _limits(default)
         self._chooser = ServerChooser(servers, default)
         self.routes: dict[tuple[bytes | None, bytes], Route] = {}
+        #: What ``proxy.hot`` keeps on the routes, the oldest first, and its octets.
+        self.ready_order: deque[tuple[Route, bytes, ReadyResponse]] = deque()
+        self.ready_size = 0
 
     def route(self, head: RequestHead) -> Route:
         """Where *head* goes. Raises :class:`ProtocolError` for a bad target or host."""
@@ -329,9 +336,12 @@ class Site:
         route = self.routes.get(memo)
         if route is None:
             route = self._find(head, host_field)
-            if len(self.routes) >= ROUTE_MEMO_SIZE:
-                self.routes.clear()
-            self.routes[memo] = route
+            if len(head.target) <= ROUTE_MEMO_TARGET:
+                if len(self.routes) >= ROUTE_MEMO_SIZE:
+                    self.routes.clear()
+                    self.ready_order.clear()
+                    self.ready_size = 0
+                self.routes[memo] = route
         return route
 
     def _find(self, head: RequestHead, host_field: bytes | None) -> Route:

@@ -166,7 +166,8 @@ class Memory:
         self._entries: OrderedDict[bytes, MemoryEntry] = OrderedDict()
         #: Variants by primary digest; an entry whose digest is the primary is not listed.
         self._variants: dict[bytes, set[bytes]] = {}
-        self._used: list[MemoryEntry] = []
+        #: Digests, not entries: what was evicted must not live on until the next interval.
+        self._used: dict[bytes, None] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -176,7 +177,7 @@ class Memory:
         entry = self._entries.get(digest)
         if entry is not None and not entry.used:
             entry.used = True
-            self._used.append(entry)
+            self._used[digest] = None
         return entry
 
     def get(self, digest: bytes) -> MemoryEntry | None:
@@ -240,14 +241,15 @@ class Memory:
 
     def take_used(self, now: float) -> list[MemoryEntry]:
         """The entries used since the last call, which become the youngest."""
-        used, self._used = self._used, []
+        used, self._used = self._used, {}
         entries = self._entries
         live = []
-        for entry in used:
-            entry.used = False
-            if entries.get(entry.digest) is entry:
+        for digest in used:
+            entry = entries.get(digest)
+            if entry is not None:
+                entry.used = False
                 entry.last_used = now
-                entries.move_to_end(entry.digest)
+                entries.move_to_end(digest)
                 live.append(entry)
         return live
 
