@@ -18,7 +18,7 @@ from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["CHUNK", "FileHandle", "FileReader", "MemoryReader", "read_bytes"]
 
-#: Octets read from a file at a time; also the most that a paused reader holds.
+#: Octets read from a file at a time; as much may still be delivered after ``pause``.
 CHUNK = 256 * 1024
 
 

@@ -54,6 +54,8 @@ class DiskTier:
         self._owed: list[Callable[[], object]] = []
         self._owes_all = False
         self._last_line: float | None = None
+        #: The failure under way was logged, so its end is, too.
+        self._complained = False
         self._recovering = False
         self.closed = False
         #: Nothing is to be asked of the disk.
@@ -152,6 +154,7 @@ class DiskTier:
         now = self.scheduler.monotonic()
         if self._last_line is None or now - self._last_line >= LOG_INTERVAL:
             self._last_line = now
+            self._complained = True
             self._log(f"cache zone {self.disk.zone.name}: {error}; serving without its disk")
         self.down = True
         if not self._recovering and not self.closed:
@@ -200,7 +203,9 @@ class DiskTier:
             self._owes_all = False
             self.down = False
             self.opened = True
-            self._log(f"cache zone {self.disk.zone.name}: disk is in use again")
+            if self._complained:
+                self._complained = False
+                self._log(f"cache zone {self.disk.zone.name}: disk is in use again")
 
     # -- life ----------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 Every ``INTERVAL`` seconds one round is queued behind the zone's writes; a round
 works in bounded steps, each queued anew, so that a store never waits long.
 
-A use is written down at most once in ``TOUCH_SHARE`` of ``inactive`` an entry: the
-deadline then is wrong by no more than that, and a hit costs no write.
+A use of an entry in memory is written down at most once in ``TOUCH_SHARE`` of
+``inactive``: the deadline then is wrong by no more than that, and a hit costs no write.
+Uses of larger bodies, which memory does not hold, are written down once a round.
 
 Source: nginx's cache manager and loader processes, ``proxy_cache_path``. Runs in the
 reactor thread, apart from the disk's own methods.
