@@ -1,5 +1,7 @@
 """How long a response stays fresh and how old it already is: RFC 9111 §4.2.
 
+Dates are compared without case, which §4.2 asks of caches alone.
+
 Imports: ``cache_control``, ``http``.
 """
 
@@ -51,13 +53,19 @@ class Lifetime:
     source: LifetimeSource
 
 
+def _date(value: bytes) -> int | None:
+    """An HTTP-date in any case; None if malformed."""
+    seconds = parse_http_date(value)
+    return parse_http_date(value.title().replace(b"Gmt", b"GMT")) if seconds is None else seconds
+
+
 def date_value(fields: Fields, response_time: float) -> float:
     """The Date of a response in wall seconds; *response_time* where absent or malformed.
 
     Source: RFC 9110 §6.6.1. Of several Date lines the earliest counts: it makes
     the response the oldest.
     """
-    dates = [parse_http_date(value) for value in fields.get_all(b"date")]
+    dates = [_date(value) for value in fields.get_all(b"date")]
     if not dates:
         return response_time
     known = [date for date in dates if date is not None]
@@ -85,7 +93,7 @@ def explicit_lifetime(
     values = fields.get_all(b"expires")
     if not values:
         return None
-    dates = [parse_http_date(value) for value in values]
+    dates = [_date(value) for value in values]
     date = date_value(fields, response_time)
     seconds = min(0.0 if expiry is None else expiry - date for expiry in dates)
     return Lifetime(max(0.0, seconds), LifetimeSource.EXPIRES)
@@ -111,19 +119,14 @@ def heuristic_lifetime(
 def received_age(fields: Fields) -> int:
     """The Age that the response came with, in seconds; 0 where absent.
 
-    Of a list the first member counts (RFC 9111 §5.1). Anything else that is not
-    one number makes the age unknown, and the response as old as can be told
-    (`MAX_DELTA`): §5.1 would ignore it, and would take a response for new because
-    something upstream is broken. Several lines, or what joining them has left
-    (``", "``, RFC 9110 §5.3), come from two caches that do not agree.
+    Of a list, on one line or several, the first member counts, and what is not a
+    number counts as absent (RFC 9111 §5.1). Date still tells the apparent age.
     """
-    values = fields.get_all(b"age")
-    if not values:
+    value = fields.get(b"age")
+    if value is None:
         return 0
-    if len(values) > 1 or b", " in values[0]:
-        return MAX_DELTA
-    seconds = parse_delta_seconds(values[0].split(b",", 1)[0].strip(b" \t"))
-    return MAX_DELTA if seconds is None else min(seconds, MAX_DELTA)
+    seconds = parse_delta_seconds(value.split(b",", 1)[0].strip(b" \t"))
+    return 0 if seconds is None else min(seconds, MAX_DELTA)
 
 
 def initial_age(fields: Fields, request_time: float, response_time: float) -> float:

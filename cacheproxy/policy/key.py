@@ -37,7 +37,7 @@ _ALIASES = {b"x-gzip": b"gzip"}
 
 #: Lists whose members are compared without case. Their order is kept: origins
 #: take it for the order of preference where weights are equal.
-_CASELESS = frozenset({b"accept", b"accept-charset", b"accept-language"})
+_CASELESS = frozenset({b"accept", b"accept-charset"})
 
 #: Fields that are no lists, though their values may hold commas.
 _SINGLE = frozenset(
@@ -163,12 +163,28 @@ def _normal(name: bytes, fields: Fields) -> bytes | None:
     value = fields.combined(name)
     if value is None:
         return None
+    if name == b"accept-language":
+        return _normal_language(value)
     if name in _CASELESS:
         value = value.lower()
     if b"," in value and b'"' not in value and name not in _SINGLE:
         members = [b" ".join(member.split()) for member in value.split(b",")]
         return b",".join([member for member in members if member])
     return value.strip(b" \t")
+
+
+def _normal_language(value: bytes) -> bytes:
+    """Accept-Language without case, and in one order: only weights tell preference.
+
+    Source: RFC 9110 §12.5.4. A member that cannot be read leaves all as it is.
+    """
+    weights = parse_qvalues(value)
+    if len(weights) != len([member for member in value.split(b",") if member.strip(b" \t")]):
+        return value.lower().strip(b" \t")
+    members = sorted({(-weight, tag) for tag, weight in weights})
+    return b",".join(
+        [tag if weight == -1 else b"%s;q=%g" % (tag, -weight) for weight, tag in members]
+    )
 
 
 def levels_path(hexdigest: str, levels: tuple[int, ...]) -> str:

@@ -83,7 +83,14 @@ class VaryTests(SynchronousTestCase):
             self.assertFalse(matches(vary, fields((b"Foo", value))), value)
         language = selecting((b"accept-language",), fields((b"Accept-Language", b"en, de")))
         self.assertTrue(matches(language, fields((b"Accept-Language", b"eN ,   De"))))
-        self.assertFalse(matches(language, fields((b"Accept-Language", b"de, en"))))
+
+    def test_languages(self) -> None:
+        """Weights tell preference, not the order (RFC 9110 §12.5.4)."""
+        language = selecting((b"accept-language",), fields((b"Accept-Language", b"en, de;q=0.5")))
+        for value in (b"de;q=0.5,en", b"DE;q=0.50 , en;q=1"):
+            self.assertTrue(matches(language, fields((b"Accept-Language", value))), value)
+        for value in (b"en;q=0.5, de", b"en, de", b"en", b"en, de;q=0.4", b"en, de;q=x", b""):
+            self.assertFalse(matches(language, fields((b"Accept-Language", value))), value)
 
     def test_cookies_are_compared_exactly(self) -> None:
         """A value that is no list is not taken apart at its commas."""
