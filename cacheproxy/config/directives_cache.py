@@ -12,6 +12,7 @@ from cacheproxy.config.table import (
     HSL,
     MANY,
     NUMBER,
+    OFFSET,
     TIME,
     Build,
     Context,
@@ -40,6 +41,10 @@ _STALE = words(
 _PACING = words(
     "loader_files loader_sleep loader_threshold manager_files manager_sleep manager_threshold"
 )
+
+
+#: Seconds that ``proxy_cache_heuristic on`` grants at most.
+HEURISTIC_LIMIT = 86400.0
 
 
 def _cache(build: Build, directive: Directive) -> str | Template | None:
@@ -82,6 +87,16 @@ def _use_stale(build: Build, directive: Directive) -> frozenset[str]:
         if word not in _STALE:
             raise invalid(directive, word)
     return frozenset(directive.args) - {"off"} if "off" not in directive.args else frozenset()
+
+
+def _heuristic(build: Build, directive: Directive) -> float:
+    word = directive.args[0]
+    if word in ("on", "off"):
+        return HEURISTIC_LIMIT if word == "on" else 0.0
+    try:
+        return float(units.whole_seconds(word))
+    except ValueError as error:
+        raise invalid(directive, word) from error
 
 
 def _zone(build: Build, level: Level, directive: Directive) -> None:
@@ -154,11 +169,36 @@ ROWS: list[Row] = [
     listed("proxy_cache_bypass", HSL, (1, MANY), _predicates, "cache.bypass"),
     listed("proxy_no_cache", HSL, (1, MANY), _predicates, "cache.no_cache"),
     value("proxy_cache_min_uses", HSL, 1, NUMBER, "cache.min_uses"),
-    value("proxy_cache_use_stale", HSL, (1, MANY), _use_stale, "cache.use_stale"),
+    value(
+        "proxy_cache_use_stale",
+        HSL,
+        (1, MANY),
+        _use_stale,
+        "cache.use_stale",
+        note="Not set: error timeout, as for an origin that cannot be reached.",
+    ),
     value("proxy_cache_background_update", HSL, 1, FLAG, "cache.background_update"),
     value("proxy_cache_revalidate", HSL, 1, FLAG, "cache.revalidate"),
     value("proxy_cache_lock", HSL, 1, FLAG, "cache.lock"),
     value("proxy_cache_lock_age", HSL, 1, TIME, "cache.lock_age"),
     value("proxy_cache_lock_timeout", HSL, 1, TIME, "cache.lock_timeout"),
     value("proxy_cache_convert_head", HSL, 1, FLAG, "cache.convert_head"),
+    value(
+        "proxy_cache_max_range_offset",
+        HSL,
+        1,
+        OFFSET,
+        "cache.max_range_offset",
+        note="Where it is not set, a range at the end (bytes=-N) is asked for alone. "
+        "The part that comes is stored and answers ranges within it.",
+    ),
+    value(
+        "proxy_cache_heuristic",
+        HSL,
+        1,
+        _heuristic,
+        "cache.heuristic",
+        note="Ours: on, off or the greatest lifetime (on: 1d) given to a response with "
+        "Last-Modified and no lifetime of its own: a tenth of the time since then.",
+    ),
 ]

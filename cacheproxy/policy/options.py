@@ -143,7 +143,8 @@ class CoreOptions:
     add_header: tuple[AddHeader, ...] = ()
     expires: Expires | None = None
     etag: bool = True
-    if_modified_since: str = "exact"
+    #: nginx's default is ``exact``; RFC 9110 §13.1.3 compares.
+    if_modified_since: str = "before"
     max_ranges: int | None = None
     server_tokens: bool = True
     client_max_body_size: int = 1 << 20
@@ -257,7 +258,10 @@ class CacheOptions:
     """``proxy_cache*`` of one location; *cache* is None for ``off``.
 
     *valid* maps a status, or None for ``any``, to seconds. Methods are those
-    named and always GET and HEAD.
+    named and always GET and HEAD. Where ``use_stale`` is not set, what is stale
+    answers while the origin cannot be reached (RFC 9111 §4.2.4). *heuristic* is the
+    greatest heuristic lifetime in seconds, 0 for none. *max_range_offset* is None
+    where it is not set.
     """
 
     cache: str | Template | None = None
@@ -267,13 +271,15 @@ class CacheOptions:
     bypass: tuple[Template, ...] = ()
     no_cache: tuple[Template, ...] = ()
     min_uses: int = 1
-    use_stale: frozenset[str] = frozenset()
+    use_stale: frozenset[str] = frozenset({"error", "timeout"})
     background_update: bool = False
     revalidate: bool = True
     lock: bool = False
     lock_age: float = 5.0
     lock_timeout: float = 5.0
     convert_head: bool = True
+    heuristic: float = 0.0
+    max_range_offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ __all__ = [
     "invalidated_targets",
     "invalidates",
     "may_serve_stale",
+    "represents_target",
     "reusable_until",
 ]
 
@@ -255,6 +256,20 @@ def invalidated_targets(
         if resolved is not None and resolved not in targets:
             targets.append(resolved)
     return targets
+
+
+def represents_target(
+    method: bytes, scheme: bytes, authority: bytes, target: bytes, response: ResponseHead
+) -> bool:
+    """Whether a *response* to POST says that it is what a GET of *target* would get.
+
+    Its Content-Location is the target's URI (RFC 9110 §8.7, §9.3.3).
+    """
+    values = response.fields.get_all(b"content-location")
+    if method != b"POST" or response.status != 200 or len(values) != 1:
+        return False
+    located = _same_origin_target(scheme.lower(), authority.lower(), target, values[0])
+    return located == target
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -5,9 +5,10 @@ What the operator or the application's ``X-Accel-Expires`` says wins over
 Cache-Control, that over Expires, that over ``proxy_cache_valid``.
 
 Stricter than nginx: a request with Authorization (RFC 9111 §3.5), one that says
-``no-store``, partial content, and qualified ``no-cache``/``private`` are obeyed.
+``no-store``, and qualified ``no-cache``/``private`` are obeyed.
 
-Imports: ``cache_control``, ``freshness``, ``key``, ``options``, ``stored``, ``http``.
+Imports: ``cache_control``, ``freshness``, ``key``, ``options``, ``partial``, ``stored``,
+``http``.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from cacheproxy.policy.freshness import (
     Lifetime,
     LifetimeSource,
     explicit_lifetime,
+    heuristic_lifetime,
     initial_age,
 )
 from cacheproxy.policy.key import selecting, vary_names
 from cacheproxy.policy.options import CacheOptions
+from cacheproxy.policy.partial import ASKED, part_of, plain_range
 from cacheproxy.policy.stored import StoredResponse
 
 __all__ = [
@@ -80,7 +83,7 @@ class NoStoreReason(Enum):
     METHOD = "method is not in proxy_cache_methods"
     REQUEST_NO_STORE = "request says no-store"
     STATUS = "status cannot be stored"
-    PARTIAL = "partial content"
+    PARTIAL = "partial content that does not say which part it is"
     NOT_UNDERSTOOD = "must-understand and status not understood"
     NO_STORE = "Cache-Control: no-store"
     PRIVATE = "Cache-Control: private"
@@ -150,6 +153,8 @@ def decide_storing(
     stored = _stored(response, directives, accel, lifetime, key, request_time, response_time)
     stored.initial_age = age
     stored.vary = selecting(names, request.fields)
+    if response.status == 206:
+        stored.vary = ((ASKED, plain_range(request)), *stored.vary)
     validator = b"etag" in stored.fields or b"last-modified" in stored.fields
     if not validator:
         if stored.always_validate:
@@ -182,9 +187,10 @@ def _forbidden_by_response(
     accel: float | None,
 ) -> NoStore | None:
     fields, status = response.fields, response.status
-    if status == 206:
+    if status == 206 and (plain_range(request) is None or part_of(response) is None):
         return NoStore(NoStoreReason.PARTIAL)
-    if status < 200 or status == 304:
+    # 416 is about the range that one client asked for.
+    if status < 200 or status in (304, 416):
         return NoStore(NoStoreReason.STATUS, str(status))
     if directives.must_understand and status not in UNDERSTOOD_STATUSES:
         return NoStore(NoStoreReason.NOT_UNDERSTOOD, str(status))
@@ -257,6 +263,16 @@ def _lifetime(
     seconds = valid.get(response.status, valid.get(None))
     if seconds:  # 0 means: do not store (nginx)
         return Lifetime(seconds + age, LifetimeSource.PROXY_CACHE_VALID)
+    if options.heuristic:
+        heuristic = heuristic_lifetime(
+            response.fields,
+            response.status,
+            response_time,
+            options.heuristic,
+            directives.public,
+        )
+        if heuristic is not None:
+            return heuristic
     if directives.no_cache:  # it can be stored to be validated, which needs no lifetime
         return Lifetime(0.0, LifetimeSource.NONE)
     return None

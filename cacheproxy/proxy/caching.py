@@ -5,20 +5,23 @@ selecting fields of Vary), lets ``policy.reuse`` judge it, and either answers
 from it or sends a ``Relay`` to the origin. The relay shows it the response's head:
 a 304 freshens what is stored (RFC 9111 §4.3.4), a failure may be covered by a
 stale response (§4.2.4, ``proxy_cache_use_stale``), anything else is judged by
-``policy.storing`` and, where it may be stored, written while it is sent.
+``policy.storing`` and, where it may be stored, written while it is sent. A part of
+something (206) is stored beside the whole, and answers ranges within it (§3.3).
 
 Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.encoding import encoded_fields
+from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.key import (
     digest,
     matches,
@@ -26,6 +29,7 @@ from cacheproxy.policy.key import (
     selecting,
     variant_digest,
 )
+from cacheproxy.policy.partial import ASKED, passes_range, plain_range, reuse_part
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import (
     STEERING_FIELDS,
@@ -35,6 +39,7 @@ from cacheproxy.policy.reuse import (
     invalidated_targets,
     invalidates,
     may_serve_stale,
+    represents_target,
 )
 from cacheproxy.policy.storing import NoStore, Store, decide_storing
 from cacheproxy.policy.validation import freshen, selects, validation_fields
@@ -44,11 +49,13 @@ from cacheproxy.proxy.collapse import Fill
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.keys import cache_key, key_of_target
 from cacheproxy.proxy.relay import Relay
-from cacheproxy.proxy.representation import Representation, send
+from cacheproxy.proxy.representation import Representation, send, send_part
 from cacheproxy.template import Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
+
+_NO_VALID: Mapping[int | None, int] = MappingProxyType({})
 
 __all__ = ["CacheTurn", "Invalidation", "refresh", "serve"]
 
@@ -99,6 +106,7 @@ class CacheTurn:
     __slots__ = (
         "_fill",
         "_leave",
+        "_passed_range",
         "_primary_entry",
         "_relay",
         "_request_time",
@@ -127,6 +135,8 @@ class CacheTurn:
         self._relay: Relay | None = None
         self._request_time = 0.0
         self._storing = True
+        #: The origin is asked for what the client's Range says, not for the whole.
+        self._passed_range = False
 
     @property
     def converts_head(self) -> bool:
@@ -213,7 +223,49 @@ class CacheTurn:
         else:
             if action is Action.REVALIDATE:
                 self.entry = entry
+            elif plain_range(self.exchange.head) is not None and not self.background:
+                self.storage.lookup(self._part_digest(), self._judge_part)
+                return
             self._collapse()
+
+    # -- parts -------------------------------------------------------------
+
+    def _part_digest(self) -> bytes:
+        """Where a part is stored; one of each URL is kept."""
+        return variant_digest(self.key, ((ASKED, None),))
+
+    def _judge_part(self, entry: Entry | None) -> None:
+        """The whole is not stored, or not for this request: is the part of it that is asked for?"""
+        if self._gone():
+            if entry is not None:
+                entry.release()
+            return
+        if entry is not None:
+            if self._answer_part(entry):
+                return
+            entry.release()
+        value = plain_range(self.exchange.head)
+        assert value is not None
+        if passes_range(value, self.options.max_range_offset):
+            self._passed_range = True
+            self._fetch()
+        else:
+            self._collapse()
+
+    def _answer_part(self, entry: Entry) -> bool:
+        exchange = self.exchange
+        stored = entry.stored
+        # The Range that it came for does not select it.
+        selected = replace(stored, vary=tuple(pair for pair in stored.vary if pair[0] != ASKED))
+        verdict = decide_reuse(
+            selected, exchange.head, exchange.world.scheduler.wall(), self.options, key=self.key
+        )
+        piece = reuse_part(stored, exchange.head)
+        if verdict.action is not Action.FRESH or piece is None:
+            return False
+        exchange.cache_status = verdict.status
+        send_part(exchange, hot.hit_pairs(exchange.location, stored, verdict.age), entry, piece)
+        return True
 
     # -- collapsing --------------------------------------------------------
 
@@ -254,6 +306,12 @@ class CacheTurn:
             self.options.revalidate or self.entry.stored.always_validate
         ):
             relay.conditional = validation_fields(self.entry.stored)
+        elif self._passed_range:
+            relay.conditional = [
+                (name, value)
+                for name, value in exchange.head.fields.pairs
+                if name.lower() in (b"range", b"if-range")
+            ]
         relay.start()
 
     def on_response(self, relay: Relay, head: ResponseHead) -> bool:
@@ -295,11 +353,13 @@ class CacheTurn:
         if not isinstance(decision, Store) or not self._storing:
             self._release()
             return
+        if head.status == 206 and not self._passed_range:
+            return  # nobody asked for a part
         if options.min_uses > 1 and self.storage.note_use(self.primary) < options.min_uses:
             self._release()
             return
         stored = decision.stored
-        target = self._place(stored.vary)
+        target = self._part_digest() if head.status == 206 else self._place(stored.vary)
         writer = self.storage.open_writer(target, self.primary, stored)
         delivery = relay.delivery
         if writer is None or delivery is None:
@@ -482,15 +542,20 @@ class CacheTurn:
 
 
 class Invalidation:
-    """Rides along an unsafe request: its success removes what is stored (RFC 9111 §4.4)."""
+    """Rides along an unsafe request: its success removes what is stored (RFC 9111 §4.4).
 
-    __slots__ = ("_exchange", "_storage", "converts_head", "fills")
+    The response to a POST that says of itself that it is what a GET would get is then
+    stored as that (RFC 9110 §9.3.3).
+    """
+
+    __slots__ = ("_exchange", "_request_time", "_storage", "converts_head", "fills")
 
     def __init__(self, exchange: Exchange, storage: Storage) -> None:
         self._exchange = exchange
         self._storage = storage
         self.converts_head = False
         self.fills = False
+        self._request_time = exchange.world.scheduler.wall()
 
     def on_response(self, relay: Relay, head: ResponseHead) -> bool:
         exchange = self._exchange
@@ -503,7 +568,35 @@ class Invalidation:
                 key = key_of_target(exchange, host, target)
                 if key is not None:
                     self._storage.purge(digest(key), lambda count: None)
+                    if target == exchange.head.target and represents_target(
+                        exchange.method, exchange.site.scheme, host, target, head
+                    ):
+                        self._store(relay, head, key)
         return False
+
+    def _store(self, relay: Relay, head: ResponseHead, key: bytes) -> None:
+        exchange = self._exchange
+        location = exchange.location
+        options = location.cache
+        delivery = relay.delivery
+        assert options is not None and delivery is not None
+        asked = exchange.head
+        decision = decide_storing(
+            RequestHead(b"GET", asked.target, asked.version, asked.fields),
+            head,
+            # Only a lifetime that the response itself states makes it storable.
+            replace(options, valid=_NO_VALID, heuristic=0.0),
+            location.proxy.ignore_headers,
+            bool(options.no_cache) and _holds(options.no_cache, exchange),
+            key,
+            self._request_time,
+            exchange.world.scheduler.wall(),
+        )
+        if isinstance(decision, Store) and decision.source is not LifetimeSource.NONE:
+            place = digest(key)
+            writer = self._storage.open_writer(place, place, decision.stored)
+            if writer is not None:
+                delivery.store_to(writer)
 
     def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
         return False

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from cacheproxy.errors import StorageError
 from cacheproxy.http.fields import Fields
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
+from cacheproxy.policy.partial import Slice
 from cacheproxy.policy.ranges import (
     Ranges,
     Unsatisfiable,
@@ -30,7 +31,7 @@ from cacheproxy.proxy.interfaces import BodyReader, BodySink
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["Readable", "Representation", "send", "without_content"]
+__all__ = ["Readable", "Representation", "send", "send_part", "without_content"]
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -91,6 +92,15 @@ def send(exchange: Exchange, it: Representation) -> None:
         exchange.end()
     else:
         BodySource(exchange, it.readable, [(b"", 0, it.length)], b"").start()
+
+
+def send_part(exchange: Exchange, pairs: Pairs, readable: Readable, piece: Slice) -> None:
+    """Answer 206 with *piece* of a stored part, whose fields are *pairs*."""
+    length = piece.stop - piece.start
+    described = content_range(piece.first, piece.first + length, piece.total)
+    kept = [pair for pair in pairs if pair[0].lower() != b"content-range"]
+    exchange.begin(206, [*kept, (b"Content-Range", described)], length)
+    BodySource(exchange, readable, [(b"", piece.start, piece.stop)], b"").start()
 
 
 def _answer_precondition(exchange: Exchange, it: Representation) -> bool:

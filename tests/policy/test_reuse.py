@@ -18,6 +18,7 @@ from cacheproxy.policy.reuse import (
     invalidated_targets,
     invalidates,
     may_serve_stale,
+    represents_target,
     reusable_until,
 )
 from cacheproxy.policy.stored import StoredResponse
@@ -36,6 +37,9 @@ def decide(
     """The verdict for a request with ``Cache-Control: control``."""
     asked = request() if control is None else request((b"Cache-Control", control))
     return decide_reuse(kept, asked, now, options or cache_options(), **others)
+
+#: ``proxy_cache_use_stale off``.
+OFF = cache_options(use_stale=frozenset())
 
 
 class ReuseTests(SynchronousTestCase):
@@ -165,14 +169,21 @@ class ServeStaleTests(SynchronousTestCase):
         kept = stored(stale_if_error=31.0)
         for condition in ("error", "timeout", "invalid_header", "http_500", "http_503"):
             self.assertTrue(may_serve_stale(kept, condition, STALE, cache_options()), condition)
-            self.assertFalse(may_serve_stale(kept, condition, NOW + 131, cache_options()))
+            self.assertFalse(may_serve_stale(kept, condition, NOW + 131, OFF))
         self.assertFalse(may_serve_stale(kept, "http_404", STALE, cache_options()))
 
     def test_request_may_ask(self) -> None:
         """``stale-if-error`` in the request widens the window (RFC 5861 §4)."""
         asked = request((b"Cache-Control", b"stale-if-error=40"))
-        self.assertTrue(may_serve_stale(stored(), "error", STALE, cache_options(), asked))
-        self.assertFalse(may_serve_stale(stored(), "error", STALE, cache_options()))
+        self.assertTrue(may_serve_stale(stored(), "error", STALE, OFF, asked))
+        self.assertFalse(may_serve_stale(stored(), "error", STALE, OFF))
+
+    def test_unreachable_origin(self) -> None:
+        """Where the directive is not written, no answer is worse than a stale one (§4.2.4)."""
+        for condition in ("error", "timeout"):
+            self.assertTrue(may_serve_stale(stored(), condition, STALE, cache_options()))
+        for condition in ("invalid_header", "http_500", "http_503", "updating"):
+            self.assertFalse(may_serve_stale(stored(), condition, STALE, cache_options()))
 
     def test_must_revalidate_forbids(self) -> None:
         """RFC 9111 §4.2.4: neither the operator nor the header may."""
@@ -180,6 +191,28 @@ class ServeStaleTests(SynchronousTestCase):
         for flag in ("must_revalidate", "always_validate"):
             kept = stored(stale_if_error=1000.0, **{flag: True})
             self.assertFalse(may_serve_stale(kept, "error", STALE, options))
+
+
+class RepresentsTargetTests(SynchronousTestCase):
+    """RFC 9110 §9.3.3: a response to POST that is what a GET would get."""
+
+    def says(self, *located: bytes, method: bytes = b"POST", status: int = 200) -> bool:
+        answer = response(*((b"Content-Location", value) for value in located), status=status)
+        return represents_target(method, b"http", b"a.test", b"/x?y", answer)
+
+    def test_same(self) -> None:
+        """Its Content-Location is the target, relative or absolute."""
+        for value in (b"/x?y", b"?y", b"http://a.test/x?y", b"http://A.test:80/x?y"):
+            self.assertTrue(self.says(value), value)
+
+    def test_other(self) -> None:
+        """Another place, another origin, two places, none; another method or status."""
+        for value in (b"/x", b"/x?z", b"http://b.test/x?y", b"https://a.test/x?y", b"http://[/x"):
+            self.assertFalse(self.says(value), value)
+        self.assertFalse(self.says())
+        self.assertFalse(self.says(b"/x?y", b"/x?y"))
+        self.assertFalse(self.says(b"/x?y", method=b"PUT"))
+        self.assertFalse(self.says(b"/x?y", status=201))
 
 
 class InvalidationTests(SynchronousTestCase):

@@ -103,9 +103,22 @@ class ForbiddenTests(_Case):
         """It could never be used; with a validator, or a stale window, it can."""
         self.assert_not_stored(NoStoreReason.EXPIRED, (CC, b"max-age=0"))
         self.assert_not_stored(NoStoreReason.EXPIRED, (CC, b"max-age=60"), (b"Age", b"60"))
-        self.assert_not_stored(NoStoreReason.EXPIRED, (CC, b"max-age=60"), (b"Age", b"x"))
+        self.assert_not_stored(NoStoreReason.EXPIRED, (CC, b"max-age=60"), (b"Age", b"60, 0"))
         self.assert_stored((CC, b"max-age=0"), (b"ETag", b'"a"'))
         self.assert_stored((CC, b"max-age=0, stale-while-revalidate=30"))
+
+    def test_parts(self) -> None:
+        """A part is stored when it says which one it is and was asked for (§3.3)."""
+        lines = ((CC, b"max-age=60"), (b"Content-Range", b"bytes 0-4/10"))
+        asked = [(b"Range", b"bytes=0-4")]
+        kept = self.assert_stored(*lines, status=206, asked=asked).stored
+        self.assertEqual(kept.vary, ((b":range", b"bytes=0-4"),))
+        self.assert_not_stored(NoStoreReason.PARTIAL, *lines, status=206)
+        self.assert_not_stored(
+            NoStoreReason.PARTIAL, lines[0], (b"Content-Range", b"bytes 4-0/10"),
+            status=206, asked=asked,
+        )  # fmt: skip
+        self.assert_not_stored(NoStoreReason.STATUS, *lines, status=416, asked=asked)
 
     def test_authorization(self) -> None:
         """Only what allows sharing explicitly is shared (§3.5)."""
@@ -268,3 +281,33 @@ class StoredTests(_Case):
         if isinstance(decision, Store):
             self.assertNotIn(b"set-cookie", decision.stored.fields)
             self.assertGreaterEqual(decision.stored.age(NOW), 0.0)
+
+
+class HeuristicTests(_Case):
+    """``proxy_cache_heuristic`` (RFC 9111 §4.2.2)."""
+
+    MODIFIED = (b"Last-Modified", date(-1000))
+
+    def test_off_by_default(self) -> None:
+        """Without the directive no lifetime is made up."""
+        self.assert_not_stored(NoStoreReason.NO_FRESHNESS, self.MODIFIED)
+
+    def test_a_tenth(self) -> None:
+        """A tenth of the time since the last change, at most what the directive says."""
+        for limit, wanted in ((3600.0, 100.0), (30.0, 30.0)):
+            decision = self.assert_stored(self.MODIFIED, options=cache_options(heuristic=limit))
+            self.assertEqual(decision.stored.lifetime, wanted)
+            self.assertIs(decision.source, LifetimeSource.HEURISTIC)
+
+    def test_anything_explicit_wins(self) -> None:
+        """The response's own lifetime, and the operator's."""
+        options = cache_options({200: 7}, heuristic=3600.0)
+        self.assertEqual(self.assert_stored(self.MODIFIED, options=options).stored.lifetime, 7.0)
+        decision = self.assert_stored(self.MODIFIED, (CC, b"max-age=5"), options=options)
+        self.assertEqual(decision.stored.lifetime, 5.0)
+        self.assert_not_stored(
+            NoStoreReason.NO_FRESHNESS,
+            self.MODIFIED,
+            status=500,
+            options=cache_options(heuristic=9.0),
+        )
