@@ -162,8 +162,9 @@ def response_framing(method: bytes, status: int, version: int, fields: Fields) -
     if chunked and version < 11:
         raise ProtocolError("Transfer-Encoding in an HTTP/1.0 response")
     keep_alive = version >= 11
-    if b"connection" in names:
-        options = _connection_options(fields.combined(b"connection") or b"")
+    connection = fields.combined(b"connection")
+    if connection is not None and not (connection == b"keep-alive" and keep_alive):
+        options = _connection_options(connection)
         keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)
     if status < 200:
         if chunked or length is not None:

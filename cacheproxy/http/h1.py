@@ -159,7 +159,7 @@ def _facts_reader(limits: RequestLimits) -> Callable[[bytes], FieldFacts]:
 
     def read(section: bytes) -> FieldFacts:
         fields = read_fields(section)
-        if len(fields) > max_headers:
+        if len(fields.pairs) > max_headers:
             raise ProtocolError("too many field lines", 431)
         if drop and b"".join(fields.names()).translate(None, allowed):
             fields = Fields(pair for pair in fields if not pair[0].translate(None, allowed))
@@ -476,29 +476,15 @@ def _status_line(line: bytes) -> tuple[int, int, bytes]:
     return 10 if match.group(2) == b"0" else 11, int(match.group(3)), match.group(4) or b""
 
 
-class _ResponseText:
-    """What a head's *text* says, as the answer to a request with *method*.
-
-    The last one of a connection is kept: an origin that is asked for the same thing
-    again within a second mostly gives the same head, to the octet.
-    """
-
-    __slots__ = (
-        *("body_length", "fields", "keep_alive", "method"),
-        *("reason", "status", "text", "version"),
-    )
-
-    def __init__(self, method: bytes, text: bytes) -> None:
-        self.method = method
-        self.text = text
-        eol = text.find(b"\r\n")
-        self.version, self.status, self.reason = _status_line(text[:eol])
-        self.fields = read_fields(text[eol + 2 :])
-        if len(self.fields.pairs) > MAX_RESPONSE_FIELDS:
-            raise ProtocolError("too many field lines")
-        self.body_length, self.keep_alive = response_framing(
-            method, self.status, self.version, self.fields
-        )
+def _response_head(method: bytes, text: bytes) -> ResponseHead:
+    """The head whose octets are *text*, answering a request with *method*."""
+    eol = text.find(b"\r\n")
+    version, status, reason = _status_line(text[:eol])
+    fields = read_fields(text[eol + 2 :])
+    if len(fields.pairs) > MAX_RESPONSE_FIELDS:
+        raise ProtocolError("too many field lines")
+    body_length, keep_alive = response_framing(method, status, version, fields)
+    return ResponseHead(status, fields, reason, version, body_length, keep_alive)
 
 
 class ResponseParser:
@@ -536,7 +522,9 @@ class ResponseParser:
         self._remaining = 0
         self._decoder: ChunkedDecoder | None = None
         self._method = b""
-        self._last: _ResponseText | None = None
+        # An origin that is asked for the same thing again within a second mostly gives the
+        # same head, to the octet: the last one is kept as read, with its method and text.
+        self._last: tuple[bytes, bytes, ResponseHead] | None = None
         self._informational = 0
         self._running = False
         self._upgraded = False
@@ -631,15 +619,13 @@ class ResponseParser:
             raise ProtocolError("head too large")
         text = data[:end]
         last = self._last
-        if last is None or last.text != text or last.method != self._method:
-            last = _ResponseText(self._method, text)
-            self._last = last if end <= _SECTION_KEPT_SIZE else None
-        status = last.status
-        head = ResponseHead(
-            status, last.fields, last.reason, last.version, last.body_length, last.keep_alive
-        )
+        if last is not None and last[1] == text and last[0] == self._method:
+            head = last[2]
+        else:
+            head = _response_head(self._method, text)
+            self._last = (self._method, text, head) if end <= _SECTION_KEPT_SIZE else None
         self._buffer = data[end:]
-        if status < 200:
+        if head.status < 200:
             self._interim(head)
         else:
             self._final(head)
