@@ -12,7 +12,6 @@ Imports: ``errors``, ``field_lines``, ``fields``.
 from __future__ import annotations
 
 import re
-from enum import IntEnum
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.field_lines import read_fields
@@ -54,12 +53,8 @@ _NOT_IN_TRAILERS = HOP_BY_HOP | {
 }
 
 
-class _State(IntEnum):
-    SIZE = 0
-    DATA = 1
-    DATA_END = 2
-    TRAILERS = 3
-    DONE = 4
+# What is being read.
+_SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
 
 class ChunkedDecoder:
@@ -73,7 +68,7 @@ class ChunkedDecoder:
     __slots__ = ("_extensions", "_kept", "_remaining", "_state", "done", "rest", "trailers")
 
     def __init__(self) -> None:
-        self._state = _State.SIZE
+        self._state = _SIZE
         self._kept = b""
         self._remaining = 0
         self._extensions = 0
@@ -91,17 +86,17 @@ class ChunkedDecoder:
         end = len(data)
         while position < end and not self.done:
             state = self._state
-            if state is _State.DATA:
+            if state == _DATA:
                 piece = data[position : position + self._remaining]
                 pieces.append(piece)
                 position += len(piece)
                 self._remaining -= len(piece)
                 if not self._remaining:
-                    self._state = _State.DATA_END
+                    self._state = _DATA_END
                 continue
-            if state is _State.SIZE:
+            if state == _SIZE:
                 after = self._size_line(data, position)
-            elif state is _State.DATA_END:
+            elif state == _DATA_END:
                 after = self._data_end(data, position)
             else:
                 after = self._trailer_section(data, position)
@@ -127,12 +122,12 @@ class ChunkedDecoder:
             if self._extensions > MAX_EXTENSIONS:
                 raise ProtocolError("too many chunk extensions")
         self._remaining = int(match.group(1), 16)
-        self._state = _State.DATA if self._remaining else _State.TRAILERS
+        self._state = _DATA if self._remaining else _TRAILERS
         return eol + 2
 
     def _data_end(self, data: bytes, position: int) -> int:
         if data.startswith(b"\r\n", position):
-            self._state = _State.SIZE
+            self._state = _SIZE
             return position + 2
         if data[position:] == b"\r":
             return -1
@@ -155,6 +150,6 @@ class ChunkedDecoder:
         return self._finish(end + 4)
 
     def _finish(self, position: int) -> int:
-        self._state = _State.DONE
+        self._state = _DONE
         self.done = True
         return position

@@ -69,8 +69,10 @@ MAX_BLANK = 16
 MAX_INFORMATIONAL = 16
 #: Field lines of a response.
 MAX_RESPONSE_FIELDS = 1000
-#: Field sections kept parsed for each set of limits, and the octets of the longest one.
+#: Field sections kept parsed for each set of limits, and the octets of the longest one;
+#: sections remembered by their hash. When one of the two is full, it is emptied.
 _SECTIONS_KEPT = 256
+_SECTIONS_SEEN = 1024
 _SECTION_KEPT_SIZE = 2048
 
 #: What a request-target may consist of; everything that nginx lets pass.
@@ -165,10 +167,24 @@ def _facts_reader(limits: RequestLimits) -> Callable[[bytes], FieldFacts]:
             fields = Fields(pair for pair in fields if not pair[0].translate(None, allowed))
         return FieldFacts(fields)
 
-    kept = lru_cache(maxsize=_SECTIONS_KEPT)(read)
+    kept: dict[bytes, FieldFacts] = {}
+    seen: set[int] = set()
 
     def facts(section: bytes) -> FieldFacts:
-        return kept(section) if len(section) <= _SECTION_KEPT_SIZE else read(section)
+        found = kept.get(section)
+        if found is None:
+            found = read(section)
+            # Kept when it comes again: many a section, with its Cookie or Referer, never does.
+            digest = hash(section)
+            if digest not in seen:
+                if len(seen) >= _SECTIONS_SEEN:
+                    seen.clear()
+                seen.add(digest)
+            elif len(section) <= _SECTION_KEPT_SIZE:
+                if len(kept) >= _SECTIONS_KEPT:
+                    kept.clear()
+                kept[section] = found
+        return found
 
     return facts
 

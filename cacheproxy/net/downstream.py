@@ -319,7 +319,14 @@ class HttpConnection(Protocol):
             data = LAST_CHUNK if trailers is None else encode_trailers(trailers)
             self.bytes_sent += len(data)
             self._write(data)
-        self._finished()
+        # The response is complete: the next request, or the end of the connection.
+        exchange, self.exchange = self.exchange, None
+        core = exchange.location.core if exchange is not None else self.site.default.root.core
+        if not self._keep or self.draining:
+            self._linger()
+        else:
+            self._body_expected = False
+            self._next(core.keepalive_timeout)
 
     def abort(self) -> None:
         """Close with the response unfinished: without its end, and at once."""
@@ -388,16 +395,6 @@ class HttpConnection(Protocol):
         self.resume_request()
 
     # -- ends --------------------------------------------------------------
-
-    def _finished(self) -> None:
-        """A response is complete: the next request, or the end of the connection."""
-        exchange, self.exchange = self.exchange, None
-        core = exchange.location.core if exchange is not None else self.site.default.root.core
-        if not self._keep or self.draining:
-            self._linger()
-            return
-        self._body_expected = False
-        self._next(core.keepalive_timeout)
 
     def _next(self, seconds: float) -> None:
         """Go on to the next request, once the client has read enough of the last response.

@@ -279,10 +279,21 @@ class UpstreamConnection(Protocol):
         sink, self.sink = self.sink, None
         if sink is None:
             return
-        if self._keep and self._sent and not self._closed and not self.parser.excess:
+        keep_alive = self.peer.keep_alive
+        if (
+            self._keep
+            and self._sent
+            and not self._closed
+            and not self.parser.excess
+            and self._idle_timeout > 0
+            and self.requests < keep_alive.requests
+            and self._seconds() - self.opened < keep_alive.time
+        ):
             if self._paused:
                 self.resume()
-            self._keep_or_close()
+            self.reused = True
+            self.deadline.set(self._idle_timeout)
+            self.peer.keep(self)
         else:
             self.close()
         sink.on_response_end(trailers)
@@ -291,19 +302,6 @@ class UpstreamConnection(Protocol):
         self._fail(problem.message, malformed=True)
 
     # -- private -----------------------------------------------------------
-
-    def _keep_or_close(self) -> None:
-        keep_alive = self.peer.keep_alive
-        if (
-            self._idle_timeout <= 0
-            or self.requests >= keep_alive.requests
-            or self._seconds() - self.opened >= keep_alive.time
-        ):
-            self.close()
-        else:
-            self.reused = True
-            self.deadline.set(self._idle_timeout)
-            self.peer.keep(self)
 
     def _learn_idle_timeout(self, head: ResponseHead) -> None:
         """Stay below the idle time that the upstream announces (``Keep-Alive: timeout=``)."""

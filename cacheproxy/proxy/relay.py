@@ -184,24 +184,21 @@ class Relay:
         if target.template is None:
             self._choice = location.upstream
             exchange.proxy_host = None
-            return self._target(location.location.pattern, target.uri)
-        scheme, authority, uri = split_url(target.template.render(exchange))
-        ssl = location.proxy.ssl if scheme == b"https" else None
-        self._choice = exchange.world.resolve_upstream(scheme, authority, ssl)
-        exchange.proxy_host = authority
-        if uri:
-            return uri
-        return self._target(b"/", None)
-
-    def _target(self, pattern: bytes, replacement: bytes | None) -> bytes:
-        exchange = self.exchange
+            replacement = target.uri
+        else:
+            scheme, authority, uri = split_url(target.template.render(exchange))
+            ssl = location.proxy.ssl if scheme == b"https" else None
+            self._choice = exchange.world.resolve_upstream(scheme, authority, ssl)
+            exchange.proxy_host = authority
+            if uri:
+                return uri
+            replacement = None
         route = exchange.route
-        changed = exchange.uri_changed
         return proxy_uri(
-            pattern,
+            location.location.pattern,
             replacement,
             route.uri,
-            None if changed else route.target.path,
+            None if exchange.uri_changed else route.target.path,
             route.args if route.has_args else None,
         )
 
