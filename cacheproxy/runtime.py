@@ -18,7 +18,8 @@ from typing import Any
 from twisted.logger import Logger
 
 from cacheproxy.config.addresses import parse_proxy_pass
-from cacheproxy.config.model import CacheZone, Config, Upstream, UpstreamServer
+from cacheproxy.config.model import CacheZone, Config, Location, Upstream, UpstreamServer
+from cacheproxy.config.model import ErrorLog as ErrorLogOptions
 from cacheproxy.errors import ConfigError, Stage, UpstreamError
 from cacheproxy.net.logs import ErrorLog, LogFiles
 from cacheproxy.net.tls_client import TlsEndpoint, UpstreamTls
@@ -126,6 +127,9 @@ class Runtime:
         self.hostname = socket.gethostname().encode()
         self.error_log = self._open_error_log(config)
         self.logs = LogFiles(self.scheduler, self.error_log)
+        self._error_logs: dict[ErrorLogOptions, ErrorLog] = {}
+        for server in config.servers:
+            self._open_error_logs(server.root)
         self._log_writers: dict[AccessLog, Callable[[bytes, bytes], None]] = {}
         if before is None:
             self._threads = ThreadExecutor("files", DISK_THREADS, self._complain)
@@ -154,6 +158,20 @@ class Runtime:
         log = config.error_log
         path = None if log is None or log.path == "stderr" else log.path
         return ErrorLog(path, "error" if log is None else log.level, self.scheduler)
+
+    def _open_error_logs(self, location: Location) -> None:
+        """Open what ``error_log`` says for *location* and below it."""
+        options = location.error_log
+        if options is not None and options not in self._error_logs:
+            if options == self.config.error_log:
+                log = self.error_log
+            elif options.path == "stderr":
+                log = ErrorLog(None, options.level, self.scheduler)
+            else:
+                log = self.logs.error(options.path, options.level)
+            self._error_logs[options] = log
+        for inner in location.locations:
+            self._open_error_logs(inner)
 
     def _take_zone(self, zone: CacheZone) -> None:
         before = self._before
@@ -281,7 +299,9 @@ class Runtime:
         return write_one
 
     def log_error(self, level: str, message: str, exchange: Any) -> None:
-        if not self.error_log.enabled(level):
+        options = exchange.location.location.error_log
+        log = self.error_log if options is None else self._error_logs[options]
+        if not log.enabled(level):
             return
         head = exchange.head
         context: dict[str, str | bytes] = {
@@ -294,7 +314,7 @@ class Runtime:
         host = head.fields.get(b"host")
         if host is not None:
             context["host"] = host
-        self.error_log.log(level, message, context, exchange.downstream.number)
+        log.log(level, message, context, exchange.downstream.number)
 
     def spool(
         self, memory: int, file_limit: int, directory: str, *, replayable: bool
@@ -310,6 +330,10 @@ class Runtime:
 
     def random_bytes(self, count: int) -> bytes:
         return os.urandom(count)
+
+    def give_logs_to(self, uid: int, gid: int) -> None:
+        """Make the log files belong to who will have to open them at a reload."""
+        self.logs.give_to(uid, gid)
 
     def reopen_logs(self) -> None:
         """USR1: open every log file anew."""

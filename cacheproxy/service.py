@@ -18,7 +18,7 @@ import os
 import pwd
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from OpenSSL import SSL
 from twisted.application.service import Service
@@ -26,7 +26,7 @@ from twisted.internet import defer
 from twisted.logger import Logger, globalLogPublisher
 
 from cacheproxy.config.model import Config, Listen, Server
-from cacheproxy.errors import CacheproxyError, ConfigErrors
+from cacheproxy.errors import CacheproxyError, ConfigError, ConfigErrors
 from cacheproxy.net.listen import Listener
 from cacheproxy.net.logs import ErrorLogObserver
 from cacheproxy.net.tls_contexts import ContextStore, ServerContexts
@@ -89,6 +89,7 @@ def check(config: Config) -> None:
     store = ContextStore()
     for address in _addresses(config):
         _contexts(address, store)
+    _account(config)
 
 
 class ProxyService(Service):
@@ -130,8 +131,9 @@ class ProxyService(Service):
         assert runtime is not None and config is not None
         _raise_descriptor_limit()
         self._write_pid(config.pid)
-        if config.user is not None:
-            _become(config)
+        account = _account(config)
+        if account is not None:
+            _become(config, account, runtime)
         runtime.open()
         self._handle_signals()
         _settle_memory()
@@ -139,6 +141,7 @@ class ProxyService(Service):
             runtime.error_log.log("warn", warning)
 
     def _begin(self, config: Config) -> None:
+        _account(config)
         runtime = Runtime(self._reactor, config)
         for address in _addresses(config):
             listener = self._listener(address, runtime)
@@ -331,22 +334,42 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _become(config: Config) -> None:
-    """``user``: give up root for the rest of the process's life."""
-    assert config.user is not None
-    if os.geteuid() != 0:
-        return
+class _Account(NamedTuple):
+    """Who ``user`` says to become."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def _account(config: Config) -> _Account | None:
+    """The account of ``user``; None without it, or without root, which alone can change it.
+
+    Raises :class:`ConfigError` for a name that the system does not know.
+    """
+    if config.user is None or os.geteuid() != 0:
+        return None
     name, group = config.user
     try:
         account = pwd.getpwnam(name)
+    except KeyError as failure:
+        raise ConfigError(f'getpwnam("{name}") failed') from failure
+    try:
         gid = grp.getgrnam(group).gr_gid if group else account.pw_gid
     except KeyError as failure:
-        raise SystemExit(f'getpwnam("{name}") or getgrnam("{group}") failed') from failure
+        raise ConfigError(f'getgrnam("{group}") failed') from failure
+    return _Account(name, account.pw_uid, gid)
+
+
+def _become(config: Config, account: _Account, runtime: Runtime) -> None:
+    """``user``: give up root for the rest of the process's life."""
     for zone in config.zones.values():
-        os.makedirs(zone.path, mode=0o700, exist_ok=True)
-        os.chown(zone.path, account.pw_uid, gid)
-    os.initgroups(name, gid)
-    os.setgid(gid)
-    os.setuid(account.pw_uid)
-
-
+        try:
+            os.makedirs(zone.path, mode=0o700, exist_ok=True)
+            os.chown(zone.path, account.uid, account.gid)
+        except OSError:
+            continue  # the zone itself complains, and is served without its disk
+    runtime.give_logs_to(account.uid, account.gid)
+    os.initgroups(account.name, account.gid)
+    os.setgid(account.gid)
+    os.setuid(account.uid)

@@ -13,6 +13,7 @@ Source: ngx_http_log_module, ngx_log.c. Imports ``errors``, ``proxy.interfaces``
 from __future__ import annotations
 
 import os
+import stat
 import time
 import zlib
 from collections import OrderedDict
@@ -141,6 +142,14 @@ class _File:
         os.close(self._descriptor)
         self._descriptor = descriptor
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file belong to *uid*, which is to open it again (nginx: at reopening)."""
+        try:
+            if self._descriptor >= 0 and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                os.fchown(self._descriptor, uid, gid)
+        except OSError as error:
+            self._complain(f'chown() of "{self.path}" failed ({error.errno}: {error.strerror})')
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -225,6 +234,11 @@ class AccessLogFile:
             data = compressor.compress(data) + compressor.flush()
         if self._file is not None:
             self._file.write(data)
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file belong to *uid*."""
+        if self._file is not None:
+            self._file.give_to(uid, gid)
 
     def reopen(self) -> None:
         """What was logged before goes to the old file, what follows to the new."""
@@ -325,6 +339,11 @@ class ErrorLog:
             self._second = second
             self._stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(second))
         return self._stamp
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file belong to *uid*."""
+        if self._file is not None:
+            self._file.give_to(uid, gid)
 
     def reopen(self) -> None:
         if self._file is not None:
@@ -468,6 +487,13 @@ class LogFiles:
         """USR1: every file anew, under its name."""
         for log in self._all():
             log.reopen()
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make every open file belong to *uid*: a reload opens it again, without root."""
+        for access in self._access.values():
+            access.give_to(uid, gid)
+        for error in self._error.values():
+            error.give_to(uid, gid)
 
     def close_all(self) -> None:
         """Write what waits and close everything; error logs last, since others complain there."""

@@ -1,15 +1,20 @@
-"""Attacks on the running proxy: poisoned caches, memory that clients could fill."""
+"""Attacks on the running proxy, and the traps of its operation.
+
+Poisoned caches, memory that clients could fill, logs and accounts.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.support.client import Connection, get
+from tests.support.client import Connection, Truncated, get
 from tests.support.origins import Seen, origin, reply
 from tests.support.ports import free_port
-from tests.support.processes import proxy
+from tests.support.processes import proxy, run_twistd, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -100,3 +105,82 @@ def test_many_hot_files_do_not_outgrow_their_store(tmp_path: Path) -> None:
             for _ in range(3):
                 client.ask(f"/{number}.txt")
         assert running.rss() - before < 90 * MEGABYTE
+
+
+def test_error_log_of_every_level_is_written(tmp_path: Path) -> None:
+    """``error_log`` of http, server and location takes what happens there."""
+    port = free_port()
+    conf = (
+        f"error_log {tmp_path}/main.log; http {{ root {tmp_path}; error_log {tmp_path}/http.log;"
+        f" server {{ listen 127.0.0.1:{port};"
+        f" location /a/ {{ error_log {tmp_path}/a.log; }}"
+        f" location /b/ {{ error_log {tmp_path}/b.log crit; }} }} }}\n"
+    )
+    with proxy(tmp_path, conf, ports=(port,)):
+        for target in ("/a/none", "/b/none", "/none"):
+            assert get(port, target).status == 404
+    assert "/a/none" in (tmp_path / "a.log").read_text()
+    assert "/b/none" not in (tmp_path / "b.log").read_text()
+    http = (tmp_path / "http.log").read_text()
+    assert "/none" in http
+    assert "/a/none" not in http
+    assert "none" not in (tmp_path / "main.log").read_text()
+
+
+def test_error_log_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    """As nginx: at the start, not with the first error."""
+    (tmp_path / "site.conf").write_text(
+        f"events {{}} http {{ server {{ listen 127.0.0.1:{free_port()};"
+        f" location / {{ error_log {tmp_path}/none/a.log; }} }} }}\n"
+    )
+    result = run_twistd("-n", "--pidfile=", "cacheproxy", "-c", "site.conf", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f'open() "{tmp_path}/none/a.log" failed' in result.stdout
+
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changes the account")
+
+
+@root_only
+def test_unknown_account_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    """``user`` is looked up by --test, and before anything is opened."""
+    port = free_port()
+    (tmp_path / "site.conf").write_text(
+        f"user nobody-at-all; pid {tmp_path}/proxy.pid; events {{}}"
+        f" http {{ server {{ listen 127.0.0.1:{port}; return 204; }} }}\n"
+    )
+    for option in ("--test", "--prefix=."):
+        result = run_twistd(
+            "-n", "--pidfile=", "cacheproxy", "-c", "site.conf", option, cwd=tmp_path
+        )
+        assert result.returncode == 1
+        assert 'getpwnam("nobody-at-all") failed' in result.stdout
+    assert not (tmp_path / "proxy.pid").exists()
+
+
+def served(port: int) -> bytes:
+    """The body of ``/``; empty where the connection was closed instead."""
+    try:
+        return get(port, "/").body
+    except Truncated:
+        return b""
+
+
+@root_only
+def test_reload_without_root(tmp_path: Path) -> None:
+    """What root opened can be opened again by the account of ``user``."""
+    port = free_port()
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to("/tmp/pytest-of-root") or folder == tmp_path:
+            folder.chmod(0o755)
+    conf = (
+        f"user nobody nogroup; error_log {tmp_path}/error.log notice;"
+        f" http {{ access_log {tmp_path}/access.log; proxy_cache_path /proc/none keys_zone=z:1m;"
+        f" server {{ listen 127.0.0.1:{port}; return 200 VERSION; }} }}\n"
+    )
+    with proxy(tmp_path, conf.replace("VERSION", "old"), ports=(port,)) as running:
+        site = tmp_path / "site.conf"
+        site.write_text(site.read_text().replace("return 200 old", "return 200 new"))
+        running.send_signal(signal.SIGHUP)
+        # A connection that is open at the reload may be closed.
+        wait_until(lambda: served(port) == b"new", "the reload")
