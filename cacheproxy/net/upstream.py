@@ -51,6 +51,9 @@ MAX_RESPONSE_HEAD = 64 * 1024
 #: announces in ``Keep-Alive: timeout=``, so that we close first.
 KEEP_ALIVE_MARGIN = 1.0
 
+# Read for every request; looking a member up in an enumeration is slow.
+_SEND, _HEAD, _BODY = Stage.SEND, Stage.HEAD, Stage.BODY
+
 
 class KeepAlive:
     """The idle connections of one upstream group, least recently used out first.
@@ -104,7 +107,7 @@ class UpstreamConnection(Protocol):
         self._paused = False
         self._closed = False
         self._tunnel: Tunnel | None = None
-        self._stage = Stage.SEND
+        self._stage = _SEND
 
     # -- transport ---------------------------------------------------------
 
@@ -179,12 +182,12 @@ class UpstreamConnection(Protocol):
         self._send_timeout = send_timeout
         self._read_timeout = read_timeout
         self._sent = self._responded = False
-        self._stage = Stage.SEND
+        self._stage = _SEND
 
     def send_request(self, method: bytes, data: bytes, complete: bool) -> None:
         self.parser.expect(method)
         self._sent = complete
-        self._stage = Stage.HEAD
+        self._stage = _HEAD
         self.deadline.set(self._read_timeout)
         if complete:
             self._write_now(data)
@@ -263,7 +266,7 @@ class UpstreamConnection(Protocol):
             self.sink.on_informational(head)
 
     def on_response(self, head: ResponseHead) -> None:
-        self._stage = Stage.BODY
+        self._stage = _BODY
         self._responded = True
         self._keep = head.keep_alive
         if self.requests == 1:

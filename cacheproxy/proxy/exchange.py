@@ -69,6 +69,13 @@ class ResponseState(Enum):
     ABORTED = "aborted"
 
 
+# Read for every request; looking a member up in an enumeration is slow.
+_WAITING = ResponseState.WAITING
+_BODY = ResponseState.BODY
+_ENDED = ResponseState.ENDED
+_ABORTED = ResponseState.ABORTED
+
+
 class Source(Protocol):
     """What produces the content of a response."""
 
@@ -131,7 +138,7 @@ class Exchange:
         self.method = head.method
         self.body: RequestBody | None = None
         self.source: Source | None = None
-        self.state = ResponseState.WAITING
+        self.state = _WAITING
         self.status = 0
         self.status_override = 0
         self.has_body = True
@@ -273,7 +280,7 @@ class Exchange:
 
     def switch(self, pairs: Pairs, reason: bytes, upstream: UpstreamStream) -> None:
         """101: join the two connections (``proxy.tunnel``)."""
-        self.state = ResponseState.ENDED
+        self.state = _ENDED
         self.status = 101
         self.source = None
         self.downstream.send_informational(101, pairs)
@@ -307,7 +314,7 @@ class Exchange:
         return self.body
 
     def on_request_body(self, data: bytes) -> None:
-        if self.too_large or (self.body is None and self.state is not ResponseState.WAITING):
+        if self.too_large or (self.body is None and self.state is not _WAITING):
             return  # answered without it: read past
         # Nobody may have asked for it yet: a cache is looking things up first.
         body = self._collected_body()
@@ -327,13 +334,13 @@ class Exchange:
         if source is not None:
             source.on_downstream_lost()
         self.downstream.close_after_response()
-        if self.state is ResponseState.WAITING:
+        if self.state is _WAITING:
             self.answer_status(status)
-        elif self.state is ResponseState.BODY:
+        elif self.state is _BODY:
             self.abort()
 
     def on_request_end(self, trailers: Fields | None) -> None:
-        if self.body is not None or self.state is ResponseState.WAITING:
+        if self.body is not None or self.state is _WAITING:
             self._collected_body().end()
 
     # -- the response ------------------------------------------------------
@@ -345,13 +352,13 @@ class Exchange:
 
         *length* is that of the body which follows, None if unknown.
         """
-        assert self.state is ResponseState.WAITING, self
+        assert self.state is _WAITING, self
         if self.status_override:
             status, reason = self.status_override, None
             if status not in (200, 206, 304):
                 # The page of an error is not the resource that was asked for.
                 pairs = [pair for pair in pairs if pair[0].lower() not in _NOT_OF_ERRORS]
-        self.state = ResponseState.BODY
+        self.state = _BODY
         self.status = status
         location = self.location
         if self.accel_fields:
@@ -429,8 +436,8 @@ class Exchange:
 
     def end(self, trailers: Fields | None = None) -> None:
         """The response is whole."""
-        assert self.state is ResponseState.BODY, self
-        self.state = ResponseState.ENDED
+        assert self.state is _BODY, self
+        self.state = _ENDED
         if self.gzip is not None and not self.lost:
             data = self.gzip.finish()
             self.gzip_out += len(data)
@@ -446,7 +453,7 @@ class Exchange:
 
     def abort(self) -> None:
         """The response cannot be finished: close so that the client can tell."""
-        self.state = ResponseState.ABORTED
+        self.state = _ABORTED
         self.source = None
         if self.body is not None:
             self.body.close()
@@ -517,9 +524,9 @@ class Exchange:
         if self.lost:
             return
         self.lost = True
-        if self.state in (ResponseState.ENDED, ResponseState.ABORTED):
+        if self.state in (_ENDED, _ABORTED):
             return
-        if self.state is ResponseState.WAITING:
+        if self.state is _WAITING:
             self.status = 499
         self.log()
         source = self.source
@@ -530,7 +537,7 @@ class Exchange:
 
     def note_sent(self, status: int, pairs: Pairs, octets: int) -> None:
         """What the log tells of a response that was sent whole without this exchange."""
-        self.state = ResponseState.ENDED
+        self.state = _ENDED
         self.status = status
         self.response_pairs = pairs
         self.body_bytes_sent = octets

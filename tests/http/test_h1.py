@@ -314,6 +314,49 @@ class ResponseParserTests(SynchronousTestCase):
             self.assertEqual(seen.heads[0].keep_alive, kept)
 
 
+class KeptTests(SynchronousTestCase):
+    """Heads and field sections that come again."""
+
+    def test_same_head_for_another_method(self) -> None:
+        """A kept head's framing holds for its own method only (RFC 9112 §6.3)."""
+        answer = response(b"Content-Length: 5\r\n")
+        seen = Responses((b"GET", b"GET", b"HEAD", b"HEAD", b"GET"))
+        seen.parser.feed(answer + b"hello")
+        seen.parser.feed(answer + b"again")
+        seen.parser.feed(answer)
+        seen.parser.feed(answer)
+        seen.parser.feed(answer + b"third")
+        self.assertEqual([head.body_length for head in seen.heads], [5, 5, 0, 0, 5])
+        self.assertEqual([call for call in seen.calls if call[0] == "body"][-1], ("body", b"third"))
+        self.assertFalse(seen.parser.excess)
+
+    def test_refused_head_is_refused_again(self) -> None:
+        """Nothing is kept of what was wrong."""
+        for _ in range(3):
+            seen = Responses()
+            seen.parser.feed(response(b"Content-Length: 5\r\nContent-Length: 5\r\n"))
+            self.assertEqual(seen.names(), ["error"])
+
+    def test_section_that_repeats_reads_the_same(self) -> None:
+        """Whether read anew or kept; kept from the second time on."""
+        limits = RequestLimits()
+        section = b"Host: a\r\nX_y: z\r\nCookie: 1\r\n\r\n"
+        found = [limits.facts(section) for _ in range(4)]
+        self.assertEqual([facts.fields for facts in found], [found[0].fields] * 4)
+        self.assertIsNot(found[0], found[1])
+        self.assertIs(found[1], found[3])
+
+    def test_made_up_sections_do_not_fill_memory(self) -> None:
+        """One that came once is not kept; those kept are bounded."""
+        limits = RequestLimits()
+        for number in range(1500):
+            section = b"Host: a\r\nCookie: %d\r\n\r\n" % number
+            first = limits.facts(section)
+            self.assertIsNot(limits.facts(section), first)
+        early = b"Host: a\r\nCookie: 0\r\n\r\n"
+        self.assertIsNot(limits.facts(early), limits.facts(early))
+
+
 class LimitTests(SynchronousTestCase):
     def test_bounds_count(self) -> None:
         """A line as long as one large buffer passes, one octet more does not."""

@@ -30,6 +30,12 @@ class ChoiceTests(SynchronousTestCase):
         balancer = Balancer([Peer("a", weight=5), Peer("b"), Peer("c")])
         self.assertEqual(names(balancer, 7), "aabacaa")
 
+    def test_nothing_to_choose(self) -> None:
+        """One peer that is never down nor full is always picked, so nobody need ask."""
+        self.assertFalse(Balancer([Peer("a", max_fails=3)]).chooses)
+        for peers in ([Peer("a", max_conns=1)], [Peer("a", down=True)], [Peer("a"), Peer("b")]):
+            self.assertTrue(Balancer(peers).chooses)
+
     @given(st.lists(st.integers(1, 9), min_size=2, max_size=5))
     def test_shares_are_exact(self, weights: list[int]) -> None:
         """Over one round of the weights' sum each peer gets exactly its weight."""

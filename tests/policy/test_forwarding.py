@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cacheproxy.http.encode import encode_field_lines
 from cacheproxy.http.fields import HOP_BY_HOP
 from cacheproxy.policy.forwarding import (
     CONDITIONAL_REQUEST_FIELDS,
@@ -175,6 +177,54 @@ class RequestTests(SynchronousTestCase):
             names = {name.lower() for name, _ in lines} - {b"host"}
             self.assertFalse(names & (HOP_BY_HOP | nominated))
 
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([b"Host", b"x-a", b"X-B", b"Accept", b"connection", b"Cookie"]),
+                st.sampled_from([b"x-a", b"close", b"X-B, te", b"", b"a, b"]),
+            ),
+            max_size=6,
+        ),
+        st.lists(
+            st.tuples(
+                st.sampled_from([b"Host", b"X-B", b"X-New", b"Accept"]),
+                st.sampled_from(["", "given", "$changing", "a-$changing"]),
+            ),
+            max_size=3,
+            unique_by=lambda pair: pair[0],
+        ),
+    )
+    def test_octets_are_those_of_the_lines(
+        self, asked: Pairs, headers: list[tuple[bytes, str]]
+    ) -> None:
+        """For the first request with these fields and every later one, whoever was asked between.
+
+        What is kept with the fields never holds what a variable gave.
+        """
+        options = ProxyOptions(
+            set_header=tuple((name, template(text)) for name, text in headers)
+        )
+        rewriters = [
+            compile_request_fields(options, cacheable, lambda context: bytes(context.changing))
+            for cacheable in (False, True)
+        ]
+        head = request(*asked)
+        for value in (b"1", b"2", b"", b"2"):
+            context = SimpleNamespace(changing=value)
+            for rewriter in (*rewriters, rewriters[1]):
+                lines = encode_field_lines(rewriter.render(context, head))
+                self.assertEqual(rewriter.encode(context, head), lines)
+
+    def test_default_host_is_the_authority(self) -> None:
+        """``$proxy_host``: as ``proxy_pass`` has it, or as its variables gave it."""
+        plain = ProxyPass(scheme=b"http", authority=b"app:8000", upstream="app:8000", uri=None)
+        rendered = replace(plain, template=template("http://$changing"))
+        for target, host in ((plain, b"app:8000"), (rendered, b"given")):
+            rewriter = compile_request_fields(
+                ProxyOptions(proxy_pass=target), False, lambda _: b"given"
+            )
+            self.assertEqual(rewriter.render(None, request())[0], (b"Host", host))
+
     def test_memory_of_names_is_bounded(self) -> None:
         """Made-up names do not fill memory, and are still passed."""
         rewriter = compile_request_fields(ProxyOptions(), False, lambda _: b"b")
@@ -213,6 +263,20 @@ class ResponseTests(SynchronousTestCase):
             pass_header=frozenset({b"server", b"connection"}),
         )
         self.assertEqual(found, [(b"Server", b"s")])
+
+
+class KeptResponseTests(SynchronousTestCase):
+    """What is kept with a response's fields."""
+
+    def test_lines_given_out_may_be_changed(self) -> None:
+        """The next response with the same fields is not touched, nor is another location's."""
+        head = response((b"A", b"1"), (b"B", b"2"))
+        rewriter = compile_response_fields(ProxyOptions())
+        other = compile_response_fields(ProxyOptions(hide_header=frozenset({b"a"})))
+        rewriter.render(head).append((b"C", b"3"))
+        self.assertEqual(rewriter.render(head), [(b"A", b"1"), (b"B", b"2")])
+        self.assertEqual(other.render(head), [(b"B", b"2")])
+        self.assertEqual(rewriter.render(head), [(b"A", b"1"), (b"B", b"2")])
 
 
 class RedirectTests(SynchronousTestCase):
