@@ -193,6 +193,14 @@ ROWS: list[Row] = [
         "The part that comes is stored and answers ranges within it.",
     ),
     value(
+        "proxy_cache_status",
+        HSL,
+        1,
+        FLAG,
+        "cache.status",
+        note="Ours: Cache-Status (RFC 9211) in what a cached location answers.",
+    ),
+    value(
         "proxy_cache_heuristic",
         HSL,
         1,

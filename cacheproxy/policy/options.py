@@ -280,6 +280,8 @@ class CacheOptions:
     convert_head: bool = True
     heuristic: float = 0.0
     max_range_offset: int | None = None
+    #: ``proxy_cache_status``, a directive of ours: send Cache-Status (RFC 9211).
+    status: bool = True
 
 
 @dataclass(frozen=True, slots=True)

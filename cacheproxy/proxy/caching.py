@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.policy import cache_status
 from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.key import (
@@ -84,6 +85,15 @@ def _holds(templates: tuple[Template, ...], exchange: Exchange) -> bool:
     return any(template.render(exchange) not in (b"", b"0") for template in templates)
 
 
+def _tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
+    """Have Cache-Status say *did*, after what caches nearer to the origin say (RFC 9211 §2)."""
+    hidden = b"cache-status" in exchange.location.proxy.hide_header
+    theirs = None if hidden else head.fields.combined(b"cache-status")
+    value = did if theirs is None else theirs + b", " + did
+    kept = [pair for pair in exchange.accel_fields if pair[0] is not cache_status.NAME]
+    exchange.accel_fields = [*kept, (cache_status.NAME, value)]
+
+
 def refresh(cause: Exchange, storage: Storage) -> None:
     """Validate what is stored for the request of *cause*, with nobody waiting."""
     head = cause.head
@@ -104,6 +114,7 @@ class CacheTurn:
     """One request's dealings with one zone."""
 
     __slots__ = (
+        "_did",
         "_fill",
         "_leave",
         "_passed_range",
@@ -111,6 +122,8 @@ class CacheTurn:
         "_relay",
         "_request_time",
         "_storing",
+        "_waited",
+        "_why",
         "background",
         "digest",
         "entry",
@@ -137,6 +150,10 @@ class CacheTurn:
         self._storing = True
         #: The origin is asked for what the client's Range says, not for the whole.
         self._passed_range = False
+        #: What Cache-Status says: why the origin was asked; what was done, if not a mere hit.
+        self._why = b""
+        self._did: bytes | None = None
+        self._waited = False
 
     @property
     def converts_head(self) -> bool:
@@ -163,6 +180,7 @@ class CacheTurn:
         self.digest = self.primary
         if self.options.bypass and _holds(self.options.bypass, exchange):
             exchange.cache_status = b"BYPASS"
+            self._why = b"bypass"
             self._fetch()
             return
         self.look_up()
@@ -221,6 +239,9 @@ class CacheTurn:
         elif action is Action.GATEWAY_TIMEOUT:
             self.exchange.answer_status(504)
         else:
+            self._why = cache_status.FORWARD_REASONS.get(verdict.reason, b"miss")
+            if entry is None and self.digest != self.primary:
+                self._why = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
             elif plain_range(self.exchange.head) is not None and not self.background:
@@ -248,6 +269,8 @@ class CacheTurn:
         assert value is not None
         if passes_range(value, self.options.max_range_offset):
             self._passed_range = True
+            if entry is not None:
+                self._why = b"partial"
             self._fetch()
         else:
             self._collapse()
@@ -277,6 +300,7 @@ class CacheTurn:
         if self._fill is None and self.options.lock and not self.background:
             self._leave = fills.wait(self.digest, self.options.lock_timeout, self._woken)
             if self._leave is not None:
+                self._waited = True
                 return
             self._storing = False
         self._fetch()
@@ -329,9 +353,14 @@ class CacheTurn:
             condition = condition_of_status(head.status)
             if condition and self._stale_allowed(entry, condition, now):
                 relay.discard_response()
-                self._answer_stale(entry)
+                self._answer_stale(entry, condition, head.status)
                 return True
         self._consider_storing(relay, head, now)
+        if self.options.status and not self.background:
+            delivery = relay.delivery
+            stored = delivery is not None and delivery.writer is not None
+            did = cache_status.forward_value(self._why, stored=stored, collapsed=self._waited)
+            _tell(exchange, did, head)
         if entry is not None:
             entry.release()
             self.entry = None
@@ -400,6 +429,9 @@ class CacheTurn:
         else:
             self.storage.update(entry.digest, stored)
         self.exchange.cache_status = b"REVALIDATED"
+        self._did = cache_status.forward_value(
+            self._why, head.status, stored=not isinstance(stored, NoStore)
+        )
 
         def answer(found: Entry | None) -> None:
             if found is not None:
@@ -431,7 +463,7 @@ class CacheTurn:
             return False
         condition = "error" if problem is None else condition_of_error(problem)
         if self._stale_allowed(entry, condition, self.exchange.world.scheduler.wall()):
-            self._answer_stale(entry)
+            self._answer_stale(entry, condition)
             return True
         entry.release()
         return False
@@ -439,8 +471,9 @@ class CacheTurn:
     def _stale_allowed(self, entry: Entry, condition: str, now: float) -> bool:
         return may_serve_stale(entry.stored, condition, now, self.options, self.exchange.head)
 
-    def _answer_stale(self, entry: Entry) -> None:
+    def _answer_stale(self, entry: Entry, condition: str, status: int = 0) -> None:
         self._release()
+        self._did = cache_status.forward_value(self._why, status, detail=condition.encode())
         if self.background:
             entry.release()
             return
@@ -509,7 +542,7 @@ class CacheTurn:
     def _send(self, base: Entry, entry: Entry, age: float, fresh: bool) -> None:
         exchange = self.exchange
         stored = entry.stored
-        pairs = hot.hit_pairs(exchange.location, stored, age)
+        pairs = hot.hit_pairs(exchange.location, stored, age, self._did)
         if fresh:
             hot.remember(exchange, self.storage, base, entry)
         if base is not entry:
@@ -559,6 +592,9 @@ class Invalidation:
 
     def on_response(self, relay: Relay, head: ResponseHead) -> bool:
         exchange = self._exchange
+        options = exchange.location.cache
+        if options is not None and options.status:
+            _tell(exchange, cache_status.forward_value(b"method"), head)
         if invalidates(exchange.method, head.status):
             host = exchange.head.fields.get(b"host") or exchange.route.host
             targets = invalidated_targets(

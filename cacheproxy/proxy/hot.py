@@ -25,6 +25,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.h1 import encode_response_head
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
+from cacheproxy.policy import cache_status
 from cacheproxy.policy.encoding import may_encode, vary_accept_encoding
 from cacheproxy.policy.key import normal_accept_encoding
 from cacheproxy.policy.options import CoreOptions
@@ -123,8 +124,13 @@ def _extension(raw: bytes) -> str:
     return raw.lower().decode("latin-1")
 
 
-def hit_pairs(location: CompiledLocation, stored: StoredResponse, age: float) -> Pairs:
-    """The fields of a hit, before ``add_header`` and framing: the stored ones and Age."""
+def hit_pairs(
+    location: CompiledLocation, stored: StoredResponse, age: float, did: bytes | None = None
+) -> Pairs:
+    """The fields of a hit, before ``add_header`` and framing: the stored ones, Age, Cache-Status.
+
+    *did* is what Cache-Status says where it was not just a hit.
+    """
     pairs = [_server(location)]
     rewriter = location.stored_rewriter
     fields = stored.fields
@@ -137,6 +143,8 @@ def hit_pairs(location: CompiledLocation, stored: StoredResponse, age: float) ->
         fields = vary_accept_encoding(fields)
     pairs += fields.pairs if rewriter is None else rewriter.lines(fields)
     pairs.append((b"Age", b"%d" % age))
+    if location.cache is not None and location.cache.status:
+        pairs.append((cache_status.NAME, did or cache_status.hit_value(stored.lifetime, age)))
     return pairs
 
 

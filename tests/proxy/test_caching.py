@@ -754,3 +754,79 @@ class UnreachableTests(CachingCase):
     def test_must_revalidate(self) -> None:
         """So does the origin's."""
         self.assertEqual(self.stale("", FRESH + b", must-revalidate").status, 502)
+
+
+class CacheStatusTests(CachingCase):
+    """Cache-Status (RFC 9211)."""
+
+    def did(self, *fields: bytes, target: bytes = b"/", method: bytes = b"GET") -> bytes | None:
+        """What the field of an answer says, the name of the cache left out."""
+        answer = self.ask(target, *fields, method=method)
+        value = answer.get(b"cache-status")
+        if value is None:
+            return None
+        name, _, rest = value.partition(b"; ")
+        self.assertEqual(name, b"cacheproxy")
+        return rest
+
+    def test_life_of_a_response(self) -> None:
+        """Stored, used, validated, replaced."""
+        self.cache()
+        self.answers(FRESH, b'ETag: "e"')
+        self.assertEqual(self.did(), b"fwd=uri-miss; stored")
+        self.bench.advance(7)
+        for _ in range(2):
+            self.assertEqual(self.did(), b"hit; ttl=53")
+        self.assertEqual(self.did(b"Cache-Control: no-cache"), b"fwd=request; stored")
+        self.bench.advance(61)
+        self.origin.reply(response(304, b"", FRESH, b'ETag: "e"'))
+        self.assertEqual(self.did(), b"fwd=stale; fwd-status=304; stored")
+        self.bench.advance(61)
+        self.assertEqual(self.did(), b"fwd=stale; stored")
+
+    def test_not_stored(self) -> None:
+        """A miss, another method, a bypass."""
+        self.cache("proxy_cache_bypass $http_x_bypass;")
+        self.answers(b"Cache-Control: no-store")
+        self.assertEqual(self.did(), b"fwd=uri-miss")
+        self.assertEqual(self.did(b"X-Bypass: 1"), b"fwd=bypass")
+        self.assertEqual(self.did(method=b"DELETE"), b"fwd=method")
+
+    def test_variant(self) -> None:
+        """The URL is stored, not this variant."""
+        self.cache()
+        self.answers(FRESH, b"Vary: X-A")
+        self.did(b"X-A: 1")
+        self.assertEqual(self.did(b"X-A: 2"), b"fwd=vary-miss; stored")
+        self.assertEqual(self.did(b"X-A: 2"), b"hit; ttl=60")
+
+    def test_stale(self) -> None:
+        """A negative ttl; or the origin was asked and could not be reached."""
+        self.cache()
+        self.answers(b"Cache-Control: max-age=60, stale-while-revalidate=10")
+        self.did()
+        self.bench.advance(65)
+        self.assertEqual(self.did(), b"hit; ttl=-5")
+        self.bench.advance(600)
+        self.origin.mode = "refuse"
+        self.assertEqual(self.did(), b"fwd=stale; detail=error")
+
+    def test_after_other_caches(self) -> None:
+        """Their words stand before ours (§2)."""
+        self.cache()
+        theirs = b"Cache-Status: inner; hit"
+        self.answers(FRESH, theirs)
+        answer = self.ask()
+        self.assertEqual(
+            answer.get(b"cache-status"), b"inner; hit, cacheproxy; fwd=uri-miss; stored"
+        )
+        self.assertEqual(
+            self.ask().get_all(b"cache-status"), [b"inner; hit", b"cacheproxy; hit; ttl=60"]
+        )
+
+    def test_off(self) -> None:
+        """``proxy_cache_status off``."""
+        self.cache("proxy_cache_status off;")
+        self.answers(FRESH)
+        for _ in range(3):
+            self.assertIsNone(self.did())
