@@ -83,7 +83,9 @@ def main() -> None:
     if options.nginx:
         others["nginx"] = outcomes(groups, json.loads(_run(suite, _nginx, "")))
         print(f"nginx: {summary(groups, others['nginx'])}")
-    if options.write:
+    if not suite.current:
+        print("This is the suite's older release; the documented score is for its sources.")
+    elif options.write:
         text = document(suite.version, groups, found, others)
         (TOP / "docs" / "conformance.rst").write_text(text)
 
