@@ -179,7 +179,15 @@ ROWS: list[Row] = [
     ),
     value("proxy_cache_background_update", HSL, 1, FLAG, "cache.background_update"),
     value("proxy_cache_revalidate", HSL, 1, FLAG, "cache.revalidate"),
-    value("proxy_cache_lock", HSL, 1, FLAG, "cache.lock"),
+    value(
+        "proxy_cache_lock",
+        HSL,
+        1,
+        FLAG,
+        "cache.lock",
+        note="Not set: on. Requests that cannot share an answer do not wait: those with "
+        "Authorization, and those for what was found not storable in the last 2 minutes.",
+    ),
     value("proxy_cache_lock_age", HSL, 1, TIME, "cache.lock_age"),
     value("proxy_cache_lock_timeout", HSL, 1, TIME, "cache.lock_timeout"),
     value("proxy_cache_convert_head", HSL, 1, FLAG, "cache.convert_head"),

@@ -274,7 +274,8 @@ class CacheOptions:
     use_stale: frozenset[str] = frozenset({"error", "timeout"})
     background_update: bool = False
     revalidate: bool = True
-    lock: bool = False
+    #: nginx's default is ``off``.
+    lock: bool = True
     lock_age: float = 5.0
     lock_timeout: float = 5.0
     convert_head: bool = True

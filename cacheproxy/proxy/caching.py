@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy import cache_status
+from cacheproxy.policy.cache_control import request_directives
 from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.key import (
@@ -46,7 +47,7 @@ from cacheproxy.policy.storing import NoStore, Store, decide_storing
 from cacheproxy.policy.validation import freshen, selects, validation_fields
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import NoClient
-from cacheproxy.proxy.collapse import Fill
+from cacheproxy.proxy.collapse import UNSHARED_TIME, Fill
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.keys import cache_key, key_of_target
 from cacheproxy.proxy.relay import Relay
@@ -55,6 +56,9 @@ from cacheproxy.template import Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
+
+#: Seconds for which nobody waits for what is a server error now.
+_ERROR_UNSHARED_TIME = 1.0
 
 _NO_VALID: Mapping[int | None, int] = MappingProxyType({})
 
@@ -230,6 +234,8 @@ class CacheTurn:
             action = Action.REVALIDATE
         if action is Action.FRESH:
             assert entry is not None
+            if self._waited:
+                self._did = cache_status.forward_value(self._why, collapsed=True)
             self._answer(entry, verdict.age, fresh=True)
         elif action is Action.STALE:
             assert entry is not None
@@ -295,6 +301,9 @@ class CacheTurn:
     def _collapse(self) -> None:
         """Go to the origin, or wait for the request that is already there."""
         fills = self.exchange.world.fills(self.storage)
+        if self.options.lock and (fills.unshared(self.digest) or self._cannot_share()):
+            self._fetch()
+            return
         lock_age = self.options.lock_age if self.options.lock else float("inf")
         self._fill = fills.lead(self.digest, lock_age)
         if self._fill is None and self.options.lock and not self.background:
@@ -304,6 +313,15 @@ class CacheTurn:
                 return
             self._storing = False
         self._fetch()
+
+    def _cannot_share(self) -> bool:
+        """Whether the request itself makes it unlikely that its answer is stored."""
+        fields = self.exchange.head.fields
+        if b"authorization" in fields or b"upgrade" in fields:
+            return True
+        if b"cache-control" in fields and request_directives(fields).no_store:
+            return True
+        return bool(self.options.no_cache) and _holds(self.options.no_cache, self.exchange)
 
     def _woken(self, ended: bool) -> None:
         self._leave = None
@@ -359,8 +377,7 @@ class CacheTurn:
         if self.options.status and not self.background:
             delivery = relay.delivery
             stored = delivery is not None and delivery.writer is not None
-            did = cache_status.forward_value(self._why, stored=stored, collapsed=self._waited)
-            _tell(exchange, did, head)
+            _tell(exchange, cache_status.forward_value(self._why, stored=stored), head)
         if entry is not None:
             entry.release()
             self.entry = None
@@ -379,7 +396,14 @@ class CacheTurn:
             self._request_time,
             now,
         )
-        if not isinstance(decision, Store) or not self._storing:
+        if not isinstance(decision, Store):
+            if self._fill is not None:
+                # A server error may be over soon; what it is now is not to be waited for.
+                seconds = UNSHARED_TIME if head.status < 500 else _ERROR_UNSHARED_TIME
+                exchange.world.fills(self.storage).note_unshared(self.digest, seconds)
+            self._release()
+            return
+        if not self._storing:
             self._release()
             return
         if head.status == 206 and not self._passed_range:
@@ -388,6 +412,7 @@ class CacheTurn:
             self._release()
             return
         stored = decision.stored
+        exchange.world.fills(self.storage).note_shared(self.digest)
         target = self._part_digest() if head.status == 206 else self._place(stored.vary)
         writer = self.storage.open_writer(target, self.primary, stored)
         delivery = relay.delivery

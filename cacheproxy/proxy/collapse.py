@@ -6,6 +6,9 @@ event. A waiter gives up after ``proxy_cache_lock_timeout`` and goes to the orig
 by itself, its response not stored; after ``proxy_cache_lock_age`` without an end
 one more request may go.
 
+Unlike in nginx, an answer that cannot be shared is remembered for a while: whoever
+waited for it, and whoever comes next, goes to the origin without a queue.
+
 Imports: ``proxy.interfaces``.
 """
 
@@ -15,10 +18,16 @@ from collections.abc import Callable
 
 from cacheproxy.proxy.interfaces import Cancellable, Scheduler
 
-__all__ = ["MAX_WAITERS", "Fill", "Fills", "Waiter"]
+__all__ = ["MAX_UNSHARED", "MAX_WAITERS", "UNSHARED_TIME", "Fill", "Fills", "Waiter"]
 
 #: Requests that may wait for one fill; more go to the origin by themselves.
 MAX_WAITERS = 1000
+
+#: Keys whose last answer could not be shared; the one noted longest ago is forgotten first.
+MAX_UNSHARED = 16384
+
+#: Seconds for which that is remembered.
+UNSHARED_TIME = 120.0
 
 
 class Waiter:
@@ -65,6 +74,7 @@ class Fills:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._fills: dict[bytes, Fill] = {}
+        self._unshared: dict[bytes, float] = {}
 
     def lead(self, digest: bytes, lock_age: float) -> Fill | None:
         """Become the leader for *digest*; None while another one is, and not too old."""
@@ -81,6 +91,29 @@ class Fills:
     def filling(self, digest: bytes) -> bool:
         """Whether some request is filling *digest* now."""
         return digest in self._fills
+
+    def note_unshared(self, digest: bytes, seconds: float = UNSHARED_TIME) -> None:
+        """The answer for *digest* is for one client only, and the next ones will be."""
+        unshared = self._unshared
+        unshared.pop(digest, None)
+        if len(unshared) >= MAX_UNSHARED:
+            del unshared[next(iter(unshared))]
+        unshared[digest] = self._scheduler.monotonic() + seconds
+
+    def note_shared(self, digest: bytes) -> None:
+        """The answer for *digest* is stored."""
+        if self._unshared:
+            self._unshared.pop(digest, None)
+
+    def unshared(self, digest: bytes) -> bool:
+        """Whether it is known that to wait for *digest* would be in vain."""
+        until = self._unshared.get(digest)
+        if until is None:
+            return False
+        if self._scheduler.monotonic() < until:
+            return True
+        del self._unshared[digest]
+        return False
 
     def wait(
         self, digest: bytes, timeout: float, woken: Callable[[bool], None]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from cacheproxy.proxy.collapse import MAX_WAITERS, Fills
+from cacheproxy.proxy.collapse import MAX_UNSHARED, MAX_WAITERS, Fills
 from tests.proxy.harness import BenchCase, BenchReactor, Client, message, response
 
 FRESH = b"Cache-Control: max-age=60"
@@ -35,19 +35,76 @@ class LockTests(BenchCase):
 
     def test_off(self) -> None:
         """Without the lock each asks."""
-        self.cache()
+        self.cache("proxy_cache_lock off;")
         for _ in range(3):
             self.bench.client().send(message(b"GET", b"/"))
         self.assertEqual(len(self.origin.requests), 3)
 
     def test_not_storable(self) -> None:
-        """The waiters ask for themselves, one after the other being the leader."""
-        clients = self.crowd(3)
-        self.origin.default = response(200, b"own")
+        """The waiters ask for themselves, all at once; so does the next crowd, for two minutes."""
+        clients = self.crowd(4)
         self.origin.last.send(response(200, b"first"))
+        self.assertEqual(len(self.origin.requests), 4)
+        for connection in self.origin.connections[1:]:
+            connection.send(response(200, b"own"))
         bodies = sorted(client.response().body for client in clients)
-        self.assertEqual(bodies, [b"first", b"own", b"own"])
+        self.assertEqual(bodies, [b"first", b"own", b"own", b"own"])
+        self.bench.advance(100)
+        self.ask_together(3)
+        self.assertEqual(len(self.origin.requests), 7)
+        self.bench.advance(130)
+        self.ask_together(3)
+        self.assertEqual(len(self.origin.requests), 8)
+
+    def ask_together(self, count: int, *fields: bytes) -> list[Client]:
+        """As many clients, that ask for the same at once."""
+        clients = [self.bench.client() for _ in range(count)]
+        for client in clients:
+            client.send(message(b"GET", b"/", *fields))
+        return clients
+
+    def test_storable_again(self) -> None:
+        """What is stored again is waited for again."""
+        self.crowd(1)
+        self.origin.last.send(response(200, b"own"))
+        self.origin.reply(response(200, b"shared", FRESH))
+        self.bench.get(b"/")
+        self.bench.advance(61)
+        before = len(self.origin.requests)
+        self.ask_together(3)
+        self.assertEqual(len(self.origin.requests), before + 1)
+
+    def test_server_error(self) -> None:
+        """It releases all, and is remembered for a second only."""
+        self.crowd(3)
+        self.origin.default = response(500, b"broken")
+        self.origin.last.send(response(500, b"broken"))
         self.assertEqual(len(self.origin.requests), 3)
+        self.bench.advance(2)
+        self.origin.default = None
+        self.ask_together(3)
+        self.assertEqual(len(self.origin.requests), 4)
+
+    def test_requests_that_cannot_share(self) -> None:
+        """They neither lead nor wait."""
+        self.crowd(1, "proxy_no_cache $http_x_private;")
+        for fields in ((b"Authorization: Basic x",), (b"X-Private: 1",),
+                       (b"Cache-Control: no-store",)):  # fmt: skip
+            before = len(self.origin.requests)
+            self.ask_together(2, *fields)
+            self.assertEqual(len(self.origin.requests), before + 2, fields)
+        self.ask_together(1)
+        self.assertEqual(len(self.origin.requests), 7)
+
+    def test_on_by_default(self) -> None:
+        """nginx's default is off."""
+        self.cache()
+        clients = self.ask_together(3)
+        self.assertEqual(len(self.origin.requests), 1)
+        self.origin.last.send(response(200, b"shared", FRESH))
+        said = [client.response().get(b"cache-status") for client in clients]
+        self.assertEqual(said[0], b"cacheproxy; fwd=uri-miss; stored")
+        self.assertEqual(said[1:], [b"cacheproxy; fwd=uri-miss; collapsed"] * 2)
 
     def test_not_storable_is_known_with_the_head(self) -> None:
         """Waiters do not wait for a body that will not serve them."""
@@ -192,3 +249,22 @@ class FillsTests(BenchCase):
         fill.release()
         self.reactor.advance(10)
         self.assertEqual(self.woken, [])
+
+    def test_bound_of_what_is_not_shared(self) -> None:
+        """The oldest note makes room for the newest."""
+        for number in range(MAX_UNSHARED + 2):
+            self.fills.note_unshared(b"%d" % number)
+        self.assertFalse(self.fills.unshared(b"0"))
+        self.assertFalse(self.fills.unshared(b"1"))
+        self.assertTrue(self.fills.unshared(b"2"))
+        self.assertTrue(self.fills.unshared(b"%d" % (MAX_UNSHARED + 1)))
+
+    def test_time_of_what_is_not_shared(self) -> None:
+        """A note ends; a stored answer ends it at once."""
+        self.fills.note_unshared(b"a", 5.0)
+        self.fills.note_unshared(b"b", 5.0)
+        self.fills.note_shared(b"b")
+        self.assertFalse(self.fills.unshared(b"b"))
+        self.assertTrue(self.fills.unshared(b"a"))
+        self.reactor.advance(5)
+        self.assertFalse(self.fills.unshared(b"a"))
