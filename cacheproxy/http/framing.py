@@ -4,14 +4,16 @@ RFC 9112 §6 and §9.3 (persistence), RFC 9110 §7.2 (Host) and §10.1.1 (Expect
 Everything here is decided from parsed field lines; llhttp's own opinion on
 framing is not consulted.
 
-Imports: ``errors``, ``fields``, ``messages``, ``syntax``, ``target``.
+Imports: ``errors``, ``field_lines``, ``fields``, ``messages``, ``syntax``, ``target``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from cacheproxy.errors import ProtocolError
+from cacheproxy.http.field_lines import read_fields
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import list_tokens
@@ -21,12 +23,19 @@ __all__ = [
     "MAX_CONTENT_LENGTH",
     "FieldFacts",
     "content_length",
+    "facts_reader",
     "request_framing",
     "response_framing",
 ]
 
 #: The largest body length taken (octets): what fits nginx's ``off_t``.
 MAX_CONTENT_LENGTH = 2**63 - 1
+
+#: Field sections kept parsed for each set of limits, and the octets of the longest one;
+#: sections remembered by their hash. When one of the two is full, it is emptied.
+_SECTIONS_KEPT = 256
+_SECTIONS_SEEN = 1024
+_SECTION_KEPT_SIZE = 2048
 
 _CHUNKED = RequestHead.CHUNKED
 
@@ -114,6 +123,47 @@ class FieldFacts:
             and not self.close
             and self.expect is None
         )
+
+
+def facts_reader(
+    max_headers: int, underscores: bool, ignore_invalid: bool
+) -> Callable[[bytes], FieldFacts]:
+    """The function from a field section to its facts, keeping the latest results.
+
+    The arguments are those of ``h1.RequestLimits``.
+    """
+    allowed = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    if underscores:
+        allowed += b"_"
+
+    def read(section: bytes) -> FieldFacts:
+        fields = read_fields(section)
+        if len(fields.pairs) > max_headers:
+            raise ProtocolError("too many field lines", 431)
+        if ignore_invalid and b"".join(fields.names()).translate(None, allowed):
+            fields = Fields(pair for pair in fields if not pair[0].translate(None, allowed))
+        return FieldFacts(fields)
+
+    kept: dict[bytes, FieldFacts] = {}
+    seen: set[int] = set()
+
+    def facts(section: bytes) -> FieldFacts:
+        found = kept.get(section)
+        if found is None:
+            found = read(section)
+            # Kept when it comes again: many a section, with its Cookie or Referer, never does.
+            digest = hash(section)
+            if digest not in seen:
+                if len(seen) >= _SECTIONS_SEEN:
+                    seen.clear()
+                seen.add(digest)
+            elif len(section) <= _SECTION_KEPT_SIZE:
+                if len(kept) >= _SECTIONS_KEPT:
+                    kept.clear()
+                kept[section] = found
+        return found
+
+    return facts
 
 
 def request_framing(

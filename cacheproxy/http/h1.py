@@ -39,7 +39,12 @@ from cacheproxy.http.encode import (
 )
 from cacheproxy.http.field_lines import read_fields
 from cacheproxy.http.fields import Fields
-from cacheproxy.http.framing import FieldFacts, request_framing, response_framing
+from cacheproxy.http.framing import (
+    FieldFacts,
+    facts_reader,
+    request_framing,
+    response_framing,
+)
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import is_token
 from cacheproxy.http.target import parse_target
@@ -69,11 +74,8 @@ MAX_BLANK = 16
 MAX_INFORMATIONAL = 16
 #: Field lines of a response.
 MAX_RESPONSE_FIELDS = 1000
-#: Field sections kept parsed for each set of limits, and the octets of the longest one;
-#: sections remembered by their hash. When one of the two is full, it is emptied.
-_SECTIONS_KEPT = 256
-_SECTIONS_SEEN = 1024
-_SECTION_KEPT_SIZE = 2048
+#: Octets of the longest response head that is kept.
+_HEAD_KEPT_SIZE = 2048
 
 #: What a request-target may consist of; everything that nginx lets pass.
 _TARGET_OCTETS = bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
@@ -148,45 +150,8 @@ class RequestLimits:
         line = max(size, self.header_buffer_size)
         object.__setattr__(self, "max_line", line)
         object.__setattr__(self, "max_head", max(number * size, line))
-        object.__setattr__(self, "facts", _facts_reader(self))
-
-
-def _facts_reader(limits: RequestLimits) -> Callable[[bytes], FieldFacts]:
-    """The function from a field section to its facts, keeping the latest results."""
-    max_headers = limits.max_headers
-    allowed = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    if limits.underscores:
-        allowed += b"_"
-    drop = limits.ignore_invalid
-
-    def read(section: bytes) -> FieldFacts:
-        fields = read_fields(section)
-        if len(fields.pairs) > max_headers:
-            raise ProtocolError("too many field lines", 431)
-        if drop and b"".join(fields.names()).translate(None, allowed):
-            fields = Fields(pair for pair in fields if not pair[0].translate(None, allowed))
-        return FieldFacts(fields)
-
-    kept: dict[bytes, FieldFacts] = {}
-    seen: set[int] = set()
-
-    def facts(section: bytes) -> FieldFacts:
-        found = kept.get(section)
-        if found is None:
-            found = read(section)
-            # Kept when it comes again: many a section, with its Cookie or Referer, never does.
-            digest = hash(section)
-            if digest not in seen:
-                if len(seen) >= _SECTIONS_SEEN:
-                    seen.clear()
-                seen.add(digest)
-            elif len(section) <= _SECTION_KEPT_SIZE:
-                if len(kept) >= _SECTIONS_KEPT:
-                    kept.clear()
-                kept[section] = found
-        return found
-
-    return facts
+        reader = facts_reader(self.max_headers, self.underscores, self.ignore_invalid)
+        object.__setattr__(self, "facts", reader)
 
 
 class RequestParser:
@@ -639,7 +604,7 @@ class ResponseParser:
             head = last[2]
         else:
             head = _response_head(self._method, text)
-            self._last = (self._method, text, head) if end <= _SECTION_KEPT_SIZE else None
+            self._last = (self._method, text, head) if end <= _HEAD_KEPT_SIZE else None
         self._buffer = data[end:]
         if head.status < 200:
             self._interim(head)
