@@ -7,7 +7,10 @@ What came is anchored at the first position that Content-Range names: content
 shorter than the field says has lost its end. What is there of it is used, what the
 field promises beyond is not; content longer than the field says is not used at all.
 
-Imports: ``conditional``, ``ranges``, ``stored``, ``http``.
+Where the operator has put the range into ``proxy_cache_key``, each is a thing of its
+own, as in nginx, and nothing here applies to it.
+
+Imports: ``conditional``, ``options``, ``ranges``, ``stored``, ``http``.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.conditional import if_range_holds
+from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.ranges import Ranges, decide_ranges
 from cacheproxy.policy.stored import StoredResponse
 
@@ -25,6 +29,7 @@ __all__ = [
     "ASKED",
     "Part",
     "Slice",
+    "keyed_by_range",
     "part_of",
     "passes_range",
     "plain_range",
@@ -37,6 +42,8 @@ ASKED = b":range"
 
 _CONTENT_RANGE = re.compile(rb"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _START = re.compile(rb"bytes=[ \t]*(-)?([0-9]{1,18})", re.IGNORECASE)
+
+_RANGE_VARIABLES = frozenset({"http_range", "slice_range"})
 
 #: With one of these a Range is not the only thing that decides about the answer.
 _PRECONDITIONS = frozenset(
@@ -61,6 +68,12 @@ class Slice:
     stop: int
     first: int
     total: int
+
+
+def keyed_by_range(options: CacheOptions) -> bool:
+    """Whether ``proxy_cache_key`` tells ranges apart."""
+    key = options.key
+    return key is not None and not _RANGE_VARIABLES.isdisjoint(key.variables)
 
 
 def part_of(response: ResponseHead) -> Part | None:

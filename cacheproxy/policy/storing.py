@@ -37,7 +37,7 @@ from cacheproxy.policy.freshness import (
 )
 from cacheproxy.policy.key import selecting, vary_names
 from cacheproxy.policy.options import CacheOptions
-from cacheproxy.policy.partial import ASKED, part_of, plain_range
+from cacheproxy.policy.partial import ASKED, keyed_by_range, part_of, plain_range
 from cacheproxy.policy.stored import StoredResponse
 
 __all__ = [
@@ -153,7 +153,7 @@ def decide_storing(
     stored = _stored(response, directives, accel, lifetime, key, request_time, response_time)
     stored.initial_age = age
     stored.vary = selecting(names, request.fields)
-    if response.status == 206:
+    if response.status == 206 and not keyed_by_range(options):
         stored.vary = ((ASKED, plain_range(request)), *stored.vary)
     validator = b"etag" in stored.fields or b"last-modified" in stored.fields
     if not validator:
@@ -187,7 +187,11 @@ def _forbidden_by_response(
     accel: float | None,
 ) -> NoStore | None:
     fields, status = response.fields, response.status
-    if status == 206 and (plain_range(request) is None or part_of(response) is None):
+    if (
+        status == 206
+        and not keyed_by_range(options)
+        and (plain_range(request) is None or part_of(response) is None)
+    ):
         return NoStore(NoStoreReason.PARTIAL)
     # 416 is about the range that one client asked for.
     if status < 200 or status in (304, 416):

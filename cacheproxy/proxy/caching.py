@@ -13,9 +13,8 @@ Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
@@ -23,7 +22,6 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.cache_control import request_directives
 from cacheproxy.policy.encoding import encoded_fields
-from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.key import (
     digest,
     matches,
@@ -31,17 +29,15 @@ from cacheproxy.policy.key import (
     selecting,
     variant_digest,
 )
-from cacheproxy.policy.partial import ASKED, passes_range, plain_range, reuse_part
+from cacheproxy.policy.partial import ASKED, keyed_by_range, passes_range, plain_range, reuse_part
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import (
     STEERING_FIELDS,
     Action,
     Verdict,
     decide_reuse,
-    invalidated_targets,
     invalidates,
     may_serve_stale,
-    represents_target,
 )
 from cacheproxy.policy.storing import NoStore, Store, decide_storing
 from cacheproxy.policy.validation import freshen, selects, validation_fields
@@ -49,10 +45,10 @@ from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.collapse import UNSHARED_TIME, Fill
 from cacheproxy.proxy.interfaces import Entry, Storage
-from cacheproxy.proxy.keys import cache_key, key_of_target
+from cacheproxy.proxy.invalidation import Invalidation
+from cacheproxy.proxy.keys import cache_key, holds
 from cacheproxy.proxy.relay import Relay
-from cacheproxy.proxy.representation import Representation, send, send_part
-from cacheproxy.template import Template
+from cacheproxy.proxy.representation import Representation, send, send_part, tell
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -60,9 +56,7 @@ if TYPE_CHECKING:
 #: Seconds for which nobody waits for what is a server error now.
 _ERROR_UNSHARED_TIME = 1.0
 
-_NO_VALID: Mapping[int | None, int] = MappingProxyType({})
-
-__all__ = ["CacheTurn", "Invalidation", "refresh", "serve"]
+__all__ = ["CacheTurn", "refresh", "serve"]
 
 
 def serve(exchange: Exchange) -> None:
@@ -82,20 +76,6 @@ def serve(exchange: Exchange) -> None:
         Relay(exchange, invalidation).start()
     else:
         CacheTurn(exchange, storage).start()
-
-
-def _holds(templates: tuple[Template, ...], exchange: Exchange) -> bool:
-    """Whether any of the conditions is neither empty nor ``0``."""
-    return any(template.render(exchange) not in (b"", b"0") for template in templates)
-
-
-def _tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
-    """Have Cache-Status say *did*, after what caches nearer to the origin say (RFC 9211 §2)."""
-    hidden = b"cache-status" in exchange.location.proxy.hide_header
-    theirs = None if hidden else head.fields.combined(b"cache-status")
-    value = did if theirs is None else theirs + b", " + did
-    kept = [pair for pair in exchange.accel_fields if pair[0] is not cache_status.NAME]
-    exchange.accel_fields = [*kept, (cache_status.NAME, value)]
 
 
 def refresh(cause: Exchange, storage: Storage) -> None:
@@ -182,7 +162,7 @@ class CacheTurn:
             if exchange.location.key_follows_route and exchange.method == b"GET":
                 route.key, route.digest = self.key, self.primary
         self.digest = self.primary
-        if self.options.bypass and _holds(self.options.bypass, exchange):
+        if self.options.bypass and holds(self.options.bypass, exchange):
             exchange.cache_status = b"BYPASS"
             self._why = b"bypass"
             self._fetch()
@@ -250,12 +230,21 @@ class CacheTurn:
                 self._why = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
-            elif plain_range(self.exchange.head) is not None and not self.background:
+            elif not self.background and self._may_take_part():
                 self.storage.lookup(self._part_digest(), self._judge_part)
                 return
             self._collapse()
 
     # -- parts -------------------------------------------------------------
+
+    def _may_take_part(self) -> bool:
+        """Whether a part could answer, and the operator has not taken ranges in hand."""
+        location = self.exchange.location
+        return (
+            plain_range(self.exchange.head) is not None
+            and not keyed_by_range(self.options)
+            and all(name.lower() != b"range" for name, _ in location.proxy.set_header)
+        )
 
     def _part_digest(self) -> bytes:
         """Where a part is stored; one of each URL is kept."""
@@ -321,7 +310,7 @@ class CacheTurn:
             return True
         if b"cache-control" in fields and request_directives(fields).no_store:
             return True
-        return bool(self.options.no_cache) and _holds(self.options.no_cache, self.exchange)
+        return bool(self.options.no_cache) and holds(self.options.no_cache, self.exchange)
 
     def _woken(self, ended: bool) -> None:
         self._leave = None
@@ -377,7 +366,7 @@ class CacheTurn:
         if self.options.status and not self.background:
             delivery = relay.delivery
             stored = delivery is not None and delivery.writer is not None
-            _tell(exchange, cache_status.forward_value(self._why, stored=stored), head)
+            tell(exchange, cache_status.forward_value(self._why, stored=stored), head)
         if entry is not None:
             entry.release()
             self.entry = None
@@ -391,7 +380,7 @@ class CacheTurn:
             head,
             options,
             exchange.location.proxy.ignore_headers,
-            bool(options.no_cache) and _holds(options.no_cache, exchange),
+            bool(options.no_cache) and holds(options.no_cache, exchange),
             self.key,
             self._request_time,
             now,
@@ -406,14 +395,15 @@ class CacheTurn:
         if not self._storing:
             self._release()
             return
-        if head.status == 206 and not self._passed_range:
+        partial = head.status == 206 and not keyed_by_range(options)
+        if partial and not self._passed_range:
             return  # nobody asked for a part
         if options.min_uses > 1 and self.storage.note_use(self.primary) < options.min_uses:
             self._release()
             return
         stored = decision.stored
         exchange.world.fills(self.storage).note_shared(self.digest)
-        target = self._part_digest() if head.status == 206 else self._place(stored.vary)
+        target = self._part_digest() if partial else self._place(stored.vary)
         writer = self.storage.open_writer(target, self.primary, stored)
         delivery = relay.delivery
         if writer is None or delivery is None:
@@ -597,70 +587,3 @@ class CacheTurn:
             self._leave()
             self._leave = None
         self._release()
-
-
-class Invalidation:
-    """Rides along an unsafe request: its success removes what is stored (RFC 9111 §4.4).
-
-    The response to a POST that says of itself that it is what a GET would get is then
-    stored as that (RFC 9110 §9.3.3).
-    """
-
-    __slots__ = ("_exchange", "_request_time", "_storage", "converts_head", "fills")
-
-    def __init__(self, exchange: Exchange, storage: Storage) -> None:
-        self._exchange = exchange
-        self._storage = storage
-        self.converts_head = False
-        self.fills = False
-        self._request_time = exchange.world.scheduler.wall()
-
-    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
-        exchange = self._exchange
-        options = exchange.location.cache
-        if options is not None and options.status:
-            _tell(exchange, cache_status.forward_value(b"method"), head)
-        if invalidates(exchange.method, head.status):
-            host = exchange.head.fields.get(b"host") or exchange.route.host
-            targets = invalidated_targets(
-                exchange.site.scheme, host, exchange.head.target, head
-            )
-            for target in targets:
-                key = key_of_target(exchange, host, target)
-                if key is not None:
-                    self._storage.purge(digest(key), lambda count: None)
-                    if target == exchange.head.target and represents_target(
-                        exchange.method, exchange.site.scheme, host, target, head
-                    ):
-                        self._store(relay, head, key)
-        return False
-
-    def _store(self, relay: Relay, head: ResponseHead, key: bytes) -> None:
-        exchange = self._exchange
-        location = exchange.location
-        options = location.cache
-        delivery = relay.delivery
-        assert options is not None and delivery is not None
-        asked = exchange.head
-        decision = decide_storing(
-            RequestHead(b"GET", asked.target, asked.version, asked.fields),
-            head,
-            # Only a lifetime that the response itself states makes it storable.
-            replace(options, valid=_NO_VALID, heuristic=0.0),
-            location.proxy.ignore_headers,
-            bool(options.no_cache) and _holds(options.no_cache, exchange),
-            key,
-            self._request_time,
-            exchange.world.scheduler.wall(),
-        )
-        if isinstance(decision, Store) and decision.source is not LifetimeSource.NONE:
-            place = digest(key)
-            writer = self._storage.open_writer(place, place, decision.stored)
-            if writer is not None:
-                delivery.store_to(writer)
-
-    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
-        return False
-
-    def on_fill_end(self, complete: bool) -> None:
-        """Nothing was stored."""

@@ -1,6 +1,6 @@
-"""The cache key of a request, or of a target that another request named.
+"""The cache key of a request, or of a target that another request named; its conditions.
 
-Source: nginx ``proxy_cache_key``; RFC 9111 §2, §4.4.
+Source: nginx ``proxy_cache_key``, ``proxy_cache_bypass``, ``proxy_no_cache``; RFC 9111 §2, §4.4.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.proxy.site import CompiledLocation, Route, Site
+from cacheproxy.template import Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["RouteContext", "cache_key", "key_of_target"]
+__all__ = ["RouteContext", "cache_key", "holds", "key_of_target"]
 
 
 class RouteContext:
@@ -60,6 +61,11 @@ def cache_key(context: Exchange | RouteContext) -> bytes:
     template = context.location.cache_key
     assert template is not None
     return template.render(context)
+
+
+def holds(conditions: tuple[Template, ...], exchange: Exchange) -> bool:
+    """Whether any of the conditions is neither empty nor ``0``."""
+    return any(condition.render(exchange) not in (b"", b"0") for condition in conditions)
 
 
 def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:

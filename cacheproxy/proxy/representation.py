@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import StorageError
 from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.policy import cache_status
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
 from cacheproxy.policy.partial import Slice
 from cacheproxy.policy.ranges import (
@@ -31,7 +33,7 @@ from cacheproxy.proxy.interfaces import BodyReader, BodySink
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["Readable", "Representation", "send", "send_part", "without_content"]
+__all__ = ["Readable", "Representation", "send", "send_part", "tell", "without_content"]
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -101,6 +103,18 @@ def send_part(exchange: Exchange, pairs: Pairs, readable: Readable, piece: Slice
     kept = [pair for pair in pairs if pair[0].lower() != b"content-range"]
     exchange.begin(206, [*kept, (b"Content-Range", described)], length)
     BodySource(exchange, readable, [(b"", piece.start, piece.stop)], b"").start()
+
+
+def tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
+    """Have Cache-Status say *did*, after what caches nearer to the origin say in *head*.
+
+    Source: RFC 9211 §2.
+    """
+    hidden = b"cache-status" in exchange.location.proxy.hide_header
+    theirs = None if hidden else head.fields.combined(b"cache-status")
+    value = did if theirs is None else theirs + b", " + did
+    kept = [pair for pair in exchange.accel_fields if pair[0] is not cache_status.NAME]
+    exchange.accel_fields = [*kept, (cache_status.NAME, value)]
 
 
 def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
