@@ -50,6 +50,7 @@ __all__ = [
     "media_type",
     "remember",
     "remember_file",
+    "traits_of",
 ]
 
 #: Differently encoded forms remembered for one route.
@@ -79,10 +80,9 @@ Pairs = list[tuple[bytes, bytes]]
 class Traits:
     """What the fast path wants to know of a request's fields."""
 
-    __slots__ = ("encoding", "host", "simple")
+    __slots__ = ("encoding", "simple")
 
     def __init__(self, fields: Fields) -> None:
-        self.host = fields.get(b"host")
         self.encoding = normal_accept_encoding(fields.combined(b"accept-encoding"))
         connection = fields.combined(b"connection")
         agent = fields.get(b"user-agent")
@@ -91,6 +91,14 @@ class Traits:
             and (connection is None or connection.lower() == b"keep-alive")
             and (agent is None or b"MSIE " not in agent)
         )
+
+
+def traits_of(fields: Fields) -> Traits:
+    """The traits of a request's fields, found once."""
+    traits: Traits | None = fields.traits
+    if traits is None:
+        traits = fields.traits = Traits(fields)
+    return traits
 
 
 def _server(location: CompiledLocation) -> tuple[bytes, bytes]:
@@ -268,13 +276,11 @@ class HotHits:
     def answer(self, downstream: Downstream, head: RequestHead) -> ReadyResponse | None:
         """What answers *head*, a request without body; None leaves it to the general path."""
         fields = head.fields
-        traits = fields.traits
-        if traits is None:
-            traits = fields.traits = Traits(fields)
-        if not traits.simple or head.method != b"GET" or head.version != 11:
+        route = self._known.get((fields.get(b"host"), head.target))
+        if route is None or not route.ready:
             return None
-        route = self._known.get((traits.host, head.target))
-        if route is None:
+        traits = traits_of(fields)
+        if not traits.simple or head.method != b"GET" or head.version != 11:
             return None
         ready: ReadyResponse | None = route.ready.get(traits.encoding)
         if ready is None:
@@ -330,8 +336,7 @@ def _repeats(exchange: Exchange) -> bool:
     """Whether the same answer is good for every request with the same route and coding."""
     if not exchange.location.hot or exchange.uri_changed or exchange.method != b"GET":
         return False
-    traits = exchange.head.fields.traits
-    return traits is not None and traits.simple and exchange.head.version == 11
+    return exchange.head.version == 11 and traits_of(exchange.head.fields).simple
 
 
 def _context(exchange: Exchange) -> RouteContext:
@@ -346,8 +351,9 @@ def _context(exchange: Exchange) -> RouteContext:
 
 def _keep(exchange: Exchange, ready: ReadyResponse) -> None:
     site, route = exchange.site, exchange.route
-    traits = exchange.head.fields.traits
-    if site.routes.get((traits.host, exchange.head.target)) is not route:
+    fields = exchange.head.fields
+    traits = traits_of(fields)
+    if site.routes.get((fields.get(b"host"), exchange.head.target)) is not route:
         return  # nobody would find it
     known = route.ready
     if len(known) >= MAX_READY:
