@@ -125,6 +125,9 @@ def answer(made: Origin, seen: Seen) -> bytes:
     body = b"" if last == "204" else _echo(seen, made.count(seen.target))
     if last in ("css", "html", "json", "coded", "etag", "weak"):
         body += b" " * 500
+    if last == "part" and seen.get("range"):
+        status = "206 Partial Content"
+        body, fields["Content-Range"] = b"56789", "bytes 5-9/1000"
     head = {name.replace("-", "_"): value for name, value in fields.items()}
     data = reply(body, status, framed=last != "204", **head)
     if seen.method == "HEAD":

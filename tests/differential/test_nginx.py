@@ -368,6 +368,9 @@ REQUESTS: dict[str, tuple[object, ...]] = {
     "modified since": (
         "/alias/a.txt", "GET", {"If-Modified-Since": "Tue, 14 Nov 2023 22:13:19 GMT"},
     ),
+    "modified before a later time": (
+        "/alias/a.txt", "GET", {"If-Modified-Since": "Tue, 14 Nov 2023 22:13:21 GMT"},
+    ),
     "unmodified since": (
         "/alias/a.txt", "GET", {"If-Unmodified-Since": "Tue, 14 Nov 2023 22:13:20 GMT"},
     ),
@@ -417,6 +420,7 @@ REQUESTS: dict[str, tuple[object, ...]] = {
 #: Where we follow the RFC and nginx does not: name → our status.
 DIFFERENT = {
     "range HEAD": 200,  # RFC 9110 §14.2: Range means something for GET alone; nginx 206
+    "modified before a later time": 304,  # RFC 9110 §13.1.3; nginx compares exactly
     "expect something else": 417,  # RFC 9110 §10.1.1; nginx ignores it
 }
 
@@ -539,6 +543,16 @@ SEQUENCES: dict[str, list[Step]] = {
         ("/j/etag", "GET", {"Range": "bytes=100000-"}),
         ("/j/etag", "GET", {"Range": "bytes=0-4", "If-Range": '"tag"'}),
         ("/j/etag", "GET", {"Range": "bytes=0-4", "If-Range": '"other"'}),
+    ],
+    "ranges in the key": [
+        ("/range-key/part", "GET", {"Range": "bytes=5-9"}),
+        ("/range-key/part", "GET", {"Range": "bytes=5-9"}),
+        ("/range-key/part", "GET", {"Range": "bytes=5-8"}),
+        ("/range-key/part",),
+    ],
+    "a range beyond the offset": [("/range-offset/part", "GET", {"Range": "bytes=20-24"})],
+    "a range before the offset": [
+        ("/range-offset/etag", "GET", {"Range": "bytes=2-8"}), ("/range-offset/etag",),
     ],
     "a range on a miss": [("/k/etag", "GET", {"Range": "bytes=0-9"}), ("/k/etag",)],
     "gzip of a kept answer": [
