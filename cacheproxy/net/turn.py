@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
+
 __all__ = ["DIRECT", "Outbox", "Turn"]
 
 #: Octets from which a piece is written at once, beside what waits, uncopied.
@@ -23,6 +25,9 @@ DIRECT = 16 * 1024
 #: Octets that one connection may gather; beyond them it sends, so that the transport
 #: can say that it is full while one read brings a thousand pipelined requests.
 GATHERED = 64 * 1024
+
+
+_log = Logger()
 
 
 class Turn:
@@ -47,7 +52,11 @@ class Turn:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for outbox in waiting:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except Exception:
+                # One connection's fault must not take the others' octets with it.
+                _log.failure("a write failed")
 
 
 class Outbox:

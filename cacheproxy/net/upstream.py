@@ -15,6 +15,7 @@ May import ``http``, ``proxy.interfaces``, ``config.model``, twisted.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -451,8 +452,9 @@ def _connect_error(reason: Failure) -> UpstreamError:
         return cast(UpstreamError, reason.value)
     if reason.check(error.TimeoutError):
         return UpstreamError("upstream timed out while connecting", Stage.CONNECT, timeout=True)
-    message = reason.getErrorMessage() or repr(reason.value)
-    return UpstreamError(f"connect() failed: {message}", Stage.CONNECT)
+    number = getattr(reason.value, "osError", None)
+    why = f"{number}: {os.strerror(number)}" if isinstance(number, int) else str(reason.value)
+    return UpstreamError(f"connect() failed ({why})", Stage.CONNECT)
 
 
 def plain_endpoint(reactor: Any, server: UpstreamServer, timeout: float) -> Any:

@@ -54,6 +54,19 @@ class OutboxTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((self.transport.value(), other.value()), (b"a", b"b"))
 
+    def test_a_faulty_transport_harms_no_other(self) -> None:
+        """What one transport raises is logged; the others are written to."""
+
+        class Broken(CountingTransport):
+            def write(self, data: bytes) -> None:
+                raise ValueError("broken")
+
+        Outbox(self.turn, Broken()).write(b"a")
+        self.outbox.write(b"b")
+        self.clock.advance(0)
+        self.assertEqual(self.transport.value(), b"b")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_large_pieces_go_at_once_behind_what_waits(self) -> None:
         """Back-pressure must be felt, and the order kept."""
         self.outbox.write(b"head")
