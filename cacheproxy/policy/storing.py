@@ -49,6 +49,7 @@ __all__ = [
     "connection_options",
     "decide_storing",
     "storable_fields",
+    "supersedes",
 ]
 
 #: Status codes whose caching rules are known here (for ``must-understand``, §5.2.2.3).
@@ -162,6 +163,19 @@ def decide_storing(
         if lifetime.seconds <= age and not (stored.stale_while_revalidate or stored.stale_if_error):
             return NoStore(NoStoreReason.EXPIRED, f"{lifetime.source.value} {lifetime.seconds:g}")
     return Store(stored, lifetime.source)
+
+
+def supersedes(decision: NoStore, status: int) -> bool:
+    """Whether a full response that is not stored makes the older stored one useless even stale.
+
+    So it is when the origin says that nothing is to be shared, or that nothing is there
+    any more: an older copy must not come back when the origin is away (§4.2.4, §4.3.3).
+    What one client's request or cookie was the reason for says nothing of the others'.
+    """
+    if decision.reason in (NoStoreReason.NO_STORE, NoStoreReason.PRIVATE):
+        return True
+    about_response = decision.reason in (NoStoreReason.NO_FRESHNESS, NoStoreReason.EXPIRED)
+    return about_response and status in (404, 410, 451)
 
 
 def _forbidden_by_request(

@@ -39,7 +39,7 @@ from cacheproxy.policy.reuse import (
     invalidates,
     may_serve_stale,
 )
-from cacheproxy.policy.storing import NoStore, Store, decide_storing
+from cacheproxy.policy.storing import NoStore, Store, decide_storing, supersedes
 from cacheproxy.policy.validation import freshen, selects, validation_fields
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import NoClient
@@ -290,7 +290,12 @@ class CacheTurn:
     def _collapse(self) -> None:
         """Go to the origin, or wait for the request that is already there."""
         fills = self.exchange.world.fills(self.storage)
-        if self.options.lock and (fills.unshared(self.digest) or self._cannot_share()):
+        # A refresh has a fill all the same, by which the next one knows of it.
+        if (
+            self.options.lock
+            and not self.background
+            and (fills.unshared(self.digest) or self._cannot_share())
+        ):
             self._fetch()
             return
         lock_age = self.options.lock_age if self.options.lock else float("inf")
@@ -386,6 +391,8 @@ class CacheTurn:
             now,
         )
         if not isinstance(decision, Store):
+            if self.entry is not None and supersedes(decision, head.status):
+                self.storage.delete(self.entry.digest)
             if self._fill is not None:
                 # A server error may be over soon; what it is now is not to be waited for.
                 seconds = UNSHARED_TIME if head.status < 500 else _ERROR_UNSHARED_TIME

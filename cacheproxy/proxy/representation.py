@@ -110,6 +110,9 @@ def tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
 
     Source: RFC 9211 §2.
     """
+    if b"cache-status" not in head.fields and not exchange.accel_fields:
+        exchange.accel_fields = [(cache_status.NAME, did)]
+        return
     hidden = b"cache-status" in exchange.location.proxy.hide_header
     theirs = None if hidden else head.fields.combined(b"cache-status")
     value = did if theirs is None else theirs + b", " + did

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.options import CacheOptions
-from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing
+from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
 from cacheproxy.template import Template
 from tests.policy.builders import NOW, Pairs, cache_options, date, request, response
 
@@ -311,3 +311,29 @@ class HeuristicTests(_Case):
             status=500,
             options=cache_options(heuristic=9.0),
         )
+
+
+class SupersedingTests(_Case):
+    """What an answer that is not stored says of an older one that is."""
+
+    def says(self, *pairs: tuple[bytes, bytes], **with_: Any) -> bool:
+        decision = decide(*pairs, **with_)
+        assert isinstance(decision, NoStore), decision
+        return supersedes(decision, with_.get("status", 200))
+
+    def test_not_shared_or_gone(self) -> None:
+        """The older one must not come back."""
+        for status in (200, 404, 500):
+            for value in (b"no-store", b"private", b"private, max-age=60"):
+                self.assertTrue(self.says((CC, value), status=status), value)
+        for status in (404, 410, 451):
+            self.assertTrue(self.says(status=status))
+            self.assertTrue(self.says((CC, b"max-age=0"), status=status))
+
+    def test_one_client_only(self) -> None:
+        """It may still serve the others."""
+        self.assertFalse(self.says())
+        self.assertFalse(self.says(status=500))
+        self.assertFalse(self.says((CC, b"max-age=60"), (b"Set-Cookie", b"a=b"), status=404))
+        self.assertFalse(self.says((CC, b"max-age=60"), asked=[(CC, b"no-store")], status=404))
+        self.assertFalse(self.says(status=404, no_cache=True))

@@ -65,7 +65,7 @@ class BackgroundTests(BenchCase):
             lambda connection: connection.close(),
             lambda connection: connection.send(b"garbage\r\n\r\n"),
             lambda connection: connection.send(response(500, b"no")),
-            lambda connection: connection.send(response(200, b"no", b"Cache-Control: no-store")),
+            lambda connection: connection.send(response(200, b"no", SWR, b"Set-Cookie: a=b")),
             lambda connection: (
                 connection.send(b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nContent-Length: 5\r\n\r\nab")
                 or connection.reset()
@@ -81,6 +81,14 @@ class BackgroundTests(BenchCase):
             self.assertEqual(len(self.origin.requests), 3)
             self.assertEqual(answer.body, b"old")
             self.bench.close()
+
+    def test_taken_back(self) -> None:
+        """A refresh that says that nothing is to be stored takes the stale response away."""
+        self.stored(SWR)
+        self.assertEqual(self.bench.get(b"/").body, b"old")
+        self.origin.last.send(response(200, b"no", b"Cache-Control: no-store"))
+        self.origin.reply(response(200, b"new", SWR))
+        self.assertEqual(self.bench.get(b"/").body, b"new")
 
     def test_refused_and_timed_out(self) -> None:
         """So does one that never gets through."""

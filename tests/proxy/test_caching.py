@@ -670,6 +670,20 @@ class UnreachableTests(CachingCase):
         answer = self.stale("", FRESH)
         self.assertEqual((answer.get(b"x-cache"), answer.body), (b"STALE", b"old"))
 
+    def test_superseded(self) -> None:
+        """What the origin has taken back does not return when it goes away."""
+        for answer in (response(404, b"gone"), response(200, b"x", b"Cache-Control: private")):
+            self.cache()
+            self.origin.reply(response(200, b"old", FRESH))
+            self.seen()
+            self.bench.advance(61)
+            self.origin.reply(answer)
+            self.seen()
+            self.bench.advance(61)
+            self.origin.mode = "refuse"
+            self.assertEqual(self.ask().status, 502)
+            self.bench.close()
+
     def test_off(self) -> None:
         """The operator's word counts."""
         self.assertEqual(self.stale("proxy_cache_use_stale off;", FRESH).status, 502)
