@@ -180,7 +180,8 @@ class Files:
             os.close(descriptor)
             return 500
         os.close(descriptor)
-        file = SmallFile(content, status)
+        # What was appended meanwhile, or a file of /proc, has more than its size says.
+        file = SmallFile(content[: status.st_size], status)
         settled = time.time() - max(status.st_mtime, status.st_ctime) > SETTLED
         if settled and len(content) == status.st_size and _identity(after) == file.identity:
             self._keep(path, file)

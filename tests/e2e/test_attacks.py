@@ -14,7 +14,7 @@ import pytest
 from tests.support.client import Connection, Truncated, get
 from tests.support.origins import Seen, origin, reply
 from tests.support.ports import free_port
-from tests.support.processes import proxy, run_twistd, wait_until
+from tests.support.processes import TOP, proxy, run_twistd, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -136,6 +136,15 @@ def test_error_log_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     result = run_twistd("-n", "--pidfile=", "cacheproxy", "-c", "site.conf", cwd=tmp_path)
     assert result.returncode == 1
     assert f'open() "{tmp_path}/none/a.log" failed' in result.stdout
+
+
+@pytest.mark.parametrize("name", ["api-cache", "django", "flask", "demo/site"])
+def test_examples_key_what_they_forward(name: str) -> None:
+    """The key holds the Host that the application gets, port and all, and the URI undecoded."""
+    text = (TOP / "examples" / f"{name}.conf").read_text()
+    keys = [line.split()[1] for line in text.splitlines() if "proxy_cache_key " in line]
+    assert keys
+    assert all("$http_host$request_uri" in key for key in keys)
 
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changes the account")

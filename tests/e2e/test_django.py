@@ -240,7 +240,7 @@ def test_miss_then_hit(served: Served, client: httpx.Client) -> None:
     assert first.headers["X-Proxy-Cache"] == "MISS"
     assert second.headers["X-Proxy-Cache"] == "HIT"
     assert made(first) == made(second)
-    stored = entry(served.folder / "cache", "httpslocalhost/page/twice")
+    stored = entry(served.folder / "cache", f"httpslocalhost:{served.https}/page/twice")
     wait_until(stored.exists, f"{stored} exists")
 
 
@@ -366,7 +366,7 @@ def test_access_log_names_the_cache_status(served: Served, client: httpx.Client)
 def test_the_zone_outlives_the_process(site: Site, tmp_path: Path, end: signal.Signals) -> None:
     """What was stored is a HIT for the next process, however the first one ended."""
     http, https = free_port(), free_port()
-    stored = entry(tmp_path / "cache", "httpslocalhost/page/kept")
+    stored = entry(tmp_path / "cache", f"httpslocalhost:{https}/page/kept")
     with site.proxy(tmp_path, http, https) as running, site.client(https) as client:
         first = client.get("/page/kept")
         assert first.headers["X-Proxy-Cache"] == "MISS"
