@@ -35,7 +35,7 @@ from cacheproxy.http.h1 import (
 )
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.net.deadline import NEVER, Deadline
-from cacheproxy.net.reactor.interfaces import IDirectProtocol
+from cacheproxy.net.reactor.interfaces import LONG_READ, IDirectProtocol, give_way
 from cacheproxy.net.turn import DIRECT, Outbox, Turn
 from cacheproxy.proxy.exchange import Exchange
 from cacheproxy.proxy.hot import HotHits
@@ -47,6 +47,9 @@ __all__ = ["HttpConnection"]
 #: nginx ``lingering_timeout`` and ``lingering_time``: seconds between reads, and in all.
 LINGERING_TIMEOUT = 5.0
 LINGERING_TIME = 30.0
+
+#: Seconds that a connection without a request yet is given to send one when draining.
+DRAIN_TIMEOUT = 1.0
 
 _numbers = itertools.count(1)
 
@@ -119,6 +122,8 @@ class HttpConnection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._feed(data)
+        if len(data) >= LONG_READ:
+            give_way(self.transport)
         if self.exchange is None and not self._reading_head and self._parser.in_head:
             self._reading_head = True
             self._deadline.set(self.site.default.server.client_header_timeout)
@@ -460,7 +465,11 @@ class HttpConnection(Protocol):
         """Graceful stop: finish the response under way, take no further request."""
         self.draining = True
         if self.exchange is None and self._tunnel is None and self._parser.idle:
-            self._shut()
+            if self.requests:
+                self._shut()
+            else:
+                # Just accepted: its first request may be under way.
+                self._deadline.set(DRAIN_TIMEOUT)
 
     def cut(self) -> None:
         """Fast stop: close now."""

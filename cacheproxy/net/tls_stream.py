@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cacheproxy.net import tls_openssl
-from cacheproxy.net.reactor.interfaces import IDirectProtocol
+from cacheproxy.net.reactor.interfaces import LONG_READ, IDirectProtocol, give_way
 
 __all__ = [
     "MAX_EARLY_WRITE",
@@ -249,6 +249,8 @@ class TlsStream(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Never raises: TLS faults and those of the protocol above end the connection."""
+        if len(data) >= LONG_READ:
+            give_way(self._lower)
         if not self._readable:
             if not self._done:
                 self._early(data)

@@ -39,7 +39,12 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.h1 import ResponseParser
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.net.deadline import Deadline
-from cacheproxy.net.reactor.interfaces import IByteStreamFactory, IDirectProtocol
+from cacheproxy.net.reactor.interfaces import (
+    LONG_READ,
+    IByteStreamFactory,
+    IDirectProtocol,
+    give_way,
+)
 from cacheproxy.net.turn import Outbox, Turn
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
@@ -128,6 +133,8 @@ class UpstreamConnection(Protocol):
         self._write_now = self._outbox.write_now
 
     def dataReceived(self, data: bytes) -> None:
+        if len(data) >= LONG_READ:
+            give_way(self.transport)
         if self.sink is not None:
             self.bytes_received += len(data)
             self.parser.feed(data)

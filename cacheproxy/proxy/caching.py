@@ -154,7 +154,8 @@ class CacheTurn:
         exchange = self.exchange
         exchange.source = self
         route = exchange.route
-        if route.key is not None and exchange.method in (b"GET", b"HEAD"):
+        same = exchange.method == b"GET" or (exchange.method == b"HEAD" and self.converts_head)
+        if same and route.key is not None:
             self.key, self.primary = route.key, route.digest or b""
         else:
             self.key = request_key(cache_key(exchange), exchange.method, self.converts_head)

@@ -193,3 +193,22 @@ def test_reload_without_root(tmp_path: Path) -> None:
         running.send_signal(signal.SIGHUP)
         # A connection that is open at the reload may be closed.
         wait_until(lambda: served(port) == b"new", "the reload")
+
+
+def test_head_does_not_poison_get(tmp_path: Path) -> None:
+    """``proxy_cache_convert_head off``: a HEAD's answer is no GET's (RFC 9110 §9.3.2)."""
+    port = free_port()
+
+    def serve(seen: Seen) -> bytes:
+        return reply(b"" if seen.method == "HEAD" else b"body", Cache_Control="max-age=60")
+
+    with origin(serve) as app:
+        conf = (
+            f"http {{ proxy_cache_path {tmp_path}/zone keys_zone=z:1m; server {{"
+            f" listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{app.port};"
+            " proxy_cache z; proxy_cache_convert_head off; } } }\n"
+        )
+        with proxy(tmp_path, conf, ports=(port,)):
+            get(port, "/x", Cache_Control="no-store")  # makes the key known, stores nothing
+            get(port, "/x", "HEAD")
+            assert get(port, "/x").body == b"body"

@@ -199,6 +199,21 @@ class PipeliningTests(BenchCase):
         self.bench.close()
 
 
+class FairnessTests(BenchCase):
+    """One busy connection does not keep the others waiting."""
+
+    def test_long_reads_give_way(self) -> None:
+        """After a long read the transport is asked to read on in the next turn only."""
+        self.proxy("", server="client_max_body_size 0;")
+        client = self.bench.client()
+        breaths: list[int] = []
+        client.transport.breathe = lambda: breaths.append(1)
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.assertEqual(breaths, [])
+        client.send(b"1\r\nz\r\n" * 30000)
+        self.assertEqual(breaths, [1])
+
+
 class RefusalTests(BenchCase):
     """What cannot be read as a request: answered, and the connection closed."""
 
@@ -824,12 +839,22 @@ class DrainTests(BenchCase):
     def test_idle_connections_close(self) -> None:
         """An idle connection closes at once."""
         self.serve("return 200 hi;")
-        idle, fresh = self.bench.client(), self.bench.client()
+        idle = self.bench.client()
         idle.get(b"/")
-        for client in (idle, fresh):
+        idle.protocol.drain()
+        self.bench.reactor.settle()
+        self.assertTrue(idle.transport.lost)
+
+    def test_a_fresh_connection_may_send_its_request(self) -> None:
+        """It was accepted just before: one request is answered, or a second waited for."""
+        self.serve("return 200 hi;")
+        quick, silent = self.bench.client(), self.bench.client()
+        for client in (quick, silent):
             client.protocol.drain()
-            self.bench.reactor.settle()
-            self.assertTrue(client.transport.lost)
+        self.assertEqual(quick.get(b"/").get(b"connection"), b"close")
+        self.assertFalse(silent.transport.lost)
+        self.bench.advance(1.1)
+        self.assertTrue(silent.transport.lost)
 
     def test_a_request_under_way_is_finished(self) -> None:
         """The response is whole and says close."""

@@ -171,11 +171,12 @@ class ReplaceTests(BenchCase):
 
     def test_replace(self) -> None:
         """A request under way is answered by the old; idle connections end."""
-        bench = self.proxy()
+        bench = self.proxy("", server="location = /idle { return 204; }")
         factory = next(iter(bench.factories.values()))
         listener = Listener(factory.site.listen, factory.site, bench.reactor, None)
         listener.factory = factory
         busy, idle = bench.client(), bench.client()
+        idle.get(b"/idle")
         busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         other = Bench(self, "server { listen 127.0.0.1:80; return 200 new; }")
         listener.replace(next(iter(other.factories.values())).site, None)

@@ -5,9 +5,26 @@ Must not import uvloop or any other module of this package.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zope.interface import Interface
 
-__all__ = ["IByteStreamFactory", "IDirectProtocol"]
+__all__ = ["LONG_READ", "IByteStreamFactory", "IDirectProtocol", "give_way"]
+
+#: Octets in one read after which other connections come first.
+LONG_READ = 128 * 1024
+
+
+def give_way(transport: Any) -> None:
+    """After a long read: let *transport* read on in the next turn, where it can.
+
+    uvloop reads one connection up to 32 times before it looks at another: 8 MB, which
+    take seconds to work through where they are made of tiny pieces. Other reactors
+    read each connection once a turn, and their transports have no ``breathe``.
+    """
+    breathe = getattr(transport, "breathe", None)
+    if breathe is not None:
+        breathe()
 
 
 class IByteStreamFactory(Interface):  # type: ignore[misc]  # zope.interface has no types

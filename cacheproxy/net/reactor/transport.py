@@ -58,6 +58,7 @@ class StreamConnection(RawConnection):
     _tlsClientDefault = False
     _reading_paused = False
     _read_closed = False
+    _breathing = False
     _log_context: dict[str, str] | None = None  # None for a direct protocol
     _socket: socketlib.socket | None = None
     _shut_down_on_close = False  # the descriptor is a copy of one that someone else holds
@@ -146,6 +147,18 @@ class StreamConnection(RawConnection):
         self._reading_paused = False
         if self.connected and not self._read_closed:
             self.reactor._connections.add(self)
+            self._uv.resume_reading()
+
+    def breathe(self) -> None:
+        """Read on in the next turn of the reactor (``interfaces.give_way``)."""
+        if self.connected and not self._reading_paused and not self._breathing:
+            self._breathing = True
+            self._uv.pause_reading()
+            self.reactor._asyncioEventloop.call_soon(self._breathed)
+
+    def _breathed(self) -> None:
+        self._breathing = False
+        if self.isReading():
             self._uv.resume_reading()
 
     def resumeProducing(self) -> None:

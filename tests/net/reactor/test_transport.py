@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet import error
 
+from cacheproxy.net.reactor.interfaces import give_way
 from tests.net.reactor.connections import ConnectionCase, DirectRecorder, Recorder, read_all
 
 
@@ -55,6 +56,36 @@ class ReadingTests(ConnectionCase):
         server, answer = self.serve(DirectRecorder, {"made": done.append, "data": switch}, client)
         self.assertEqual((server.received, other.received), (b"first", b"second"))
         self.assertEqual(answer, b"go on")
+
+    def test_breathing_lets_the_turn_end(self) -> None:
+        """After ``breathe`` the next octets come in a later turn, and all of them do."""
+        turns: list[int] = []
+        turn = [0]
+
+        def made(server: Any) -> None:
+            def tick() -> None:
+                turn[0] += 1
+                if server.transport.connected:
+                    server.transport.reactor.callSoon(tick)
+
+            tick()
+
+        def data(server: Any) -> None:
+            turns.append(turn[0])
+            give_way(server.transport)
+            if len(server.received) >= len(sent):
+                server.transport.loseConnection()
+
+        sent = b"x" * (4 << 20)
+
+        def client(connection: socket.socket) -> bytes:
+            connection.sendall(sent)
+            return read_all(connection)
+
+        server, _ = self.serve(DirectRecorder, {"made": made, "data": data}, client)
+        self.assertEqual(len(server.received), len(sent))
+        self.assertGreater(len(turns), 1)
+        self.assertEqual(len(set(turns)), len(turns))
 
     def test_pausing_in_connection_made_reads_nothing(self) -> None:
         """uvloop starts to read after ``connection_made``, unless it is kept from it."""
