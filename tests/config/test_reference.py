@@ -37,3 +37,14 @@ class ReferenceTests(SynchronousTestCase):
         }.items():
             at = lines.index(f"   * - ``{name}``")
             self.assertEqual(lines[at + 3], f"     - ``{default}``")
+
+
+class ReadmeTests(SynchronousTestCase):
+    """``README.rst``."""
+
+    def test_names_what_has_no_effect(self) -> None:
+        """Its table has every directive that is accepted without effect."""
+        text = (PAGE.parent.parent / "README.rst").read_text()
+        idle = {row.name for row in ROWS if row.without_effect}
+        self.assertEqual({name for name in idle if f"``{name}``" not in text}, set())
+        self.assertIn("sendfile", idle)
