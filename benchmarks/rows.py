@@ -30,6 +30,7 @@ ROWS = (
     Row("hit-1k", "cached hit, 1 KB", "/hit/1k.html", 1.0),
     Row("hit-10k", "cached hit, 10 KB", "/hit/10k.html", 1.0),
     Row("hit-100k", "cached hit, 100 KB", "/hit/100k.html", 1.2),
+    Row("hit-100k-copied", "cached hit, 100 KB, sendfile off", "/copied/100k.html", 1.2),
     Row("gzip-10k", "gzip on a cached hit, 10 KB", "/gzip/10k.html", 5, fields=GZIP),
     Row("gzip-100k", "gzip on a cached hit, 100 KB", "/gzip/100k.html", 50, fields=GZIP),
     Row("miss-1k", "miss, 1 KB", "/miss/1k.html", 0.6),
