@@ -144,6 +144,10 @@ class CacheTurn:
         return self.options.convert_head
 
     @property
+    def answers_conditions(self) -> bool:
+        return True
+
+    @property
     def fills(self) -> bool:
         return self._storing
 

@@ -37,12 +37,21 @@ class Invalidation:
     stored as that (RFC 9110 §9.3.3).
     """
 
-    __slots__ = ("_exchange", "_request_time", "_storage", "converts_head", "fills")
+    __slots__ = (
+        "_exchange",
+        "_request_time",
+        "_storage",
+        "answers_conditions",
+        "converts_head",
+        "fills",
+    )
 
     def __init__(self, exchange: Exchange, storage: Storage) -> None:
         self._exchange = exchange
         self._storage = storage
         self.converts_head = False
+        # If-Match is what keeps two writers apart: only the origin can judge it.
+        self.answers_conditions = False
         self.fills = False
         self._request_time = exchange.world.scheduler.wall()
 

@@ -60,6 +60,10 @@ class ResponseTaker(Protocol):
         """Whether HEAD is sent as GET."""
 
     @property
+    def answers_conditions(self) -> bool:
+        """Whether preconditions and ranges are answered here, and not by the origin."""
+
+    @property
     def fills(self) -> bool:
         """Whether the response may be stored, so that it is worth reading without a client."""
 
@@ -205,9 +209,11 @@ class Relay:
     def _send_with(self, uri: bytes, length: int | None) -> None:
         exchange = self.exchange
         location = exchange.location
-        rewriter = (
-            location.request_rewriter if self.cache else location.request_rewriter_uncached
-        )
+        cache = self.cache
+        if cache is not None and cache.answers_conditions:
+            rewriter = location.request_rewriter
+        else:
+            rewriter = location.request_rewriter_uncached
         assert rewriter is not None
         own = self.conditional
         if length is not None:

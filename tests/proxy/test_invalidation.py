@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tests.proxy.harness import response
+from tests.proxy.harness import message, response
 from tests.proxy.test_caching import FRESH, CachingCase
 
 
@@ -65,6 +65,27 @@ class InvalidationTests(CachingCase):
         self.origin.reply(response(200, b"ok", b"Location: http://other.example/b"))
         self.bench.client().request(b"PUT", b"/a", body=b"x")
         self.assertEqual(self.seen(b"/b")[0], b"HIT")
+
+
+class PreconditionTests(CachingCase):
+    """RFC 9110 §13.1.1: what keeps two writers from overwriting each other."""
+
+    def test_unsafe_requests_keep_their_preconditions(self) -> None:
+        """If-Match of a PUT is for the origin, also where GETs are answered from a cache."""
+        bench = self.cache()
+        self.answers(FRESH)
+        bench.client().send(message(b"PUT", b"/a", b'If-Match: "1"', body=b"new"))
+        bench.reactor.settle()
+        self.assertEqual(self.origin.requests[0].get(b"if-match"), b'"1"')
+
+    def test_those_of_a_get_are_answered_here(self) -> None:
+        """The origin is asked for the whole, so that it can be stored."""
+        bench = self.cache()
+        self.answers(FRESH)
+        bench.client().send(message(b"GET", b"/a", b'If-None-Match: "1"', b"Range: bytes=0-0"))
+        bench.reactor.settle()
+        self.assertIsNone(self.origin.requests[0].get(b"if-none-match"))
+        self.assertIsNone(self.origin.requests[0].get(b"range"))
 
 
 class PostTests(CachingCase):
