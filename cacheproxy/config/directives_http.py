@@ -202,8 +202,8 @@ ROWS: list[Row] = [
         _listen,
         "server.listens",
         Merge.LOCAL,
-        note="Default ``*:80``. Port 0 lets the system choose. http2: a warning, HTTP/1.1 is served. "
-        "Not supported: quic, proxy_protocol.",
+        note="Default ``*:80``. Port 0 lets the system choose. http2: a warning, HTTP/1.1 is "
+        "served. Not supported: quic, proxy_protocol.",
     ),
     Row("server_name", Context.SERVER, (1, MANY), _server_name, "server.names", Merge.LOCAL),
     Row(

@@ -348,9 +348,13 @@ class Relay:
     def _drop_unwanted(self, delivery: Delivery) -> None:
         """Nobody stores the response: unless the client still reads, let it go."""
         if delivery.muted or self.exchange.lost:
-            self.discard_response()
-            if self.cache is not None:
-                self.cache.on_fill_end(False)
+            self._discard_for_all()
+
+    def _discard_for_all(self) -> None:
+        """Nobody gets the response, those who wait for it to be stored included."""
+        self.discard_response()
+        if self.cache is not None:
+            self.cache.on_fill_end(False)
 
     def _elsewhere(self, head: ResponseHead) -> bool:
         """Whether something else answers than the response: a place it names, or an error page."""
@@ -366,7 +370,7 @@ class Relay:
             and head.status >= 300
             and head.status in exchange.location.error_pages
         ):
-            self.discard_response()
+            self._discard_for_all()
             exchange.answer_status(head.status)
             return True
         return False
@@ -488,7 +492,7 @@ class Relay:
     def _accel_redirect(self, head: ResponseHead) -> None:
         """``X-Accel-Redirect``: the application names another place that answers."""
         exchange = self.exchange
-        self.discard_response()
+        self._discard_for_all()
         uri = head.fields.get(b"x-accel-redirect") or b""
         exchange.accel_fields = [
             pair for pair in head.fields.pairs if pair[0].lower() in _ACCEL_KEPT
@@ -530,8 +534,10 @@ class Relay:
         return stream
 
     def discard_response(self) -> None:
-        """The response is not wanted: let go of the upstream."""
+        """The response is not wanted: let go of the upstream, and of what was to be stored."""
         self._drop_stream()
+        if self.delivery is not None:
+            self.delivery.finish_store(complete=False)
         self._end_attempt(failed=False)
         self.finished = True
 

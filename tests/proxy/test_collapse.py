@@ -196,6 +196,29 @@ class LockTests(BenchCase):
         self.assertEqual([c.response().body for c in clients], [b"de", b"en"])
 
 
+class ElsewhereTests(BenchCase):
+    """An answer that comes from elsewhere ends the fill for everybody."""
+
+    def test_intercepted_answers_release_who_waits(self) -> None:
+        """``proxy_intercept_errors``: nothing is stored, nobody waits, no file is left."""
+        bench = self.cache(
+            "proxy_cache_valid any 1m; proxy_intercept_errors on; error_page 404 /sorry;"
+            " proxy_cache_lock on; proxy_cache_lock_timeout 1h; proxy_cache_lock_age 1h;",
+            server="location = /sorry { internal; return 200 sorry; }",
+        )
+        clients = [bench.client() for _ in range(3)]
+        for client in clients:
+            client.send(message(b"GET", b"/x"))
+        bench.reactor.settle()
+        self.origin.default = response(404, b"y" * 5000)
+        for connection in list(self.origin.connections):
+            connection.send(response(404, b"y" * 5000))
+        bench.reactor.settle()
+        for client in clients:
+            self.assertEqual(client.response().body, b"sorry")
+        self.assertEqual([name for name in bench.files("cache") if "cache.db" not in name], [])
+
+
 class FillsTests(BenchCase):
     """``Fills`` by itself."""
 
