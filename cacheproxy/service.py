@@ -113,6 +113,8 @@ class ProxyService(Service):
     def privilegedStartService(self) -> None:
         """Read the configuration, open its files and bind its ports."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's
+        # Before the ports: who sees one bound may send HUP, which ends a process by default.
+        self._handle_signals()
         try:
             config = self._load()
             self._begin(config)
@@ -135,7 +137,6 @@ class ProxyService(Service):
         if account is not None:
             _become(config, account, runtime)
         runtime.open()
-        self._handle_signals()
         _settle_memory()
         for warning in config.warnings:
             runtime.error_log.log("warn", warning)
@@ -213,7 +214,8 @@ class ProxyService(Service):
     def reload(self) -> bool:
         """HUP: serve the configuration as it is now on disk; a bad one is refused."""
         old = self._runtime
-        assert old is not None
+        if old is None:
+            return False
         try:
             config = self._load()
             self._swap(config, old)

@@ -270,6 +270,16 @@ class StopTests(ServiceCase):
 
     TEXT = "server { listen 127.0.0.1:0; location / { proxy_pass http://127.0.0.1:8000; } }"
 
+    def test_signals_are_handled_before_ports_are_bound(self) -> None:
+        """HUP to a process whose port is seen must not end it."""
+        self.write(self.TEXT)
+        seen: list[set[object]] = []
+        self.patch(
+            cacheproxy.service.Listener, "open", lambda _: seen.append(set(self.handlers))
+        )
+        self.start()
+        self.assertIn(signal.SIGHUP, seen[0])
+
     def test_signals(self) -> None:
         """Each has its handler, which runs in the reactor."""
         self.write(self.TEXT)
