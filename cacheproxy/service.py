@@ -176,8 +176,11 @@ class ProxyService(Service):
         if path:
             try:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(path, "w", encoding="ascii") as file:
+                # Whole or not at all: who waits for the file reads it at once.
+                fresh = f"{path}.{os.getpid()}"
+                with open(fresh, "w", encoding="ascii") as file:
                     file.write(f"{os.getpid()}\n")
+                os.replace(fresh, path)
             except OSError as failure:
                 raise SystemExit(f'open() "{path}" failed ({failure.strerror})') from failure
             self._pid_file = path
