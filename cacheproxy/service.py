@@ -173,17 +173,20 @@ class ProxyService(Service):
             globalLogPublisher.addObserver(self._observer)
 
     def _write_pid(self, path: str) -> None:
-        if path:
-            try:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                # Whole or not at all: who waits for the file reads it at once.
-                fresh = f"{path}.{os.getpid()}"
-                with open(fresh, "w", encoding="ascii") as file:
-                    file.write(f"{os.getpid()}\n")
-                os.replace(fresh, path)
-            except OSError as failure:
-                raise SystemExit(f'open() "{path}" failed ({failure.strerror})') from failure
-            self._pid_file = path
+        if not path:
+            return
+        if os.path.exists(path) and not os.path.isfile(path):
+            return  # /dev/null, say, which must not be replaced and not be removed
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            # Whole or not at all: who waits for the file reads it at once.
+            fresh = f"{path}.{os.getpid()}"
+            with open(fresh, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+            os.replace(fresh, path)
+        except OSError as failure:
+            raise SystemExit(f'open() "{path}" failed ({failure.strerror})') from failure
+        self._pid_file = path
 
     def ports(self) -> dict[object, int]:
         """The port that each listening address is bound to (for ``listen 0``-like tests)."""

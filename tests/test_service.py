@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import types
 from typing import Any
@@ -269,6 +270,14 @@ class StopTests(ServiceCase):
     """QUIT, TERM, USR1."""
 
     TEXT = "server { listen 127.0.0.1:0; location / { proxy_pass http://127.0.0.1:8000; } }"
+
+    def test_pid_never_takes_the_place_of_what_is_no_file(self) -> None:
+        """``pid /dev/null`` writes nothing and removes nothing."""
+        self.write(self.TEXT, f"pid {self.folder}/pipe;")
+        os.mkfifo(f"{self.folder}/pipe")
+        self.start()
+        self.stop()
+        self.assertTrue(stat.S_ISFIFO(os.stat(f"{self.folder}/pipe").st_mode))
 
     def test_signals_are_handled_before_ports_are_bound(self) -> None:
         """HUP to a process whose port is seen must not end it."""
