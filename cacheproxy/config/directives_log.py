@@ -18,6 +18,7 @@ from cacheproxy.config.table import (
     Merge,
     Row,
     accepted,
+    checked,
     value,
 )
 from cacheproxy.errors import ConfigError
@@ -168,12 +169,6 @@ ROWS: list[Row] = [
         "error_log",
         note="Default: twistd's log. One per level.",
     ),
-    value(
-        "log_subrequest",
-        HSL,
-        1,
-        FLAG,
-        "core.log_subrequest",
-    ),
+    checked("log_subrequest", HSL, FLAG, "No request has subrequests."),
     *accepted("open_log_file_cache", HSL, "Log files with variables are kept open.", (1, 4)),
 ]

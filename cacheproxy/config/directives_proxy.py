@@ -138,6 +138,8 @@ _TLS = [
     value("proxy_ssl_verify_depth", HSL, 1, NUMBER, "proxy_ssl.verify_depth"),
 ]
 
+_PACE = "Its bounds are checked, as in nginx; how much is written at once follows the peer's pace."
+
 ROWS: list[Row] = [
     Row(
         "proxy_pass",
@@ -177,9 +179,23 @@ ROWS: list[Row] = [
         note="A response head may be larger: it is bounded at 64k.",
     ),
     value("proxy_buffers", HSL, 2, _buffers, "proxy.buffers"),
-    value("proxy_busy_buffers_size", HSL, 1, SIZE, "proxy.busy_buffers_size"),
+    value(
+        "proxy_busy_buffers_size",
+        HSL,
+        1,
+        SIZE,
+        "proxy.busy_buffers_size",
+        note=_PACE,
+    ),
     value("proxy_max_temp_file_size", HSL, 1, OFFSET, "proxy.max_temp_file_size"),
-    value("proxy_temp_file_write_size", HSL, 1, SIZE, "proxy.temp_file_write_size"),
+    value(
+        "proxy_temp_file_write_size",
+        HSL,
+        1,
+        SIZE,
+        "proxy.temp_file_write_size",
+        note=_PACE,
+    ),
     value(
         "proxy_temp_path",
         HSL,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, Flag, auto
 from typing import Any
 
@@ -39,6 +39,7 @@ __all__ = [
     "Row",
     "UnknownDirective",
     "accepted",
+    "checked",
     "invalid",
     "listed",
     "one_of",
@@ -371,6 +372,12 @@ def accepted(
         Row(name, contexts, arity, apply, block=block, note=note, without_effect=True)
         for name in names.split()
     ]
+
+
+def checked(name: str, contexts: Context, convert: Convert, note: str) -> Row:
+    """A row like those of ``accepted``, whose one argument must be good all the same."""
+    row = value(name, contexts, 1, convert, f"unused.{name}")
+    return replace(row, note=note, without_effect=True)
 
 
 def only(names: str, contexts: Context, allowed: str, note: str) -> list[Row]:

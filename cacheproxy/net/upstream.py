@@ -192,6 +192,10 @@ class UpstreamConnection(Protocol):
         self._sent = self._responded = False
         self._stage = _SEND
 
+    def probe_idle(self) -> None:
+        if not self.peer.server.path:
+            cast(Any, self.transport).setTcpKeepAlive(True)
+
     def send_request(self, method: bytes, data: bytes, complete: bool) -> None:
         self.parser.expect(method)
         self._sent = complete

@@ -156,13 +156,11 @@ class CoreOptions:
     keepalive_timeout_header: int | None = None
     keepalive_requests: int = 1000
     keepalive_time: float = 3600.0
-    reset_timedout_connection: bool = False
     chunked_transfer_encoding: bool = True
     absolute_redirect: bool = True
     server_name_in_redirect: bool = False
     port_in_redirect: bool = True
     log_not_found: bool = True
-    log_subrequest: bool = False
     access_log: tuple[AccessLog, ...] = ()
 
 

@@ -360,6 +360,9 @@ class UpstreamStream(Protocol):
     writable: bool
     bytes_received: int
 
+    def probe_idle(self) -> None:
+        """Let the kernel probe the peer while nothing is sent (``proxy_socket_keepalive``)."""
+
     def send_request(self, method: bytes, data: bytes, complete: bool) -> None:
         """Send the head (and the body's start); *complete* when nothing follows."""
 

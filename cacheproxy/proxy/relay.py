@@ -273,6 +273,8 @@ class Relay:
         record = self._record
         assert record is not None
         record.connect_time = 0.0 if stream.reused else self._now() - record.started
+        if self.exchange.location.proxy.socket_keepalive:
+            stream.probe_idle()
         body = self._request_body
         if self._body is not None:
             record.bytes_sent = len(self._head) + len(self._body)

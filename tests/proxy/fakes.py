@@ -89,6 +89,7 @@ class FakeTransport:
         self.aborted = False
         self.lost = False
         self.no_delay = False
+        self.keep_alive = False
         self.inbox: deque[bytes] = deque()
         self.peer_eof = False
         self.writes = 0
@@ -103,6 +104,9 @@ class FakeTransport:
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.keep_alive = enabled
 
     def write(self, data: bytes) -> None:
         assert isinstance(data, bytes), data

@@ -53,6 +53,15 @@ class RequestTests(BenchCase):
         for name in (b"x-b", b"keep-alive", b"proxy-connection", b"te"):
             self.assertIsNone(request.get(name), name)
 
+    def test_socket_keepalive(self) -> None:
+        """``proxy_socket_keepalive``: the kernel probes the origin, if asked to."""
+        for option, probed in (("", False), ("proxy_socket_keepalive on;", True)):
+            bench = self.proxy(option)
+            self.origin.default = OK
+            bench.get(b"/")
+            (connection,) = self.origin.connections
+            self.assertEqual(connection.transport.keep_alive, probed)
+
     def test_version_10(self) -> None:
         """``proxy_http_version 1.0`` asks in HTTP/1.0."""
         request = self.asked("proxy_http_version 1.0;", message(b"GET", b"/"))
