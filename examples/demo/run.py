@@ -7,8 +7,6 @@ localhost, the configuration, the cache and the access log. Ctrl-C ends both pro
 from __future__ import annotations
 
 import argparse
-import datetime
-import ipaddress
 import signal
 import socket
 import subprocess
@@ -16,10 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cacheproxy.net.devcert import self_signed
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
@@ -28,40 +23,9 @@ START_TIMEOUT = 15.0
 
 def make_certificate(folder: Path) -> None:
     """Write ``localhost.pem`` and ``.key`` into *folder*, self-signed, good for a month."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = x509.SubjectAlternativeName(
-        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    )
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(identifier, critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    key_file = folder / "localhost.key"
-    key_file.touch(mode=0o600)
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    (folder / "localhost.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    certificate, key = self_signed(folder)
+    Path(certificate).replace(folder / "localhost.pem")
+    Path(key).replace(folder / "localhost.key")
 
 
 def free_port() -> int:
