@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import diskcache
 
 from cacheproxy.errors import StorageError
+from cacheproxy.policy.key import levels_path
 
 __all__ = [
     "INDEX_NAME",
@@ -80,14 +81,7 @@ def body_path(levels: tuple[int, ...], digest: bytes) -> str:
 
     Source: nginx ``proxy_cache_path``, ``levels``.
     """
-    name = digest.hex()
-    parts = []
-    end = len(name)
-    for level in levels:
-        parts.append(name[end - level : end])
-        end -= level
-    parts.append(name)
-    return "/".join(parts)
+    return levels_path(digest.hex(), levels)
 
 
 class LevelsDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
