@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,21 @@ settings.register_profile(
 )
 settings.register_profile("deep", settings.get_profile("fast"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+#: Everything that a test makes with ``tempfile`` lies in here, and goes with the run.
+_temporary = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give ``tempfile`` a folder of the run's own, before any test module is imported."""
+    # pytest's own tmp_path stays where it is: what a failed test left there is to be read.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    config.stash[_temporary] = tempfile.tempdir = tempfile.mkdtemp(prefix="cacheproxy-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    tempfile.tempdir = None
+    shutil.rmtree(config.stash[_temporary], ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
