@@ -29,7 +29,7 @@ from cacheproxy.policy.key import (
     selecting,
     variant_digest,
 )
-from cacheproxy.policy.partial import ASKED, keyed_by_range, passes_range, plain_range, reuse_part
+from cacheproxy.policy.partial import keyed_by_range, passes_range, plain_range
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import (
     STEERING_FIELDS,
@@ -47,8 +47,9 @@ from cacheproxy.proxy.collapse import UNSHARED_TIME, Fill
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
 from cacheproxy.proxy.keys import cache_key, holds
+from cacheproxy.proxy.parts import answer_part, may_take_part, part_digest
 from cacheproxy.proxy.relay import Relay
-from cacheproxy.proxy.representation import Representation, send, send_part, tell
+from cacheproxy.proxy.representation import Representation, send, tell
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -235,25 +236,12 @@ class CacheTurn:
                 self._why = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
-            elif not self.background and self._may_take_part():
-                self.storage.lookup(self._part_digest(), self._judge_part)
+            elif not self.background and may_take_part(self.exchange, self.options):
+                self.storage.lookup(part_digest(self.key), self._judge_part)
                 return
             self._collapse()
 
     # -- parts -------------------------------------------------------------
-
-    def _may_take_part(self) -> bool:
-        """Whether a part could answer, and the operator has not taken ranges in hand."""
-        location = self.exchange.location
-        return (
-            plain_range(self.exchange.head) is not None
-            and not keyed_by_range(self.options)
-            and all(name.lower() != b"range" for name, _ in location.proxy.set_header)
-        )
-
-    def _part_digest(self) -> bytes:
-        """Where a part is stored; one of each URL is kept."""
-        return variant_digest(self.key, ((ASKED, None),))
 
     def _judge_part(self, entry: Entry | None) -> None:
         """The whole is not stored, or not for this request: is the part of it that is asked for?"""
@@ -262,7 +250,7 @@ class CacheTurn:
                 entry.release()
             return
         if entry is not None:
-            if self._answer_part(entry):
+            if answer_part(self.exchange, self.options, self.key, entry):
                 return
             entry.release()
         value = plain_range(self.exchange.head)
@@ -274,21 +262,6 @@ class CacheTurn:
             self._fetch()
         else:
             self._collapse()
-
-    def _answer_part(self, entry: Entry) -> bool:
-        exchange = self.exchange
-        stored = entry.stored
-        # The Range that it came for does not select it.
-        selected = replace(stored, vary=tuple(pair for pair in stored.vary if pair[0] != ASKED))
-        verdict = decide_reuse(
-            selected, exchange.head, exchange.world.scheduler.wall(), self.options, key=self.key
-        )
-        piece = reuse_part(stored, exchange.head)
-        if verdict.action is not Action.FRESH or piece is None:
-            return False
-        exchange.cache_status = verdict.status
-        send_part(exchange, hot.hit_pairs(exchange.location, stored, verdict.age), entry, piece)
-        return True
 
     # -- collapsing --------------------------------------------------------
 
@@ -415,7 +388,7 @@ class CacheTurn:
             return
         stored = decision.stored
         exchange.world.fills(self.storage).note_shared(self.digest)
-        target = self._part_digest() if partial else self._place(stored.vary)
+        target = part_digest(self.key) if partial else self._place(stored.vary)
         writer = self.storage.open_writer(target, self.primary, stored)
         delivery = relay.delivery
         if writer is None or delivery is None:
