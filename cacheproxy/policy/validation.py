@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import replace
+from enum import Enum
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
@@ -22,9 +23,11 @@ from cacheproxy.policy.storing import NoStore, NoStoreReason, decide_storing, st
 
 __all__ = [
     "NOT_UPDATED",
+    "HeadSays",
     "can_validate",
     "freshen",
-    "head_confirms",
+    "head_says",
+    "outdated",
     "selects",
     "updated_fields",
     "validation_fields",
@@ -80,20 +83,48 @@ def selects(stored: StoredResponse, response: ResponseHead) -> bool:
     return True
 
 
-def head_confirms(stored: StoredResponse, response: ResponseHead) -> bool:
-    """Whether a response to HEAD describes the stored response to GET (RFC 9111 §4.3.5).
+class HeadSays(Enum):
+    """What the response to a HEAD says of a stored response to a GET."""
 
-    True: `freshen` may update the stored response from it. False: what is stored
-    is another representation, and is to be taken for stale.
+    SAME = "it is still what a GET gets"
+    OTHER = "a GET gets something else"
+    NOTHING = "nothing about it"
+
+
+def head_says(stored: StoredResponse, response: ResponseHead) -> HeadSays:
+    """What the origin's *response* to a HEAD says of *stored* (RFC 9111 §4.3.5).
+
+    SAME: `freshen` may update it. OTHER: it is to be taken for stale (`outdated`).
+
+    Stricter than §4.3.5, which takes a response without any validator and length for
+    SAME: there is nothing in it by which the two could differ, and so it says nothing.
+    A 404 or 410 is OTHER; other errors are about the moment.
     """
     if response.status != stored.status:
-        return False
+        gone = response.status in (404, 410)
+        return HeadSays.OTHER if gone or response.status == 200 else HeadSays.NOTHING
+    says = HeadSays.NOTHING
     for name in (b"etag", b"last-modified"):
-        received = response.fields.get(name)
-        if received is not None and received != stored.fields.get(name):
-            return False
-    length = response.fields.get(b"content-length")
-    return length is None or stored.body_length < 0 or length == b"%d" % stored.body_length
+        values = response.fields.get_all(name)
+        if values:
+            if values != stored.fields.get_all(name):
+                return HeadSays.OTHER
+            says = HeadSays.SAME
+    lengths = response.fields.get_all(b"content-length")
+    if lengths and stored.body_length >= 0:
+        if any(length != b"%d" % stored.body_length for length in lengths):
+            return HeadSays.OTHER
+        says = HeadSays.SAME
+    return says
+
+
+def outdated(stored: StoredResponse, now: float) -> StoredResponse:
+    """*stored*, not fresh any more from wall time *now* on, and not to be used unvalidated.
+
+    ``stale-if-error`` still holds: the origin may be away when it is wanted.
+    """
+    lifetime = max(0.0, min(stored.lifetime, stored.age(now)))
+    return replace(stored, lifetime=lifetime, stale_while_revalidate=0.0)
 
 
 def updated_fields(stored: Fields, received: Fields) -> Fields:

@@ -44,6 +44,7 @@ from cacheproxy.policy.validation import freshen, selects, validation_fields
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.collapse import UNSHARED_TIME, Fill
+from cacheproxy.proxy.head_update import update_get
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
 from cacheproxy.proxy.keys import cache_key, holds
@@ -345,6 +346,8 @@ class CacheTurn:
                 relay.discard_response()
                 self._answer_stale(entry, condition, head.status)
                 return True
+        if exchange.method == b"HEAD" and not self.converts_head:
+            update_get(exchange, self.storage, head, self._request_time)
         self._consider_storing(relay, head, now)
         if self.options.status and not self.background:
             delivery = relay.delivery

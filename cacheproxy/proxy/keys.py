@@ -71,13 +71,13 @@ def holds(conditions: tuple[Template, ...], exchange: Exchange) -> bool:
 def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:
     """The key under which a GET of *target* on *host* is stored; None where it is not.
 
-    Keys that read more of a request than its route cannot be made for another.
+    Keys that read more of a request than its route and method cannot be made for another.
     """
     head = RequestHead(b"GET", target, 11, Fields([(b"Host", host)]))
     try:
         route = exchange.site.route(head)
     except ProtocolError:
         return None
-    if not route.location.key_follows_route:
+    if not route.location.get_key_follows_route:
         return None
     return cache_key(RouteContext(exchange.site, head, route))

@@ -13,7 +13,7 @@ Imports: ``http``, ``template``, ``policy``, ``config.model``, ``proxy.interface
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
 from cacheproxy.config.model import Listen, Location, Match, Server
@@ -101,6 +101,7 @@ class CompiledLocation:
         "core",
         "error_pages",
         "field_adder",
+        "get_key_follows_route",
         "gzip",
         "hot",
         "key_follows_route",
@@ -156,10 +157,15 @@ class CompiledLocation:
             self.cache_key = self.cache.key
             if isinstance(self.cache.cache, str):
                 self.storage = world.storage(self.cache.cache)
-        self.key_follows_route = (
+        #: Whether the key of a GET can be made from its route alone …
+        self.get_key_follows_route = (
             self.storage is not None
-            and (self.cache_key is None or follows_route(self.cache_key))
+            and (self.cache_key is None or follows_route(self.cache_key, {"request_method"}))
             and (proxy.proxy_pass is None or proxy.proxy_pass.template is None)
+        )
+        #: … and is that of a converted HEAD too.
+        self.key_follows_route = self.get_key_follows_route and (
+            self.cache_key is None or "request_method" not in self.cache_key.variables
         )
         self.hot = self._is_hot()
 
@@ -200,10 +206,10 @@ def proxy_host(context: Exchange) -> bytes:
     return b"" if target is None else target.authority
 
 
-def follows_route(template: Template) -> bool:
-    """Whether the value is the same for every GET that has the same route."""
+def follows_route(template: Template, others: Set[str] = frozenset()) -> bool:
+    """Whether the value is the same for all requests with the same route and the same *others*."""
     return all(
-        name in ROUTE_VARIABLES or name.startswith("arg_") or name.isdigit()
+        name in ROUTE_VARIABLES or name in others or name.startswith("arg_") or name.isdigit()
         for name in template.variables
     )
 

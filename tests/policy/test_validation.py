@@ -8,9 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.policy.storing import NoStore, NoStoreReason
 from cacheproxy.policy.validation import (
+    HeadSays,
     can_validate,
     freshen,
-    head_confirms,
+    head_says,
+    outdated,
     selects,
     updated_fields,
     validation_fields,
@@ -47,23 +49,46 @@ class AskingTests(SynchronousTestCase):
 class HeadTests(SynchronousTestCase):
     """RFC 9111 §4.3.5."""
 
-    def test_head_confirms(self) -> None:
-        """Same status, and every validator and length that it has are those stored."""
+    def test_what_a_head_says(self) -> None:
+        """Every validator and length that it has must be those stored, and one must be there."""
         kept = stored((b"ETag", b'"a"'), (b"Last-Modified", date(-9)), body_length=7)
-        for pairs in (
-            (),
-            ((b"ETag", b'"a"'), (b"Content-Length", b"7")),
-            ((b"Last-Modified", date(-9)),),
+        for pairs, says in (
+            ((), HeadSays.NOTHING),
+            (((b"X-New", b"1"),), HeadSays.NOTHING),
+            (((b"ETag", b'"a"'), (b"Content-Length", b"7")), HeadSays.SAME),
+            (((b"Last-Modified", date(-9)),), HeadSays.SAME),
+            (((b"Content-Length", b"7"),), HeadSays.SAME),
+            (((b"ETag", b'"b"'),), HeadSays.OTHER),
+            (((b"ETag", b'"a"'), (b"ETag", b'"b"')), HeadSays.OTHER),
+            (((b"ETag", b'W/"a"'),), HeadSays.OTHER),
+            (((b"ETag", b'"a"'), (b"Last-Modified", date(-8))), HeadSays.OTHER),
+            (((b"ETag", b'"a"'), (b"Content-Length", b"8")), HeadSays.OTHER),
+            (((b"Content-Length", b"+7"),), HeadSays.OTHER),
         ):
-            self.assertTrue(head_confirms(kept, response(*pairs)), pairs)
-        for line in (
-            (b"ETag", b'"b"'),
-            (b"Last-Modified", date(-8)),
-            (b"Content-Length", b"8"),
-            (b"Content-Length", b"+7"),
+            self.assertIs(head_says(kept, response(*pairs)), says, pairs)
+
+    def test_head_of_another_status(self) -> None:
+        """What is gone is not there; what fails now says nothing."""
+        kept = stored((b"ETag", b'"a"'), body_length=7)
+        same = (b"ETag", b'"a"')
+        for status, says in (
+            (404, HeadSays.OTHER),
+            (410, HeadSays.OTHER),
+            (500, HeadSays.NOTHING),
+            (503, HeadSays.NOTHING),
+            (301, HeadSays.NOTHING),
         ):
-            self.assertFalse(head_confirms(kept, response(line)), line)
-        self.assertFalse(head_confirms(kept, response(status=410)))
+            self.assertIs(head_says(kept, response(same, status=status)), says, status)
+        moved = stored(status=301)
+        self.assertIs(head_says(moved, response(status=200)), HeadSays.OTHER)
+
+    def test_outdated(self) -> None:
+        """Stale from now on, never fresher than before."""
+        kept = stored(stale_while_revalidate=50.0, stale_if_error=60.0)
+        after = outdated(kept, NOW + 30)
+        self.assertEqual((after.fresh_until, after.stale_while_revalidate), (NOW + 30, 0.0))
+        self.assertEqual(after.stale_if_error, 60.0)
+        self.assertEqual(outdated(kept, NOW + 300).fresh_until, NOW + 100)
 
 
 class FresheningTests(SynchronousTestCase):

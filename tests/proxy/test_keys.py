@@ -50,7 +50,12 @@ class KeyTests(BenchCase):
 
     def test_invalidation_under_a_custom_key(self) -> None:
         """The key of a GET is made for the target of a POST."""
-        for key, gone in (("$host$uri", True), ("$request_uri", True), ("$http_x$uri", False)):
+        for key, gone in (
+            ("$host$uri", True),
+            ("$request_uri", True),
+            ("$scheme$request_method$host$request_uri", True),
+            ("$http_x$uri", False),
+        ):
             bench = self.cache(f"proxy_cache_key {key};")
             self.origin.default = response(200, b"x", FRESH)
             bench.get(b"/a")
