@@ -36,6 +36,8 @@ class StoredResponse:
     - *must_revalidate*: §5.2.2.2, .8 (or s-maxage): never to be served stale.
     - *always_validate*: ``no-cache``: stored, but never used unvalidated.
     - *body_length*: octets of the stored body; -1 until the writer finished.
+    - *host*: the host that the request was for, lower-case, without port; empty where
+      it is not known.
     """
 
     key: bytes
@@ -52,6 +54,7 @@ class StoredResponse:
     must_revalidate: bool = False
     always_validate: bool = False
     body_length: int = -1
+    host: bytes = b""
 
     def age(self, now: float) -> float:
         """Current age in seconds at wall time *now*; never negative (§4.2.3)."""

@@ -8,7 +8,7 @@ Stricter than nginx: a request with Authorization (RFC 9111 §3.5), one that say
 ``no-store``, and qualified ``no-cache``/``private`` are obeyed.
 
 Imports: ``cache_control``, ``freshness``, ``key``, ``options``, ``partial``, ``stored``,
-``http``.
+``tags``, ``http``.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from cacheproxy.policy.key import selecting, vary_names
 from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.partial import ASKED, keyed_by_range, part_of, plain_range
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.tags import TagLimitError, tags_of
 
 __all__ = [
     "UNDERSTOOD_STATUSES",
@@ -95,6 +96,7 @@ class NoStoreReason(Enum):
     ACCEL_EXPIRES = "X-Accel-Expires forbids it"
     NO_FRESHNESS = "neither the response nor proxy_cache_valid gives a lifetime"
     EXPIRED = "already stale and without a validator"
+    TAGS = "more tags than are kept"
 
 
 @dataclass(slots=True)
@@ -125,13 +127,15 @@ def decide_storing(
     key: bytes,
     request_time: float,
     response_time: float,
+    host: bytes = b"",
 ) -> StoringDecision:
     """Store or not, for the final *response* of the origin to *request*.
 
     *request* is the client's; *response* as it came, before any rewriting.
     *ignore* holds the lower-case names of ``proxy_ignore_headers``; *no_cache* is
     whether a ``proxy_no_cache`` condition held; *key* the whole cache key (see
-    ``key.request_key``); times are wall seconds. Never raises.
+    ``key.request_key``); times are wall seconds; *host* is the request's, lower-case
+    and without port. Never raises.
     """
     reason = _forbidden_by_request(request, options, no_cache)
     if reason is not None:
@@ -153,6 +157,7 @@ def decide_storing(
         lifetime = Lifetime(lifetime.seconds, LifetimeSource.TARGETED)
     stored = _stored(response, directives, accel, lifetime, key, request_time, response_time)
     stored.initial_age = age
+    stored.host = host
     stored.vary = selecting(names, request.fields)
     if response.status == 206 and not keyed_by_range(options):
         stored.vary = ((ASKED, plain_range(request)), *stored.vary)
@@ -162,7 +167,20 @@ def decide_storing(
             return NoStore(NoStoreReason.NO_CACHE)
         if lifetime.seconds <= age and not (stored.stale_while_revalidate or stored.stale_if_error):
             return NoStore(NoStoreReason.EXPIRED, f"{lifetime.source.value} {lifetime.seconds:g}")
+    if not _tags_are_kept(fields, stored.fields):
+        return NoStore(NoStoreReason.TAGS)
     return Store(stored, lifetime.source)
+
+
+def _tags_are_kept(received: Fields, kept: Fields) -> bool:
+    """Whether a purge by any tag of the response will find what is stored of it.
+
+    It would not where there are too many, or where the line that has them is dropped.
+    """
+    try:
+        return tags_of(received) == tags_of(kept)
+    except TagLimitError:
+        return False
 
 
 def supersedes(decision: NoStore, status: int) -> bool:

@@ -176,6 +176,7 @@ def freshen(
     fresh.fields = fields
     fresh.vary = stored.vary
     fresh.body_length = stored.body_length
+    fresh.host = stored.host
     return fresh
 
 

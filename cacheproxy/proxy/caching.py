@@ -370,6 +370,7 @@ class CacheTurn:
             self.key,
             self._request_time,
             now,
+            exchange.route.host,
         )
         if not isinstance(decision, Store):
             if self.entry is not None and supersedes(decision, head.status):

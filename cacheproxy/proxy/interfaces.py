@@ -23,6 +23,7 @@ from cacheproxy.errors import StorageError, UpstreamError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy.options import AccessLog, ProxySsl
+from cacheproxy.policy.purge import Selection
 from cacheproxy.policy.stored import StoredResponse
 
 if TYPE_CHECKING:
@@ -156,7 +157,11 @@ class Storage(Protocol):
     def open_writer(
         self, digest: bytes, primary: bytes, stored: StoredResponse
     ) -> MissWriter | None:
-        """Start to store; None when the zone cannot (no room, failing disk)."""
+        """Start to store; None when the zone cannot (no room, failing disk) or may not.
+
+        It may not where *stored* was purged after it was asked for. A purge aborts the
+        writers of what it takes.
+        """
 
     def update(self, digest: bytes, stored: StoredResponse) -> None:
         """Replace the head of a stored response (a 304 freshened it)."""
@@ -164,8 +169,18 @@ class Storage(Protocol):
     def delete(self, digest: bytes) -> None:
         """Remove one entry."""
 
-    def purge(self, primary: bytes, done: Callable[[int], None]) -> None:
-        """Remove every variant of a key; *done* gets how many there were."""
+    def purge(
+        self, selection: Selection, done: Callable[[int], None], soft: bool = False
+    ) -> None:
+        """Remove what *selection* takes of all that was asked for until now; or make it stale.
+
+        Look-ups from now on see nothing of it (with *soft*: see it stale), and what
+        was asked for before is not stored after. *done* gets how many entries there
+        were, each variant counted, when none is left on disk.
+        """
+
+    def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
+        """Whether a purge since ``stored.request_time`` took it; ``open_writer`` refuses it."""
 
     def note_use(self, digest: bytes) -> int:
         """Count a request for *digest*; how many there have been, this one included."""

@@ -15,7 +15,9 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.key import digest
+from cacheproxy.policy.purge import ByKey
 from cacheproxy.policy.reuse import invalidated_targets, invalidates, represents_target
+from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import Store, decide_storing
 from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.keys import holds, key_of_target
@@ -68,19 +70,23 @@ class Invalidation:
             for target in targets:
                 key = key_of_target(exchange, host, target)
                 if key is not None:
-                    self._storage.purge(digest(key), lambda count: None)
+                    place = digest(key)
+                    stored: StoredResponse | None = None
                     if target == exchange.head.target and represents_target(
                         exchange.method, exchange.site.scheme, host, target, head
                     ):
-                        self._store(relay, head, key)
+                        stored = self._storable(head, key, place)
+                    self._storage.purge(ByKey(place), lambda count: None)
+                    if stored is not None:
+                        self._store(relay, place, stored)
         return False
 
-    def _store(self, relay: Relay, head: ResponseHead, key: bytes) -> None:
+    def _storable(self, head: ResponseHead, key: bytes, place: bytes) -> StoredResponse | None:
+        """The response as what a GET would get, if it may be stored as that."""
         exchange = self._exchange
         location = exchange.location
         options = location.cache
-        delivery = relay.delivery
-        assert options is not None and delivery is not None
+        assert options is not None
         asked = exchange.head
         decision = decide_storing(
             RequestHead(b"GET", asked.target, asked.version, asked.fields),
@@ -92,12 +98,22 @@ class Invalidation:
             key,
             self._request_time,
             exchange.world.scheduler.wall(),
+            exchange.route.host,
         )
-        if isinstance(decision, Store) and decision.source is not LifetimeSource.NONE:
-            place = digest(key)
-            writer = self._storage.open_writer(place, place, decision.stored)
-            if writer is not None:
-                delivery.store_to(writer)
+        if not isinstance(decision, Store) or decision.source is LifetimeSource.NONE:
+            return None
+        if self._storage.is_purged(place, decision.stored):
+            return None
+        return decision.stored
+
+    def _store(self, relay: Relay, place: bytes, stored: StoredResponse) -> None:
+        """Store what the purge that it causes itself does not mean: it was made after it."""
+        delivery = relay.delivery
+        assert delivery is not None
+        now = self._exchange.world.scheduler.wall()
+        writer = self._storage.open_writer(place, place, replace(stored, request_time=now))
+        if writer is not None:
+            delivery.store_to(writer)
 
     def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
         return False

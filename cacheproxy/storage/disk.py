@@ -24,6 +24,7 @@ from typing import Final
 
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
+from cacheproxy.policy.purge import ByKey, Selection, mark_stale, selects
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.storage.entry import (
     NO_PARENT,
@@ -377,9 +378,28 @@ class Disk:
         """Remove one entry with its encoded siblings."""
         self.index.delete([digest])
 
-    def purge(self, primary: bytes) -> set[bytes]:
-        """Remove every variant of *primary*; their digests."""
-        return self.index.purge(primary)
+    def purge(self, selection: Selection, stale_at: float | None = None) -> set[bytes]:
+        """Remove what *selection* takes, or make it stale at wall time *stale_at*; the digests."""
+        if isinstance(selection, ByKey) and stale_at is None:
+            return self.index.purge(selection.primary)
+        found: set[bytes] = set()
+        after = 0
+        while rows := self.index.entries(after, CULL_STEP):
+            after = rows[-1][0]
+            for _, digest, primary, value in rows:
+                try:
+                    header = decode(value)
+                except StorageError:
+                    self.delete(digest)
+                    continue
+                if not selects(selection, primary, header.stored):
+                    continue
+                found.add(digest)
+                if stale_at is None:
+                    self.delete(digest)
+                else:
+                    self.update(digest, mark_stale(header.stored, stale_at), new_token())
+        return found
 
     def touch(self, digests: list[bytes], now: float) -> None:
         """Note that *digests* were used at wall time *now*."""

@@ -13,6 +13,7 @@ Layout of a header, little-endian::
     payload: token 8s | edition 8s | parent 8s | body CRC-32 u32 | body length i64
              | six times f64 | status u16 | flags u8 | count of vary u16 | count of fields u32
              | one u32 length per string (ABSENT for None) | the strings
+             | length of the host u16 | host (both missing in older heads: empty)
     strings: key, reason, then name and value of each vary member and each field
 
 Evolution: a reader ignores payload octets after those that it knows, so a later
@@ -55,6 +56,7 @@ _SEAL_MAGIC = b"\ncpxyEND"
 SEAL_SIZE = len(_SEAL_MAGIC) + TOKEN_SIZE
 _FRAME = struct.Struct("<4sHII")
 _FIXED = struct.Struct("<8s8s8sIqddddddHBHI")
+_HOST = struct.Struct("<H")
 _ABSENT = 0xFFFFFFFF
 _MUST_REVALIDATE = 1
 _ALWAYS_VALIDATE = 2
@@ -111,7 +113,8 @@ def encode(header: Header) -> bytes:
     lengths = struct.pack(
         f"<{len(strings)}I", *[_ABSENT if text is None else len(text) for text in strings]
     )
-    payload = fixed + lengths + b"".join([text for text in strings if text is not None])
+    texts = [text for text in strings if text is not None]
+    payload = b"".join([fixed, lengths, *texts, _HOST.pack(len(stored.host)), stored.host])
     return _FRAME.pack(_MAGIC, VERSION, len(payload), zlib.crc32(payload)) + payload
 
 
@@ -152,6 +155,13 @@ def _decode_payload(payload: bytes) -> Header:
     first_field = 2 + 2 * vary_count
     if None in strings[first_field:]:
         raise StorageError("stored head is malformed")
+    host = b""
+    if position < len(payload):
+        position += _HOST.size
+        (length,) = _HOST.unpack_from(payload, position - _HOST.size)
+        host = payload[position : position + length]
+        if len(host) != length:
+            raise StorageError("stored head is malformed")
     stored = StoredResponse(
         key=strings[0] or b"",
         status=fixed[11],
@@ -167,5 +177,6 @@ def _decode_payload(payload: bytes) -> Header:
         must_revalidate=bool(fixed[12] & _MUST_REVALIDATE),
         always_validate=bool(fixed[12] & _ALWAYS_VALIDATE),
         body_length=fixed[4],
+        host=host,
     )
     return Header(stored, fixed[0], fixed[1], fixed[2], fixed[3])

@@ -218,6 +218,20 @@ class Index:
         found = [bytes(key) for _, key, tag in rows if bytes(tag or b"")[:1] == b"p"]
         return found, rows[-1][0] if rows else after
 
+    def entries(self, after: int, limit: int) -> list[tuple[int, bytes, bytes, bytes]]:
+        """Up to *limit* (number, digest, primary, value) of entries numbered above *after*."""
+        with converted("cannot read index"):
+            rows = self._sql(
+                "SELECT rowid, key, tag, value FROM Cache WHERE rowid > ?"
+                " ORDER BY rowid LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        return [
+            (number, bytes(key), bytes(tag)[1:], bytes(value))
+            for number, key, tag, value in rows
+            if bytes(tag)[:1] == b"p"
+        ]
+
     # -- writing -------------------------------------------------------------
 
     def put(

@@ -184,6 +184,10 @@ class Memory:
         """The entry, without noting a use."""
         return self._entries.get(digest)
 
+    def entries(self) -> list[MemoryEntry]:
+        """All of them."""
+        return list(self._entries.values())
+
     def add(self, entry: MemoryEntry, now: float) -> bool:
         """Keep *entry* in place of an older one; whether there was room. *now*: wall."""
         self.remove(entry.digest)

@@ -20,11 +20,13 @@ from dataclasses import replace
 
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
+from cacheproxy.policy.purge import Selection, mark_stale, selects
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import Entry, Scheduler
 from cacheproxy.storage.disk import Disk, Found, new_token
 from cacheproxy.storage.encoding import Encoder
 from cacheproxy.storage.memory import FileEntry, Memory, MemoryEntry
+from cacheproxy.storage.purging import RecentPurges
 from cacheproxy.storage.threads import DISK_THREADS, CallFromThread, Executor, ThreadExecutor
 from cacheproxy.storage.tier import DiskTier
 from cacheproxy.storage.upkeep import Upkeep
@@ -106,6 +108,7 @@ class Zone:
         self._after_commit: dict[bytes, list[_Done]] = {}
         self._removing: dict[bytes, int] = {}
         self._purging = 0
+        self._recent = RecentPurges()
         self._uses: dict[bytes, int] = {}
         self._uses_limit = max(1024, config.keys_size // KEY_SIZE)
 
@@ -212,7 +215,7 @@ class Zone:
         keep = self.memory.body_limit
         if self.tier.down and keep < 0:
             return None
-        if self._waiting > WAITING_LIMIT:
+        if self._waiting > WAITING_LIMIT or self._recent.took(primary, stored):
             return None
         writer = Writer(self, (digest, primary), stored, keep, self.config.max_size)
         self._writers.add(writer)
@@ -321,28 +324,51 @@ class Zone:
 
         self.tier.write(work, removed, owed)
 
-    def purge(self, primary: bytes, done: Callable[[int], None]) -> None:
-        """Remove every variant of a key, and make stores of it that are under way void.
+    def purge(
+        self, selection: Selection, done: Callable[[int], None], soft: bool = False
+    ) -> None:
+        """Remove what *selection* takes, or make it stale; see ``Storage.purge``.
 
         A response that was asked for before the purge may be what it is to remove,
         so that a store already begun is not kept either.
         """
-        gone = set(self.memory.remove_primary(primary))
+        now = self._scheduler.wall()
+        self._recent.note(selection, now, self._scheduler.monotonic())
+        gone = set()
+        for entry in self.memory.entries():
+            if selects(selection, entry.primary, entry.stored):
+                gone.add(entry.digest)
+                self.memory.remove(entry.digest)
+                if soft:
+                    head = mark_stale(entry.stored, now)
+                    stale = MemoryEntry(
+                        entry.digest, entry.primary, head, entry.body, new_token()
+                    )
+                    self.memory.add(stale, now)
         for lookup in self._lookups.values():
             lookup.stale = True
-        for writer in [writer for writer in self._writers if writer.primary == primary]:
-            writer.abort()
+        for writer in list(self._writers):
+            if selects(selection, writer.primary, writer.stored):
+                writer.abort()
         for writer in list(self._finishing.values()):
-            if writer.primary == primary and self._cancel(writer.digest):
+            if selects(selection, writer.primary, writer.stored) and self._cancel(writer.digest):
                 gone.add(writer.digest)
         self._purging += 1
         disk = self.tier.disk
+        stale_at = now if soft else None
 
         def purged(found: set[bytes] | None, error: StorageError | None) -> None:
             self._purging -= 1
             done(len(gone | found if found else gone))
 
-        self.tier.write(lambda: disk.purge(primary), purged, lambda: disk.purge(primary))
+        def work() -> set[bytes]:
+            return disk.purge(selection, stale_at)
+
+        self.tier.write(work, purged, work)
+
+    def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
+        """Whether a purge since ``stored.request_time`` took it."""
+        return self._recent.took(primary, stored)
 
     # -- counting ----------------------------------------------------------------
 

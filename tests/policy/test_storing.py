@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
+from cacheproxy.policy.tags import MAX_TAGS
 from cacheproxy.template import Template
 from tests.policy.builders import NOW, Pairs, cache_options, date, request, response
 
@@ -56,6 +57,16 @@ class _Case(SynchronousTestCase):
 
 class ForbiddenTests(_Case):
     """RFC 9111 §3: the ways of not storing."""
+
+    def test_tags_that_are_not_kept(self) -> None:
+        """A purge by tag must find whatever has it, so what it would not find is not stored."""
+        fresh = (CC, b"max-age=9")
+        many = b" ".join(b"%d" % number for number in range(MAX_TAGS + 1))
+        self.assert_not_stored(NoStoreReason.TAGS, fresh, (b"Surrogate-Key", many))
+        self.assert_not_stored(
+            NoStoreReason.TAGS, fresh, (b"xkey", b"a"), (b"Connection", b"xkey")
+        )
+        self.assert_stored(fresh, (b"Surrogate-Key", b"a b"))
 
     def test_request_forbids(self) -> None:
         """Cache off, proxy_no_cache, other methods, and the request's no-store (§5.2.1.5)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cacheproxy.policy.purge import ByKey
 from cacheproxy.proxy.hot import MAX_READY
 from tests.proxy.harness import Bench, BenchCase, Client, http_date, message, response
 
@@ -233,7 +234,7 @@ class CurrencyTests(BenchCase):
         zone = self.bench.runtime.zones["z"]
         route = next(iter(self.bench.factories.values())).site.routes[(b"test.example", b"/")]
         assert route.digest is not None
-        zone.purge(route.digest, lambda count: None)
+        zone.purge(ByKey(route.digest), lambda count: None)
         self.origin.reply(response(200, b"new", FRESH))
         self.assertEqual(client.get(b"/").body, b"new")
 

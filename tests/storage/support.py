@@ -202,7 +202,8 @@ class Harness:
     ) -> bytes:
         """Store *body*; its digest."""
         digest = digest_of(key + variant)
-        writer = self.zone.open_writer(digest, digest_of(key), head or head_of(key))
+        head = head or head_of(key, request_time=self.scheduler.wall())
+        writer = self.zone.open_writer(digest, digest_of(key), head)
         assert writer is not None
         writer.write(body)
         writer.finish()

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
+from cacheproxy.policy.purge import ByKey
 from cacheproxy.storage import disk as disk_module
 from cacheproxy.storage.disk import BROKEN, Disk, Found, TemporaryBody, new_token
 from cacheproxy.storage.entry import SEAL_SIZE, Header, seal
@@ -450,7 +451,7 @@ class StoringTests(DiskCase):
             header = Header(head_of(KEY, body_length=0), new_token(), new_token())
             self.disk.commit(digest, DIGEST, header, body, NOW)
             digests.add(digest)
-        self.assertEqual(self.disk.purge(DIGEST), digests)
+        self.assertEqual(self.disk.purge(ByKey(DIGEST)), digests)
         self.assertFalse(any(os.path.exists(self.disk.path(digest)) for digest in digests))
         self.assertEqual(self.found(kept).body, b"k")
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,6 +36,7 @@ _stored = st.builds(
     must_revalidate=st.booleans(),
     always_validate=st.booleans(),
     body_length=st.integers(-1, 1 << 60),
+    host=_text,
 )
 _token = st.binary(min_size=8, max_size=8)
 _header = st.builds(Header, _stored, _token, _token, _token, st.integers(0, 0xFFFFFFFF))
@@ -70,6 +74,15 @@ class EntryCodecTests(SynchronousTestCase):
         """Two tokens have different seals of one length."""
         self.assertNotEqual(seal(b"a" * 8), seal(b"b" * 8))
         self.assertEqual(len(seal(b"a" * 8)), len(seal(b"b" * 8)))
+
+    def test_head_of_an_older_version(self) -> None:
+        """What ends before the host was stored when there was none: it is not known."""
+        header = Header(head_of(b"k", host=b"a.test"), b"t" * 8, b"e" * 8)
+        octets = encode(header)
+        payload = octets[14 : -len(b"a.test") - 2]
+        frame = octets[:6] + struct.pack("<II", len(payload), zlib.crc32(payload))
+        header.stored.host = b""
+        self.assertEqual(decode(frame + payload), header)
 
     def test_absent_selecting_field_is_not_empty(self) -> None:
         """Vary compares an absent field apart from an empty one (RFC 9111 §4.1)."""

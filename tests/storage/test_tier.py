@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from cacheproxy.errors import StorageError
+from cacheproxy.policy.purge import ByKey
 from cacheproxy.storage import tier
 from cacheproxy.storage.entry import SEAL_SIZE
 from cacheproxy.storage.index import CorruptIndexError
@@ -80,7 +81,7 @@ class FailureTests(ZoneCase):
         harness = self.harness()
         digest = harness.store(b"k", b"body")
         harness.zone.tier.failed(StorageError("cable pulled"))
-        harness.zone.purge(digest, lambda count: None)
+        harness.zone.purge(ByKey(digest), lambda count: None)
         harness.advance(6.0)
         self.assertFalse(harness.zone.tier.down)
         self.assertIsNone(harness.look(digest))

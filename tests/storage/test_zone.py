@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from cacheproxy.policy.purge import ByKey
 from cacheproxy.proxy.interfaces import Entry
 from tests.storage.support import (
     LARGE,
@@ -218,7 +219,7 @@ class RemovingTests(ZoneCase):
         other = harness.store(b"other", b"o")
         harness.zone.memory.remove(variants[1])
         counts: list[int] = []
-        harness.zone.purge(digest_of(b"k"), counts.append)
+        harness.zone.purge(ByKey(digest_of(b"k")), counts.append)
         self.assertEqual(counts, [3])
         self.assertEqual([harness.look(digest) for digest in variants], [None] * 3)
         self.assertEqual(harness.body(other), b"o")
@@ -244,7 +245,7 @@ class RemovingTests(ZoneCase):
         harness.forget_memory()
         found: list[Entry | None] = []
         harness.zone.lookup(digest, found.append)
-        harness.zone.purge(digest, lambda count: None)
+        harness.zone.purge(ByKey(digest), lambda count: None)
         pool.run()
         writer.run()
         pool.run()
@@ -258,7 +259,7 @@ class RemovingTests(ZoneCase):
         writer.run()
         digest = harness.store(b"k", b"body")
         writer.run()
-        harness.zone.purge(digest, lambda count: None)
+        harness.zone.purge(ByKey(digest), lambda count: None)
         found: list[Entry | None] = []
         harness.zone.lookup(digest, found.append)
         pool.run()
@@ -275,7 +276,7 @@ class RemovingTests(ZoneCase):
         assert begun is not None
         begun.write(b"old")
         harness.store(b"k", LARGE)
-        harness.zone.purge(digest, lambda count: None)
+        harness.zone.purge(ByKey(digest), lambda count: None)
         begun.finish()
         for _ in range(4):
             pool.run()

@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from cacheproxy.policy.purge import ByKey
 from cacheproxy.proxy.interfaces import Entry, MissWriter
 from tests.storage.support import Harness, QueueExecutor, RecordingSink, digest_of, head_of
 
@@ -75,7 +76,13 @@ class ZoneMachine(RuleBasedStateMachine):
         self.serial += 1
         body = (b"%06d" % self.serial * (size // 6 + 1))[:size]
         writer = self.harness.zone.open_writer(
-            digest_of(key + variant), digest_of(key), head_of(key, lifetime=float(self.serial))
+            digest_of(key + variant),
+            digest_of(key),
+            head_of(
+                key,
+                lifetime=float(self.serial),
+                request_time=self.harness.scheduler.wall(),
+            ),
         )
         assert writer is not None
         for start in range(0, size, 100_000):
@@ -120,7 +127,7 @@ class ZoneMachine(RuleBasedStateMachine):
         for name in names:
             del self.model[name]
         self.changed()
-        self.harness.zone.purge(digest_of(key), counts.append)
+        self.harness.zone.purge(ByKey(digest_of(key)), counts.append)
         self.open = [item for item in self.open if item[0][0] != key]
 
     @rule(key=_keys, variant=_variants, early=st.booleans())
