@@ -34,6 +34,7 @@ __all__ = [
     "passes_range",
     "plain_range",
     "reuse_part",
+    "stored_part",
 ]
 
 #: Stands among the selecting fields of a stored part, where no field can have this
@@ -82,6 +83,14 @@ def part_of(response: ResponseHead) -> Part | None:
         return None
     part = _content_range(response.fields)
     if part is None or response.body_length > part.last - part.first + 1:
+        return None
+    return part
+
+
+def stored_part(stored: StoredResponse) -> Part | None:
+    """Which part a stored 206 is, if it has every octet that it says; else None."""
+    part = _content_range(stored.fields) if stored.status == 206 else None
+    if part is None or stored.body_length != part.last - part.first + 1:
         return None
     return part
 

@@ -29,6 +29,7 @@ __all__ = [
     "head_says",
     "outdated",
     "selects",
+    "transient_fields",
     "updated_fields",
     "validation_fields",
 ]
@@ -159,11 +160,7 @@ def freshen(
     if b"date" not in received:  # the time of receipt stands in (RFC 9110 §6.6.1)
         received = Fields([*received.pairs, (b"Date", format_http_date(response_time))])
     fields = updated_fields(stored.fields, received)
-    # Age, X-Accel-Expires, Set-Cookie … count in the decision though they are not kept.
-    transient = [
-        (name, value) for name, value in response.fields.pairs if name.lower() in _TRANSIENT
-    ]
-    whole = Fields([*fields.pairs, *transient])
+    whole = Fields([*fields.pairs, *transient_fields(response.fields)])
     head = ResponseHead(stored.status, whole, stored.reason)
     decision = decide_storing(
         request, head, options, ignore, False, stored.key, request_time, response_time
@@ -178,6 +175,11 @@ def freshen(
     fresh.body_length = stored.body_length
     fresh.host = stored.host
     return fresh
+
+
+def transient_fields(received: Fields) -> list[tuple[bytes, bytes]]:
+    """The field lines that count in the decision about storing though they are not kept."""
+    return [pair for pair in received.pairs if pair[0].lower() in _TRANSIENT]
 
 
 _TRANSIENT = frozenset({b"age", b"x-accel-expires", b"set-cookie", b"connection"})

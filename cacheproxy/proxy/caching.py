@@ -48,7 +48,13 @@ from cacheproxy.proxy.head_update import update_get
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
 from cacheproxy.proxy.keys import cache_key, holds
-from cacheproxy.proxy.parts import answer_part, may_take_part, part_digest
+from cacheproxy.proxy.parts import (
+    Missing,
+    answer_part,
+    combined_selection,
+    may_take_part,
+    part_digest,
+)
 from cacheproxy.proxy.relay import Relay
 from cacheproxy.proxy.representation import Representation, send, tell
 
@@ -103,6 +109,8 @@ class CacheTurn:
         "_did",
         "_fill",
         "_leave",
+        "_missing",
+        "_only_stored",
         "_passed_range",
         "_primary_entry",
         "_relay",
@@ -136,6 +144,10 @@ class CacheTurn:
         self._storing = True
         #: The origin is asked for what the client's Range says, not for the whole.
         self._passed_range = False
+        #: What is asked for beside a stored part.
+        self._missing: Missing | None = None
+        #: ``only-if-cached``: the origin is not to be asked.
+        self._only_stored = False
         #: What Cache-Status says: why the origin was asked; what was done, if not a mere hit.
         self._why = b""
         self._did: bytes | None = None
@@ -229,7 +241,7 @@ class CacheTurn:
             if verdict.refresh:
                 refresh(self.exchange, self.storage)
             self._answer(entry, verdict.age)
-        elif action is Action.GATEWAY_TIMEOUT:
+        elif action is Action.GATEWAY_TIMEOUT and not self._takes_part():
             self.exchange.answer_status(504)
         else:
             self._why = cache_status.FORWARD_REASONS.get(verdict.reason, b"miss")
@@ -237,12 +249,19 @@ class CacheTurn:
                 self._why = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
-            elif not self.background and may_take_part(self.exchange, self.options):
+            elif self._takes_part():
+                self._only_stored = action is Action.GATEWAY_TIMEOUT
                 self.storage.lookup(part_digest(self.key), self._judge_part)
                 return
             self._collapse()
 
     # -- parts -------------------------------------------------------------
+
+    def _takes_part(self) -> bool:
+        known = self.exchange.world.fills(self.storage).parts
+        return not self.background and may_take_part(
+            self.exchange, self.options, known, self.primary
+        )
 
     def _judge_part(self, entry: Entry | None) -> None:
         """The whole is not stored, or not for this request: is the part of it that is asked for?"""
@@ -250,16 +269,24 @@ class CacheTurn:
             if entry is not None:
                 entry.release()
             return
+        exchange, options = self.exchange, self.options
+        if entry is not None and answer_part(exchange, options, self.key, entry):
+            return
+        if self._only_stored:
+            exchange.answer_status(504)
+            return
+        value = plain_range(exchange.head)
+        passed = value is not None and passes_range(value, options.max_range_offset)
         if entry is not None:
-            if answer_part(self.exchange, self.options, self.key, entry):
-                return
-            entry.release()
-        value = plain_range(self.exchange.head)
-        assert value is not None
-        if passes_range(value, self.options.max_range_offset):
-            self._passed_range = True
-            if entry is not None:
+            if passed:
                 self._why = b"partial"
+            self._missing = Missing.of(exchange, options, self.key, entry, not passed)
+            if self._missing is None:
+                entry.release()
+            else:
+                self._why = b"partial"
+        if passed:
+            self._passed_range = True
             self._fetch()
         else:
             self._collapse()
@@ -308,6 +335,7 @@ class CacheTurn:
         if self.entry is not None:
             self.entry.release()
             self.entry = None
+        self._forget_missing()
         self.digest = self.primary
         self.look_up()
 
@@ -321,6 +349,8 @@ class CacheTurn:
             self.options.revalidate or self.entry.stored.always_validate
         ):
             relay.conditional = validation_fields(self.entry.stored)
+        elif self._missing is not None and self._missing.rest.bound:
+            relay.conditional = self._missing.rest.fields()
         elif self._passed_range:
             relay.conditional = [
                 (name, value)
@@ -339,24 +369,49 @@ class CacheTurn:
                 if selects(entry.stored, head):
                     self._revalidated(entry, head, now)
                 else:
-                    self._ask_again(relay, entry)
+                    self.entry = None
+                    entry.release()
+                    self._ask_again(relay)
                 return True
             condition = condition_of_status(head.status)
             if condition and self._stale_allowed(entry, condition, now):
                 relay.discard_response()
                 self._answer_stale(entry, condition, head.status)
                 return True
+        missing, self._missing = self._missing, None
+        if missing is not None:
+            combined = missing.combined(relay, head)
+            if combined is None:
+                missing.release()
+                if missing.rest.bound and head.status in (200, 206, 404, 410, 416):
+                    # There is something else now, or nothing.
+                    self.storage.delete(part_digest(self.key))
+                if missing.rest.bound and head.status in (206, 416):
+                    self._ask_again(relay)
+                    return True
+                missing = None
+            else:
+                head = combined
         if exchange.method == b"HEAD" and not self.converts_head:
             update_get(exchange, self.storage, head, self._request_time)
         self._consider_storing(relay, head, now)
         if self.options.status and not self.background:
             delivery = relay.delivery
             stored = delivery is not None and delivery.writer is not None
-            tell(exchange, cache_status.forward_value(self._why, stored=stored), head)
+            theirs = 206 if missing is not None and head.status != 206 else 0
+            tell(exchange, cache_status.forward_value(self._why, theirs, stored=stored), head)
         if entry is not None:
             entry.release()
             self.entry = None
+        if missing is not None:
+            missing.answer(relay)
+            return True
         return self._answer_from_stream(relay, head)
+
+    def _forget_missing(self) -> None:
+        missing, self._missing = self._missing, None
+        if missing is not None:
+            missing.release()
 
     def _consider_storing(self, relay: Relay, head: ResponseHead, now: float) -> None:
         exchange = self.exchange
@@ -385,13 +440,18 @@ class CacheTurn:
             self._release()
             return
         partial = head.status == 206 and not keyed_by_range(options)
-        if partial and not self._passed_range:
+        if partial and relay.splice is None and not self._passed_range:
             return  # nobody asked for a part
         if options.min_uses > 1 and self.storage.note_use(self.primary) < options.min_uses:
             self._release()
             return
         stored = decision.stored
-        exchange.world.fills(self.storage).note_shared(self.digest)
+        fills = exchange.world.fills(self.storage)
+        fills.note_shared(self.digest)
+        if partial:
+            fills.parts.note(self.primary)
+            if relay.splice is not None:
+                stored.vary = combined_selection(stored.vary)
         target = part_digest(self.key) if partial else self._place(stored.vary)
         writer = self.storage.open_writer(target, self.primary, stored)
         delivery = relay.delivery
@@ -448,16 +508,15 @@ class CacheTurn:
 
         relay.take_over(lambda: self.storage.lookup(entry.digest, answer))
 
-    def _ask_again(self, relay: Relay, entry: Entry) -> None:
-        """A 304 about something else than what is stored: ask for the whole (§4.3.4)."""
-        self.entry = None
-        entry.release()
+    def _ask_again(self, relay: Relay) -> None:
+        """The answer is about something else than what is stored: ask for the whole (§4.3.4)."""
         relay.discard_response()
         self._fetch()
 
     def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
         """No response could be had; True if a stale one answers."""
         entry, self.entry = self.entry, None
+        self._forget_missing()
         self._release()
         if self.background:
             if entry is not None:
@@ -575,4 +634,5 @@ class CacheTurn:
         if self._leave is not None:
             self._leave()
             self._leave = None
+        self._forget_missing()
         self._release()

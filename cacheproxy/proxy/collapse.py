@@ -18,7 +18,19 @@ from collections.abc import Callable
 
 from cacheproxy.proxy.interfaces import Cancellable, Scheduler
 
-__all__ = ["MAX_UNSHARED", "MAX_WAITERS", "UNSHARED_TIME", "Fill", "Fills", "Waiter"]
+__all__ = [
+    "MAX_KNOWN_PARTS",
+    "MAX_UNSHARED",
+    "MAX_WAITERS",
+    "UNSHARED_TIME",
+    "Fill",
+    "Fills",
+    "KnownParts",
+    "Waiter",
+]
+
+#: Keys of which it is remembered that a part is stored; then all are forgotten.
+MAX_KNOWN_PARTS = 4096
 
 #: Requests that may wait for one fill; more go to the origin by themselves.
 MAX_WAITERS = 1000
@@ -68,6 +80,29 @@ class Fill:
             waiter.woken(True)
 
 
+class KnownParts:
+    """The keys of one zone of which a part was stored a short while ago.
+
+    A request for the whole asks for a part only where it may find one. What is forgotten,
+    or was stored before a restart, still answers ranges.
+    """
+
+    __slots__ = ("_keys",)
+
+    def __init__(self) -> None:
+        self._keys: set[bytes] = set()
+
+    def note(self, primary: bytes) -> None:
+        """A part is stored."""
+        if len(self._keys) >= MAX_KNOWN_PARTS:
+            self._keys.clear()
+        self._keys.add(primary)
+
+    def has(self, primary: bytes) -> bool:
+        """Whether one may be."""
+        return primary in self._keys
+
+
 class Fills:
     """The fills under way in one zone."""
 
@@ -75,6 +110,8 @@ class Fills:
         self._scheduler = scheduler
         self._fills: dict[bytes, Fill] = {}
         self._unshared: dict[bytes, float] = {}
+        #: The keys of which a part is stored.
+        self.parts = KnownParts()
 
     def lead(self, digest: bytes, lock_age: float) -> Fill | None:
         """Become the leader for *digest*; None while another one is, and not too old."""

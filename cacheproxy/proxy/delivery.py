@@ -11,7 +11,7 @@ Source: nginx ``ngx_event_pipe.c``, ``proxy_buffering``; RFC 9110 §13, §14.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import StorageError
 from cacheproxy.http.fields import Fields
@@ -20,7 +20,7 @@ from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, 
 from cacheproxy.policy.forwarding import RedirectRewriter
 from cacheproxy.policy.ranges import Ranges, Unsatisfiable, content_range, decide_ranges
 from cacheproxy.policy.reuse import STEERING_FIELDS
-from cacheproxy.proxy.interfaces import BodyReader, MissWriter, Spool, UpstreamStream
+from cacheproxy.proxy.interfaces import BodyReader, MissWriter, Spool
 from cacheproxy.proxy.redirects import absolute_location
 from cacheproxy.proxy.representation import without_content
 
@@ -32,6 +32,14 @@ __all__ = ["Delivery", "response_pairs"]
 Pairs = list[tuple[bytes, bytes]]
 
 _NOTHING: frozenset[str] = frozenset()
+
+
+class Pausable(Protocol):
+    """What brings the pieces of a body."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
 
 
 class Delivery:
@@ -51,7 +59,7 @@ class Delivery:
         "writer",
     )
 
-    def __init__(self, exchange: Exchange, stream: UpstreamStream | None) -> None:
+    def __init__(self, exchange: Exchange, stream: Pausable | None) -> None:
         self._exchange = exchange
         self._stream = stream
         self.writer: MissWriter | None = None
@@ -136,6 +144,17 @@ class Delivery:
         pairs.append((b"Content-Range", content_range(start, stop, length)))
         exchange.begin(206, pairs, stop - start)
         return True
+
+    def begin_window(self, head: ResponseHead, start: int, stop: int, described: bytes) -> None:
+        """Send of the body octets [start, stop) alone, as a 206 whose Content-Range is given."""
+        pairs = response_pairs(self._exchange, head)
+        pairs = [pair for pair in pairs if pair[0].lower() != b"content-range"]
+        self._window = start, stop
+        self._exchange.begin(206, [*pairs, (b"Content-Range", described)], stop - start)
+
+    def held_up_at(self, stream: Pausable) -> None:
+        """Pause and resume *stream*, in place of the upstream's own."""
+        self._stream = stream
 
     # -- the body ----------------------------------------------------------
 

@@ -24,6 +24,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.target import normalize_path
 from cacheproxy.http.upgrade import is_websocket_handshake
+from cacheproxy.policy.combining import Union
 from cacheproxy.policy.retry import (
     Attempt,
     condition_of_error,
@@ -36,11 +37,13 @@ from cacheproxy.proxy.body import RequestBody
 from cacheproxy.proxy.delivery import Delivery
 from cacheproxy.proxy.interfaces import (
     Cancellable,
+    Entry,
     UpstreamChoice,
     UpstreamPeer,
     UpstreamStream,
 )
 from cacheproxy.proxy.records import UpstreamRecord
+from cacheproxy.proxy.splice import Splice
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -103,6 +106,7 @@ class Relay:
         "delivery",
         "exchange",
         "finished",
+        "splice",
     )
 
     def __init__(self, exchange: Exchange, cache: ResponseTaker | None = None) -> None:
@@ -112,6 +116,8 @@ class Relay:
         self.delivery: Delivery | None = None
         #: Fields that ask the upstream to validate a stored response.
         self.conditional: Pairs = []
+        #: What the response is put together by, where a part of it is stored.
+        self.splice: Splice | None = None
         self.finished = False
         self._attempt: Cancellable | None = None
         self._stream: UpstreamStream | None = None
@@ -380,14 +386,23 @@ class Relay:
     def on_response_body(self, data: bytes) -> None:
         if self._record is not None:
             self._record.body_received += len(data)
-        if self.delivery is not None:
+        if self.splice is not None:
+            self.splice.take(data)
+        elif self.delivery is not None:
             self.delivery.feed(data)
 
     def on_response_end(self, trailers: Fields | None) -> None:
-        delivery = self.delivery
-        assert delivery is not None
         self._let_go()
         self._end_attempt(failed=False)
+        if self.splice is not None:
+            self.splice.take_end()
+        else:
+            self.end_response(trailers)
+
+    def end_response(self, trailers: Fields | None) -> None:
+        """The response has come to its end, whatever it was made of."""
+        delivery = self.delivery
+        assert delivery is not None
         self.finished = True
         if delivery.writer is not None:
             delivery.finish_store(complete=True)
@@ -478,6 +493,8 @@ class Relay:
     def _fail_midway(self, problem: UpstreamError, delivery: Delivery) -> None:
         self._end_attempt(failed=True)
         self.finished = True
+        if self.splice is not None:
+            self.splice.close()
         delivery.finish_store(complete=False)
         if self.cache is not None:
             self.cache.on_fill_end(False)
@@ -485,6 +502,24 @@ class Relay:
         if self._on_end is not None:
             self.exchange.answer_status(502)
         elif not self.exchange.lost:
+            delivery.fail()
+
+    def splice_with(self, entry: Entry, union: Union) -> None:
+        """Put the response together with the stored part *entry*, once the delivery is ready."""
+        delivery, stream = self.delivery, self._stream
+        assert delivery is not None and stream is not None
+        self.splice = Splice(self, delivery, entry, union, stream)
+        delivery.held_up_at(self.splice)
+
+    def break_off(self, message: str) -> None:
+        """What is being sent cannot be brought to its end: nothing of it may look whole."""
+        delivery = self.delivery
+        assert delivery is not None
+        self.discard_response()
+        if self.cache is not None:
+            self.cache.on_fill_end(False)
+        self.exchange.log_error("error", message)
+        if not self.exchange.lost:
             delivery.fail()
 
     def take_over(self, on_end: Callable[[], None]) -> None:
@@ -524,6 +559,8 @@ class Relay:
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None
+        if self.splice is not None:
+            self.splice.close()
         stream = self._let_go()
         if stream is not None:
             stream.abort()
