@@ -1,8 +1,13 @@
 """The disk tier of a zone: body files and their index, as blocking calls.
 
 A body is written to a temporary file, sealed, and renamed into its place under
-``levels=`` in the transaction that makes its row. Readers keep the file that
+``levels=`` in the transaction that makes its row. One that is whole already, and
+has nothing to replace, is made in its place at once. Readers keep the file that
 they opened: a rename over it leaves it whole until they close it.
+
+Stores that wait together share a transaction (``commit_all``); each has its own
+outcome. A file whose row was not made disagrees with what the index says, which
+makes it a miss.
 
 The zone calls the methods that write from one thread, in order; ``find`` may be
 called from others meanwhile, and reports a row and a file that disagree as
@@ -17,7 +22,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -40,11 +45,13 @@ from cacheproxy.storage.index import (
     ROW_OVERHEAD,
     CorruptIndexError,
     Index,
+    IndexLockedError,
+    NewRow,
     body_path,
     converted,
 )
 
-__all__ = ["BROKEN", "Broken", "Disk", "Found", "TemporaryBody", "new_token"]
+__all__ = ["BROKEN", "Broken", "Disk", "Found", "Store", "TemporaryBody", "Tokens", "new_token"]
 
 #: Entries removed in one transaction, so that no step holds the index for long.
 CULL_STEP = 100
@@ -53,6 +60,11 @@ CULL_TO = 0.995
 #: Files compared with the index in one step of the search for orphans.
 SWEEP_STEP = 256
 _BLOCK = 4096
+#: The largest rest of a body that is copied to write it together with its seal.
+_JOINED = 1 << 16
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+#: Tokens drawn from the system at a time: each call gives up the interpreter's lock.
+_TOKENS = 256
 _PROCESS_START: Final = time.time()
 
 
@@ -75,16 +87,33 @@ class Found:
     descriptor: int
 
 
+@dataclass(slots=True)
+class Store:
+    """A response to be stored: *body* is what was streamed of it so far, *rest* what was not.
+
+    *wanted* is asked in the writing thread, before anything is done; *header* gets the
+    body's checksum there. *now* is the wall time of its first use.
+    """
+
+    digest: bytes
+    primary: bytes
+    header: Header
+    body: TemporaryBody | None
+    rest: bytes
+    now: float
+    wanted: Callable[[], bool]
+
+
 class TemporaryBody:
-    """A body on its way to disk; used by one thread at a time."""
+    """A body on its way to disk, in a file of its own; used by one thread at a time."""
 
     __slots__ = ("_descriptor", "_write", "checksum", "path", "size")
 
     def __init__(self, path: str, write: Callable[[int, bytes], int]) -> None:
-        with converted("cannot create temporary file"):
-            self._descriptor = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
+        try:
+            self._descriptor = os.open(path, _NEW_FILE, 0o600)
+        except OSError as error:
+            raise StorageError(f"cannot create file for a body: {error}") from error
         self.path = path
         self.checksum = 0
         self.size = 0
@@ -97,23 +126,32 @@ class TemporaryBody:
         self._put(data)
 
     def _put(self, data: bytes) -> None:
-        with converted(f"cannot write {self.path}"):
+        try:
             done = self._write(self._descriptor, data)
             while done < len(data):
                 done += self._write(self._descriptor, data[done:])
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error}") from error
 
-    def finish(self, token: bytes) -> None:
-        """Seal and close the file."""
-        self._put(seal(token))
+    def finish(self, token: bytes, rest: bytes = b"") -> None:
+        """Write the *rest* of the body, seal and close the file."""
+        self.checksum = zlib.crc32(rest, self.checksum)
+        self.size += len(rest)
+        self._put(rest + seal(token) if len(rest) <= _JOINED else rest)
+        if len(rest) > _JOINED:
+            self._put(seal(token))
         self._close()
 
     def move(self, path: str) -> None:
-        """Rename the file into its place, making the folders that are missing."""
+        """Rename the file into its place, unless it is there, making folders that are missing."""
+        if self.path == path:
+            return
         try:
             os.replace(self.path, path)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
             os.replace(self.path, path)
+        self.path = path
 
     def discard(self) -> None:
         """Remove the file, if it is still there."""
@@ -126,8 +164,10 @@ class TemporaryBody:
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with converted("cannot close temporary file"):
+            try:
                 os.close(descriptor)
+            except OSError as error:
+                raise StorageError(f"cannot close {self.path}: {error}") from error
 
 
 class Disk:
@@ -320,15 +360,79 @@ class Disk:
             raise StorageError(f"zone {self.zone.name} is not open")
         name = f"cacheproxy-{os.getpid()}-{os.urandom(8).hex()}"
         path = os.path.join(self._temporary, name)
-        return TemporaryBody(path, lambda descriptor, data: self.write(descriptor, data))
+        return TemporaryBody(path, self._call_write)
+
+    def _call_write(self, descriptor: int, data: bytes) -> int:
+        return self.write(descriptor, data)
+
+    def commit_all(self, stores: Sequence[Store]) -> list[bool | StorageError]:
+        """Store each of *stores* in one transaction: whether it was wanted, or why it failed."""
+        outcomes: list[bool | StorageError] = [False] * len(stores)
+        rows: list[NewRow] = []
+        bodies: list[tuple[int, TemporaryBody]] = []
+        for number, store in enumerate(stores):
+            try:
+                if store.wanted():
+                    body = self._write_body(store)
+                    tag = b"p" + store.primary
+                    rows.append(self._row(store.digest, tag, store.header, body, store.now))
+                    bodies.append((number, body))
+                elif store.body is not None:
+                    store.body.discard()
+            except StorageError as error:
+                outcomes[number] = error
+        for (number, body), failure in zip(bodies, self._put_all(rows), strict=True):
+            outcomes[number] = True if failure is None else failure
+            if failure is not None:
+                body.discard()
+        if self.zone.max_size is not None and rows:
+            self.over = self.cull_excess()
+        return outcomes
+
+    def _write_body(self, store: Store) -> TemporaryBody:
+        """The whole body in a closed file; none is left where that fails."""
+        body = store.body or self._new_body(store.digest)
+        try:
+            body.finish(store.header.token, store.rest)
+        except StorageError:
+            body.discard()
+            raise
+        return body
+
+    def _new_body(self, digest: bytes) -> TemporaryBody:
+        """A file for a body that is whole: in its place, if it is free and has its folder."""
+        if self._index is not None:
+            try:
+                return TemporaryBody(self.path(digest), self._call_write)
+            except StorageError as error:
+                if not isinstance(error.__cause__, (FileExistsError, FileNotFoundError)):
+                    raise
+        return self.temporary()
+
+    def _put_all(self, rows: Sequence[NewRow]) -> list[StorageError | None]:
+        """Make *rows* together; where that fails, one by one, so that one fails alone."""
+        if not rows:
+            return []
+        try:
+            self.index.put_all(rows)
+        except IndexLockedError as error:
+            # Each would wait as long again.
+            return [error] * len(rows)
+        except StorageError as error:
+            if len(rows) == 1:
+                return [error]
+        else:
+            return [None] * len(rows)
+        return [self._put_all([row])[0] for row in rows]
 
     def commit(
         self, digest: bytes, primary: bytes, header: Header, body: TemporaryBody, now: float
     ) -> None:
         """Seal *body*, move it into place and make its row; *header* gets its checksum."""
-        self._commit(digest, b"p" + primary, header, body, now)
-        if self.zone.max_size is not None:
-            self.over = self.cull_excess()
+        store = Store(digest, primary, header, body, b"", now, lambda: True)
+        for outcome in self.commit_all([store]):
+            if isinstance(outcome, StorageError):
+                raise outcome
 
     def commit_sibling(
         self, digest: bytes, parent: bytes, header: Header, body: TemporaryBody, now: float
@@ -347,16 +451,22 @@ class Disk:
     def _commit(
         self, digest: bytes, tag: bytes, header: Header, body: TemporaryBody, now: float
     ) -> None:
-        header.checksum = body.checksum
         try:
             body.finish(header.token)
-            value = encode(header)
-            blocks = -(-(body.size + SEAL_SIZE) // _BLOCK) * _BLOCK
-            size = blocks + len(value) + ROW_OVERHEAD
-            self.index.put(digest, tag, value, size, now + self.zone.inactive, body.move)
+            self.index.put_all([self._row(digest, tag, header, body, now)])
         except StorageError:
             body.discard()
             raise
+
+    def _row(
+        self, digest: bytes, tag: bytes, header: Header, body: TemporaryBody, now: float
+    ) -> NewRow:
+        """The row of what is in *body*; *header* gets its checksum."""
+        header.checksum = body.checksum
+        value = encode(header)
+        blocks = -(-(body.size + SEAL_SIZE) // _BLOCK) * _BLOCK
+        size = blocks + len(value) + ROW_OVERHEAD
+        return NewRow(digest, tag, value, size, now + self.zone.inactive, body.move)
 
     def update(self, digest: bytes, stored: StoredResponse, edition: bytes) -> None:
         """Replace the head of *digest*; the body, its length and its token stay."""
@@ -502,3 +612,20 @@ def _is_hex(name: str) -> bool:
 def new_token() -> bytes:
     """A random identity for a body file or a head."""
     return os.urandom(TOKEN_SIZE)
+
+
+class Tokens:
+    """``new_token`` for one thread that needs many."""
+
+    __slots__ = ("_drawn",)
+
+    def __init__(self) -> None:
+        self._drawn: list[bytes] = []
+
+    def take(self) -> bytes:
+        """A token that nobody else gets."""
+        drawn = self._drawn
+        if not drawn:
+            octets = os.urandom(TOKEN_SIZE * _TOKENS)
+            drawn += [octets[at : at + TOKEN_SIZE] for at in range(0, len(octets), TOKEN_SIZE)]
+        return drawn.pop()

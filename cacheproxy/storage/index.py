@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -38,9 +38,12 @@ from cacheproxy.policy.key import levels_path
 
 __all__ = [
     "INDEX_NAME",
+    "PUT_LIMIT",
     "CorruptIndexError",
     "Index",
+    "IndexLockedError",
     "LevelsDisk",
+    "NewRow",
     "Row",
     "body_path",
     "converted",
@@ -55,6 +58,8 @@ ROW_OVERHEAD = 300
 #: Pages of SQLite's cache per connection (4 KiB each): small, because a zone has
 #: a connection a thread and an idle worker must stay small.
 CACHE_PAGES = 512
+#: Rows made in one transaction: SQLite before 3.32 takes no more than 999 parameters.
+PUT_LIMIT = 64
 #: Key of diskcache's Settings table: 1 while nobody has the zone open.
 _CLEAN = "cacheproxy_clean"
 _SETTINGS: dict[str, Any] = {
@@ -82,6 +87,10 @@ def body_path(levels: tuple[int, ...], digest: bytes) -> str:
     Source: nginx ``proxy_cache_path``, ``levels``.
     """
     return levels_path(digest.hex(), levels)
+
+
+class IndexLockedError(StorageError):
+    """Another connection held the index for ``BUSY_TIMEOUT``."""
 
 
 class LevelsDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
@@ -115,7 +124,7 @@ def converted(doing: str) -> Iterator[None]:
         damaged = type(error) is sqlite3.DatabaseError or "no such" in str(error)
         raise (CorruptIndexError if damaged else StorageError)(f"{doing}: {error}") from error
     except diskcache.Timeout as error:
-        raise StorageError(f"{doing}: index is locked or cannot be written") from error
+        raise IndexLockedError(f"{doing}: index is locked or cannot be written") from error
     except (OSError, sqlite3.Error) as error:
         raise StorageError(f"{doing}: {error}") from error
 
@@ -130,6 +139,20 @@ class Row(NamedTuple):
     value: bytes
     deadline: float
     owner: bytes
+
+
+class NewRow(NamedTuple):
+    """An entry to be made: *place* moves its body file to the path it is given.
+
+    *tag* is as in the table, *size* what the entry occupies, *deadline* in wall seconds.
+    """
+
+    digest: bytes
+    tag: bytes
+    value: bytes
+    size: int
+    deadline: float
+    place: Callable[[str], None]
 
 
 class Index:
@@ -234,45 +257,35 @@ class Index:
 
     # -- writing -------------------------------------------------------------
 
-    def put(
-        self,
-        digest: bytes,
-        tag: bytes,
-        value: bytes,
-        size: int,
-        deadline: float,
-        place: Callable[[str], None],
-    ) -> None:
-        """Make the row of *digest*; *place* moves the body file to the path it is given.
+    def put_all(self, rows: Sequence[NewRow]) -> None:
+        """Make *rows* in one transaction, in their order; at most ``PUT_LIMIT``.
 
-        The rename comes before the commit: a crash between them leaves a seal that
+        The renames come before the commit: a crash between them leaves a seal that
         disagrees with the row. Encoded siblings of what was replaced are removed.
+        A failure leaves no row made; ``place`` may have been called.
         """
-        name, path = self._cache.disk.filename(digest)
         removed: list[str] = []
+        parameters: list[Any] = []
         with converted("cannot store"):
             with self._cache.transact():
-                place(path)
+                for row in rows:
+                    name = body_path(self._levels, row.digest)
+                    row.place(os.path.join(self._cache.directory, name))
+                    deadline = row.deadline
+                    parameters += (row.digest, deadline, deadline, deadline, row.tag, row.size)
+                    parameters += (diskcache.core.MODE_BINARY, name, row.value)
+                # One statement: each gives up the interpreter's lock several times.
                 self._sql(
                     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag,"
-                    " size, mode, filename, value) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)"
-                    " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
+                    " size, mode, filename, value) VALUES "
+                    + ",".join(["(?, 1, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+                    + " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
                     " expire_time = excluded.expire_time, tag = excluded.tag,"
                     " size = excluded.size, filename = excluded.filename,"
                     " value = excluded.value",
-                    (
-                        digest,
-                        deadline,
-                        deadline,
-                        deadline,
-                        tag,
-                        size,
-                        diskcache.core.MODE_BINARY,
-                        name,
-                        value,
-                    ),
+                    parameters,
                 )
-                self._drop_tagged(b"e" + digest, removed)
+                self._drop_tagged([b"e" + row.digest for row in rows], removed)
             self._unlink(removed)
 
     def replace_value(self, digest: bytes, change: Callable[[bytes], bytes | None]) -> None:
@@ -289,7 +302,7 @@ class Index:
                         "UPDATE Cache SET value = ?, size = size + ? WHERE key = ? AND raw = 1",
                         (changed, len(changed) - len(row[0]), digest),
                     )
-                    self._drop_tagged(b"e" + digest, removed)
+                    self._drop_tagged([b"e" + digest], removed)
             self._unlink(removed)
 
     def delete(self, digests: Iterable[bytes]) -> int:
@@ -367,13 +380,14 @@ class Index:
         removed.append(body_path(self._levels, digest) if row is None else row[0])
         if row is not None:
             self._sql("DELETE FROM Cache WHERE key = ? AND raw = 1", (digest,))
-        self._drop_tagged(b"e" + digest, removed)
+        self._drop_tagged([b"e" + digest], removed)
         return row is not None
 
-    def _drop_tagged(self, tag: bytes, removed: list[str]) -> None:
-        rows = self._sql("SELECT filename FROM Cache WHERE tag = ?", (tag,)).fetchall()
+    def _drop_tagged(self, tags: list[bytes], removed: list[str]) -> None:
+        marks = ",".join("?" * len(tags))
+        rows = self._sql(f"SELECT filename FROM Cache WHERE tag IN ({marks})", tags).fetchall()
         if rows:
-            self._sql("DELETE FROM Cache WHERE tag = ?", (tag,))
+            self._sql(f"DELETE FROM Cache WHERE tag IN ({marks})", tags)
             removed += [name for (name,) in rows]
 
     def _unlink(self, names: list[str]) -> None:

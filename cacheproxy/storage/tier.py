@@ -1,7 +1,8 @@
 """The disk tier as the reactor thread sees it: queued work, and what happens when it fails.
 
 Everything that writes runs in one thread, in the order in which it was asked
-for; reading runs in a pool beside it. A failure puts the tier *down*: nothing is
+for; stores that wait one behind the other share a transaction. Reading runs in a
+pool beside it. A failure puts the tier *down*: nothing is
 asked of the disk, entries live in memory only, one line a minute is logged, and
 every ``RETRY`` seconds it is tried again. A removal that failed is *owed*: it is
 done before the tier comes up again, so that nothing purged is ever served.
@@ -11,13 +12,15 @@ Runs in the reactor thread; only ``Disk``'s methods run in others.
 
 from __future__ import annotations
 
+import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
 from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import Scheduler
-from cacheproxy.storage.disk import Broken, Disk, Found
-from cacheproxy.storage.index import CorruptIndexError
+from cacheproxy.storage.disk import Broken, Disk, Found, Store, Tokens
+from cacheproxy.storage.index import PUT_LIMIT, CorruptIndexError
 from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["DiskTier"]
@@ -30,6 +33,10 @@ RETRY = 5.0
 LOG_INTERVAL = 60.0
 #: Removals remembered while the disk fails; beyond it the zone is emptied instead.
 OWED_LIMIT = 10_000
+
+
+#: What a write is asked with: the work, or the store and who is told.
+_Write = Callable[[], None] | tuple[Store, Callable[[bool], None]]
 
 
 class DiskTier:
@@ -51,6 +58,10 @@ class DiskTier:
         self._writer = writer
         self.scheduler = scheduler
         self._log = log
+        #: What the writing thread takes next, and whether it was told that there is something.
+        self._writes: deque[_Write] = deque()
+        self._told = False
+        self.tokens = Tokens()
         self._owed: list[Callable[[], object]] = []
         self._owes_all = False
         self._last_line: float | None = None
@@ -102,7 +113,55 @@ class DiskTier:
             if done is not None:
                 done(None, StorageError("disk is down"))
         else:
-            self._writer.submit(run)
+            self._submit(run)
+
+    def store(self, store: Store, done: Callable[[bool], None]) -> None:
+        """Put *store* on disk, after all writes asked for before; whether it is there now."""
+        if self.down:
+            done(False)
+        else:
+            self._submit((store, done))
+
+    def _submit(self, write: _Write) -> None:
+        self._writes.append(write)
+        if not self._told:
+            self._told = True
+            self._writer.submit(self._write_all)
+
+    def _write_all(self) -> None:
+        """In the writing thread: do what is asked for, stores that follow a store with it."""
+        # What is added from now on is told anew, if it is not seen below.
+        self._told = False
+        writes = self._writes
+        while writes:
+            first = writes.popleft()
+            if isinstance(first, tuple):
+                group = [first]
+                while writes and len(group) < PUT_LIMIT:
+                    following = writes[0]
+                    if not isinstance(following, tuple):
+                        break
+                    group.append(following)
+                    writes.popleft()
+                self._store_all(group)
+            else:
+                first()
+
+    def _store_all(self, group: list[tuple[Store, Callable[[bool], None]]]) -> None:
+        outcomes = self.disk.commit_all([store for store, _ in group])
+        self.call_from_thread(self._stored, [done for _, done in group], outcomes)
+
+    def _stored(
+        self, waiting: list[Callable[[bool], None]], outcomes: list[bool | StorageError]
+    ) -> None:
+        """A fault in one that is told must not keep it from the others."""
+        for done, outcome in zip(waiting, outcomes, strict=True):
+            if isinstance(outcome, StorageError):
+                self.failed(outcome)
+            try:
+                done(outcome is True)
+            except Exception:
+                self._log(f"cache zone {self.disk.zone.name}: {traceback.format_exc()}")
 
     def find(self, digest: bytes, ordered: bool, done: Callable[[Found | None], None]) -> None:
         """Look *digest* up; with *ordered*, after all writes asked for before."""
@@ -128,8 +187,10 @@ class DiskTier:
 
         if self.down:
             done(None)
+        elif ordered or not self.opened:
+            self._submit(run)
         else:
-            (self._writer if ordered else self.threads).submit(run)
+            self.pool.submit(run)
 
     def _settle(self, digest: bytes, now: float) -> Found | None:
         """In the writing thread: a disagreement that is still there is damage."""
@@ -172,7 +233,7 @@ class DiskTier:
         if not self.closed:
             owed, self._owed = self._owed, []
             owes_all = self._owes_all
-            self._writer.submit(lambda: self._try_again(owed, owes_all))
+            self._submit(lambda: self._try_again(owed, owes_all))
 
     def _try_again(self, owed: list[Callable[[], object]], owes_all: bool) -> None:
         """In the writing thread."""
@@ -228,5 +289,5 @@ class DiskTier:
                 self._log(f"cache zone {self.disk.zone.name}: {error}")
 
         self.pool.stop()
-        self._writer.submit(close)
+        self._submit(close)
         self._writer.stop()

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.storage.disk import Disk, TemporaryBody, new_token
+from cacheproxy.storage.disk import Store, TemporaryBody
 from cacheproxy.storage.entry import Header
 from cacheproxy.storage.tier import DiskTier
 
@@ -93,7 +93,7 @@ class Writer:
         self.stored = stored
         self.keep = keep
         self._limit = limit
-        self.token = new_token()
+        self.token = owner.tier.tokens.take()
         self.edition = self.token
         self.size = 0
         #: Superseded or removed before it was on disk; read in the writing thread.
@@ -160,7 +160,8 @@ class Writer:
             return
         self._state = _State.FINISHING
         self._drain = None
-        self.stored = replace(self.stored, body_length=self.size)
+        if self.stored.body_length != self.size:
+            self.stored = replace(self.stored, body_length=self.size)
         body = None if self._kept is None else b"".join(self._kept)
         self._kept = None
         self._owner.writer_closed(self)
@@ -239,29 +240,17 @@ class Writer:
         rest = b"".join(self._batch)
         self._batch.clear()
         self._in_flight, self._batch_size = self._batch_size, 0
-        disk = tier.disk
-        tier.write(
-            lambda: self._commit_now(disk, header, rest, now),
-            lambda stored, error: self._end(bool(stored)),
+        if tier.down:
+            self._end(False)
+            return
+        temporary, self._temporary = self._temporary, None
+        tier.store(
+            Store(self.digest, self.primary, header, temporary, rest, now, self._wanted), self._end
         )
 
-    def _commit_now(self, disk: Disk, header: Header, rest: bytes, now: float) -> bool:
+    def _wanted(self) -> bool:
         """In the writing thread."""
-        temporary, self._temporary = self._temporary, None
-        if self.cancelled:
-            if temporary is not None:
-                temporary.discard()
-            return False
-        if temporary is None:
-            temporary = disk.temporary()
-        try:
-            if rest:
-                temporary.append(rest)
-        except StorageError:
-            temporary.discard()
-            raise
-        disk.commit(self.digest, self.primary, header, temporary, now)
-        return True
+        return not self.cancelled
 
     def _end(self, stored: bool) -> None:
         self._state = _State.DONE

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -18,9 +19,17 @@ from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.purge import ByKey
 from cacheproxy.storage import disk as disk_module
-from cacheproxy.storage.disk import BROKEN, Disk, Found, TemporaryBody, new_token
+from cacheproxy.storage.disk import (
+    BROKEN,
+    Disk,
+    Found,
+    Store,
+    TemporaryBody,
+    Tokens,
+    new_token,
+)
 from cacheproxy.storage.entry import SEAL_SIZE, Header, seal
-from cacheproxy.storage.index import INDEX_NAME, ROW_OVERHEAD
+from cacheproxy.storage.index import INDEX_NAME, ROW_OVERHEAD, IndexLockedError, NewRow
 from tests.storage.support import digest_of, head_of
 
 #: Wall time of the tests.
@@ -86,8 +95,10 @@ class TemporaryBodyTests(SynchronousTestCase):
         target = os.path.join(self.mktemp(), "c", "29", "name")
         body.move(target)
         self.assertTrue(os.path.exists(target))
-        body.discard()
+        body.move(target)
         self.assertTrue(os.path.exists(target))
+        body.discard()
+        self.assertFalse(os.path.exists(target))
 
     def test_discard_twice(self) -> None:
         """The file goes, its descriptor is closed once."""
@@ -97,6 +108,17 @@ class TemporaryBodyTests(SynchronousTestCase):
         body.discard()
         self.assertFalse(os.path.exists(self.path))
         self.assertEqual(descriptors(), before)
+
+
+class TokenTests(SynchronousTestCase):
+    """Identities of files and heads."""
+
+    def test_no_two_are_alike(self) -> None:
+        """Over more than one draw from the system; of a seal's size."""
+        tokens = Tokens()
+        taken = [tokens.take() for _ in range(1000)]
+        self.assertEqual(len(set(taken)), 1000)
+        self.assertEqual({len(token) for token in taken}, {len(new_token())})
 
 
 class DiskCase(SynchronousTestCase):
@@ -135,6 +157,12 @@ class DiskCase(SynchronousTestCase):
         header = Header(head_of(key, body_length=len(content)), new_token(), new_token())
         self.disk.commit(digest, digest, header, body, now)
         return digest
+
+    def whole(self, key: bytes, content: bytes, wanted: bool = True) -> Store:
+        """A store of which nothing was streamed."""
+        digest = digest_of(key)
+        header = Header(head_of(key, body_length=len(content)), new_token(), new_token())
+        return Store(digest, digest, header, None, content, NOW, lambda: wanted)
 
     def found(self, digest: bytes, now: float = NOW) -> Found:
         found = self.disk.find(digest, now)
@@ -380,6 +408,116 @@ class StoringTests(DiskCase):
         self.assertRaises(StorageError, self.store, b"other", b"x")
         self.assertEqual(self.temporaries(), [])
         self.assertEqual(self.disk.index.usage()[0], 1)
+
+    def test_whole_body_is_made_in_its_place(self) -> None:
+        """Where nothing is to be replaced there is no temporary file; where there is, one."""
+        self.store(b"other", b"makes no folder of this one")
+        made: list[str] = []
+        temporary = self.disk.temporary
+        self.disk.temporary = lambda: made.append("temporary") or temporary()  # type: ignore[func-returns-value,method-assign]
+        for content in (b"first", b"second", b"third"):
+            self.assertEqual(self.disk.commit_all([self.whole(KEY, content)]), [True])
+            self.assertEqual(self.found(DIGEST).body, content)
+            made.append(content.decode())
+        # The first finds no folder, the others find a file.
+        self.assertEqual(made, ["temporary", "first", "temporary", "second", "temporary", "third"])
+        self.disk.delete(DIGEST)
+        made.clear()
+        self.assertEqual(self.disk.commit_all([self.whole(KEY, b"fourth")]), [True])
+        self.assertEqual((self.found(DIGEST).body, made), (b"fourth", []))
+
+    def test_group_has_an_outcome_each(self) -> None:
+        """A body that meets a full disk, one that nobody wants, and their neighbours."""
+        before = descriptors()
+        write = self.disk.write
+
+        def fail_large(descriptor: int, data: bytes) -> int:
+            if len(data) > 1000:
+                raise OSError(28, "No space left on device")
+            return write(descriptor, data)
+
+        self.disk.write = fail_large
+        unwanted = self.whole(b"unwanted", b"x", wanted=False)
+        unwanted.body = self.disk.temporary()
+        stores = [
+            self.whole(b"a", b"a"),
+            self.whole(b"large", bytes(2000)),
+            unwanted,
+            self.whole(b"b", b"b"),
+        ]
+        outcomes = self.disk.commit_all(stores)
+        self.assertEqual((outcomes[0], outcomes[2:]), (True, [False, True]))
+        self.assertIn("No space left", str(outcomes[1]))
+        self.assertEqual(self.found(digest_of(b"a")).body, b"a")
+        self.assertEqual(self.found(digest_of(b"b")).body, b"b")
+        self.assertEqual(self.disk.index.usage()[0], 2)
+        self.assertEqual(self.temporaries(), [])
+        self.assertEqual(descriptors(), before)
+
+    def test_group_whose_rows_fail_goes_one_by_one(self) -> None:
+        """One row that cannot be made leaves the others whole, moved files and all."""
+        self.store(b"old", b"old")
+        stores = [self.whole(b"%d" % number, b"%d" % number) for number in range(4)]
+        replaced = self.whole(b"old", b"new")
+        put_all = self.disk.index.put_all
+        bad = stores[2].digest
+
+        def fail_one(rows: Sequence[NewRow]) -> None:
+            if len(rows) == 1 and rows[0].digest != bad:
+                put_all(rows)
+                return
+            for row in rows:
+                row.place(self.disk.path(row.digest))
+                if row.digest == bad:
+                    raise StorageError("this one cannot be")
+
+        self.disk.index.put_all = fail_one  # type: ignore[method-assign]
+        outcomes = self.disk.commit_all([replaced, *stores])
+        self.assertIn("cannot be", str(outcomes.pop(3)))
+        self.assertEqual(outcomes, [True] * 4)
+        self.assertEqual(self.found(digest_of(b"old")).body, b"new")
+        for number in (0, 1, 3):
+            self.assertEqual(self.found(digest_of(b"%d" % number)).body, b"%d" % number)
+        self.assertIsNone(self.disk.find(bad, NOW))
+        self.assertFalse(os.path.exists(self.disk.path(bad)))
+        self.assertEqual(self.temporaries(), [])
+
+    def test_end_between_renames_and_commit(self) -> None:
+        """A group whose process ended there: what it was to replace is a miss, nothing is left."""
+        digest = self.store(b"old", b"old")
+
+        def end(rows: Sequence[NewRow]) -> None:
+            for row in rows:
+                row.place(self.disk.path(row.digest))
+            raise KeyboardInterrupt
+
+        self.disk.index.put_all = end  # type: ignore[method-assign]
+        stores = [self.whole(b"old", b"new"), self.whole(b"new", b"new")]
+        self.assertRaises(KeyboardInterrupt, self.disk.commit_all, stores)
+        self.disk.index.close()
+        self.disk = self.make()
+        self.disk.open()
+        self.assertIs(self.disk.find(digest, NOW), BROKEN)
+        self.assertIsNone(self.disk.find(stores[1].digest, NOW))
+        os.utime(self.disk.path(stores[1].digest), (1, 1))
+        while self.disk.sweep_step():
+            pass
+        self.assertFalse(os.path.exists(self.disk.path(stores[1].digest)))
+
+    def test_locked_index_is_waited_for_once(self) -> None:
+        """A group that could not begin is not tried one by one."""
+        tried: list[int] = []
+
+        def locked(rows: Sequence[NewRow]) -> None:
+            tried.append(len(rows))
+            raise IndexLockedError("locked")
+
+        self.disk.index.put_all = locked  # type: ignore[method-assign]
+        stores = [self.whole(b"%d" % number, b"x") for number in range(3)]
+        outcomes = self.disk.commit_all(stores)
+        self.assertTrue(all(isinstance(outcome, IndexLockedError) for outcome in outcomes))
+        self.assertEqual((tried, self.temporaries()), ([3], []))
+        self.assertFalse(any(os.path.exists(self.disk.path(store.digest)) for store in stores))
 
     def test_size_is_in_blocks(self) -> None:
         """The seal counts: a body of one block occupies two."""

@@ -19,9 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from cacheproxy.errors import StorageError
 from cacheproxy.storage.index import (
     INDEX_NAME,
+    PUT_LIMIT,
     CorruptIndexError,
     Index,
     LevelsDisk,
+    NewRow,
     body_path,
     converted,
 )
@@ -125,12 +127,14 @@ class IndexCase(SynchronousTestCase):
         self, number: int, *, size: int = 100, deadline: float = 1000.0, primary: bytes = PRIMARY
     ) -> bytes:
         digest = named(number)
-        self.index.put(digest, b"p" + primary, b"value", size, deadline, making(b"body"))
+        row = NewRow(digest, b"p" + primary, b"value", size, deadline, making(b"body"))
+        self.index.put_all([row])
         return digest
 
     def put_sibling(self, parent: bytes, *, size: int = 10, deadline: float = 1000.0) -> bytes:
         digest = digest_of(b"sibling of " + parent)
-        self.index.put(digest, b"e" + parent, b"value", size, deadline, making(b"encoded"))
+        row = NewRow(digest, b"e" + parent, b"value", size, deadline, making(b"encoded"))
+        self.index.put_all([row])
         return digest
 
     def file(self, digest: bytes) -> bool:
@@ -223,10 +227,48 @@ class RowTests(IndexCase):
             raise OSError(28, "No space left on device")
 
         with self.assertRaises(StorageError):
-            self.index.put(digest, b"p" + PRIMARY, b"newer", 7, 5.0, place)
+            self.index.put_all([NewRow(digest, b"p" + PRIMARY, b"newer", 7, 5.0, place)])
         self.assertEqual(self.index.find(digest), (b"value", 1000.0, PRIMARY))
         self.assertEqual(self.index.usage(), (2, 110))
         self.assertEqual(self.present(digest, sibling), [True, True])
+
+    def test_failed_move_leaves_no_row_of_the_group(self) -> None:
+        """One transaction: all rows or none, in the order given."""
+
+        def place(path: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        rows = [
+            NewRow(named(number), b"p" + PRIMARY, b"v", 1, 1.0, making(b"x"))
+            for number in range(3)
+        ]
+        with self.assertRaises(StorageError):
+            self.index.put_all([*rows, rows[0]._replace(digest=named(3), place=place)])
+        self.assertEqual(self.index.usage(), (0, 0))
+        self.index.put_all([*rows, rows[0]._replace(value=b"last", size=5)])
+        self.assertEqual(self.index.usage(), (3, 7))
+        row = self.index.find(named(0))
+        assert row is not None
+        self.assertEqual(row.value, b"last")
+
+    def test_group_removes_the_siblings_of_each(self) -> None:
+        """Also of those that are not the first."""
+        digests = [self.put(number) for number in range(3)]
+        siblings = [self.put_sibling(digest) for digest in digests]
+        self.index.put_all(
+            [NewRow(digest, b"p" + PRIMARY, b"v", 1, 1.0, making(b"x")) for digest in digests[1:]]
+        )
+        self.assertEqual(self.present(*siblings), [True, False, False])
+
+    def test_limit_of_a_group_is_what_sqlite_takes(self) -> None:
+        """``PUT_LIMIT`` rows in one statement, within the 999 parameters of older SQLite."""
+        rows = [
+            NewRow(named(number), b"p" + PRIMARY, b"v", 1, 1.0, making(b"x"))
+            for number in range(PUT_LIMIT)
+        ]
+        self.index.put_all(rows)
+        self.assertEqual(self.index.usage(), (PUT_LIMIT, PUT_LIMIT))
+        self.assertLessEqual(PUT_LIMIT * 9, 999)
 
     def test_replaced_value_changes_the_size(self) -> None:
         """A longer head is accounted for; its siblings carry the older head and go."""
@@ -385,10 +427,10 @@ class AccountTests(SynchronousTestCase):
         place = making(b"x")
         primary = digest[:1] * 16
         if step == "put":
-            index.put(digest, b"p" + primary, b"v", amount, float(amount), place)
+            index.put_all([NewRow(digest, b"p" + primary, b"v", amount, float(amount), place)])
         elif step == "sibling" and index.find(digest) is not None:
             sibling = digest_of(digest)
-            index.put(sibling, b"e" + digest, b"v", amount, float(amount), place)
+            index.put_all([NewRow(sibling, b"e" + digest, b"v", amount, float(amount), place)])
         elif step == "change":
             index.replace_value(digest, lambda value: bytes(amount))
         elif step == "delete":

@@ -6,13 +6,95 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.purge import ByKey
+from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.storage import tier
-from cacheproxy.storage.entry import SEAL_SIZE
-from cacheproxy.storage.index import CorruptIndexError
-from tests.storage.support import LARGE, QueueExecutor, ZoneCase, digest_of, head_of
+from cacheproxy.storage.disk import Store, new_token
+from cacheproxy.storage.entry import SEAL_SIZE, Header
+from cacheproxy.storage.index import PUT_LIMIT, CorruptIndexError
+from tests.storage.support import (
+    LARGE,
+    QueueExecutor,
+    ZoneCase,
+    digest_of,
+    head_of,
+    read_all,
+)
+
+
+class OrderTests(ZoneCase):
+    """Writes happen in the order in which they were asked for; stores in a row share a commit."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.thread = QueueExecutor()
+        self.made = self.harness(writer=self.thread)
+        self.thread.run()
+        self.tier = self.made.zone.tier
+        self.groups: list[list[bytes]] = []
+        commit_all = self.tier.disk.commit_all
+
+        def noted(stores: Sequence[Store]) -> list[bool | StorageError]:
+            self.groups.append([store.header.stored.key for store in stores])
+            return commit_all(stores)
+
+        self.tier.disk.commit_all = noted  # type: ignore[method-assign]
+
+    def test_stores_in_a_row_share_a_transaction(self) -> None:
+        """The thread is told once and takes what waits, up to a bound."""
+        digests = [self.made.store(b"%d" % number, b"body") for number in range(PUT_LIMIT + 3)]
+        self.assertEqual(len(self.thread.queue), 1)
+        self.thread.run()
+        self.assertEqual([len(group) for group in self.groups], [PUT_LIMIT, 3])
+        self.assertEqual(self.tier.disk.index.usage()[0], len(digests))
+
+    def test_what_comes_between_stays_between(self) -> None:
+        """A removal takes the store before it, not the one after."""
+        self.made.store(b"a", b"1")
+        digest = self.made.store(b"k", b"older")
+        self.made.zone.delete(digest)
+        self.made.store(b"k", b"newer")
+        self.thread.run()
+        self.assertEqual(self.groups, [[b"a", b"k"], [b"k"]])
+        self.made.restart()
+        self.thread.run()
+        found: list[Entry | None] = []
+        self.made.zone.lookup(digest, found.append)
+        self.thread.run()
+        assert found[0] is not None
+        self.assertEqual(read_all(found[0]), b"newer")
+
+    def test_ordered_look_up_comes_after_what_was_asked_for(self) -> None:
+        """While a zone is being purged, a look-up sees what the purge left."""
+        digest = self.made.store(b"k", b"body")
+        self.thread.run()
+        self.made.forget_memory()
+        self.made.zone.delete(digest)
+        found: list[Entry | None] = []
+        self.made.zone.lookup(digest, found.append)
+        self.assertEqual(found, [])
+        self.thread.run()
+        self.assertEqual(found, [None])
+
+    def test_fault_in_one_that_is_told_spares_the_others(self) -> None:
+        """The others of the group are told, and the fault is logged."""
+        told: list[bool] = []
+
+        def fault(stored: bool) -> None:
+            raise ValueError("fault of the program")
+
+        for number, done in enumerate((told.append, fault, told.append)):
+            digest = digest_of(b"%d" % number)
+            header = Header(head_of(b"%d" % number, body_length=1), new_token(), new_token())
+            self.tier.store(
+                Store(digest, digest, header, None, b"x", 1_000_000.0, lambda: True), done
+            )
+        self.thread.run()
+        self.assertEqual(told, [True, True])
+        self.assertIn("fault of the program", "".join(self.made.lines))
 
 
 class FailureTests(ZoneCase):
