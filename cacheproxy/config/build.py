@@ -13,6 +13,7 @@ import posixpath
 
 from cacheproxy.config.directives import TABLE
 from cacheproxy.config.freeze import freeze
+from cacheproxy.config.geo import Geo, declared_geos
 from cacheproxy.config.model import Config
 from cacheproxy.config.source import Source, absolute, read_file, read_text
 from cacheproxy.config.table import Build, Context, Level
@@ -81,6 +82,12 @@ def _declare(build: Build, variables: Declared, source: Source) -> None:
         if variables.built_in(name) and not assignable:
             build.fault(f'the duplicate "{name}" variable', place)
         build.of("map").setdefault(name, variables.add_map(name))
+    for name, place in declared_geos(source.directives).items():
+        assignable = name in _ASSIGNABLE or name.startswith(_PREFIXES)
+        if name in maps or (variables.built_in(name) and not assignable):
+            build.fault(f'the duplicate "{name}" variable', place)
+        geo = build.of("geo")[name] = Geo(name)
+        variables.add(name, geo.get)
 
 
 def _in_order(errors: list[ConfigError], source: Source) -> list[ConfigError]:

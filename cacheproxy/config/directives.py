@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cacheproxy.config import (
+    directives_access,
     directives_cache,
     directives_core,
     directives_gzip,
@@ -24,6 +25,7 @@ __all__ = ["LOCAL_TARGETS", "ROWS", "TABLE"]
 ROWS: tuple[Row, ...] = (
     *directives_http.ROWS,
     *directives_core.ROWS,
+    *directives_access.ROWS,
     *directives_proxy.ROWS,
     *directives_cache.ROWS,
     *directives_gzip.ROWS,

@@ -168,6 +168,14 @@ ROWS: list[Row] = [
     value("proxy_cache_methods", HSL, (1, MANY), _methods, "cache.methods"),
     listed("proxy_cache_bypass", HSL, (1, MANY), _predicates, "cache.bypass"),
     listed("proxy_no_cache", HSL, (1, MANY), _predicates, "cache.no_cache"),
+    listed(
+        "proxy_cache_purge",
+        HSL,
+        (1, MANY),
+        _predicates,
+        "cache.purge",
+        note="More than nginx's: by host, tag and zone, and soft; see purging.rst.",
+    ),
     value("proxy_cache_min_uses", HSL, 1, NUMBER, "cache.min_uses"),
     value(
         "proxy_cache_use_stale",

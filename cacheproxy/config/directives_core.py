@@ -314,6 +314,8 @@ ROWS: list[Row] = [
     *only("autoindex random_index", HSL, "off", "Folders are never listed."),
     *only("gzip_static", HSL, "off", "Files compressed beforehand are not looked for."),
     *only("limit_rate", HSL, "0", "Rates are not limited."),
-    *only("auth_basic", HSL, "off", "Requests are not authenticated."),
+    *only(
+        "auth_basic", HSL | Context.LIMIT_EXCEPT, "off", "Requests are not authenticated."
+    ),
     *only("disable_symlinks", HSL, "off", "Symbolic links are followed."),
 ]

@@ -153,7 +153,7 @@ def _error_log(build: Build, directive: Directive) -> ErrorLog:
 ROWS: list[Row] = [
     Row(
         "access_log",
-        HSL,
+        HSL | Context.LIMIT_EXCEPT,
         (1, MANY),
         _access_log,
         "core.access_log",

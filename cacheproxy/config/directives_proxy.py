@@ -53,7 +53,11 @@ def _proxy_pass(build: Build, level: Level, directive: Directive) -> None:
         level.put("proxy.proxy_pass", ProxyPass(template=build.template(url)), directive)
         return
     proxy_pass, server, port_given = parse_proxy_pass(url)
-    if proxy_pass.uri is not None and (level.facts.get("regex") or level.facts.get("named")):
+    if proxy_pass.uri is not None and (
+        level.facts.get("regex")
+        or level.facts.get("named")
+        or level.context is Context.LIMIT_EXCEPT
+    ):
         raise ConfigError(
             '"proxy_pass" cannot have URI part in location given by regular expression, '
             'or inside named location, or inside "if" statement, or inside "limit_except" block'
@@ -143,7 +147,7 @@ _PACE = "Its bounds are checked, as in nginx; how much is written at once follow
 ROWS: list[Row] = [
     Row(
         "proxy_pass",
-        Context.LOCATION,
+        Context.LOCATION | Context.LIMIT_EXCEPT,
         (1, 1),
         _proxy_pass,
         "proxy.proxy_pass",

@@ -15,10 +15,18 @@ from typing import Any, TypeVar
 from cacheproxy.config.bundled import DEFAULT_TYPES
 from cacheproxy.config.directives import LOCAL_TARGETS
 from cacheproxy.config.listening import check_listens, server_listens
-from cacheproxy.config.model import Config, Location, Match, Server, SslOptions, Upstream
+from cacheproxy.config.model import (
+    Config,
+    LimitExcept,
+    Location,
+    Match,
+    Server,
+    SslOptions,
+    Upstream,
+)
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import MISSING, Build, Context, Level
-from cacheproxy.config.variables import Declared
+from cacheproxy.config.variables import Declared, reads_of_get
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.options import (
     CacheOptions,
@@ -149,7 +157,7 @@ def _ssl(build: Build, level: Level) -> SslOptions | None:
 def _location(build: Build, level: Level) -> Location:
     place = level.directive
     assert place is not None
-    inside = level.context is Context.LOCATION
+    inside = level.context is not Context.SERVER
     pattern = level.facts["pattern"] if inside else ""
     return Location(
         match=level.facts["match"] if inside else Match.PREFIX,
@@ -160,10 +168,22 @@ def _location(build: Build, level: Level) -> Location:
         gzip=_record(GzipOptions, "gzip", level),
         regex=level.facts["regex"] if inside else None,
         locations=tuple(_location(build, child) for child in level.children),
+        limit_except=_limit_except(build, level),
         error_log=level.get("error_log"),
         file=place.file,
         line=place.line,
     )
+
+
+def _limit_except(build: Build, level: Level) -> LimitExcept | None:
+    found = level.values.get("location.limit_except")
+    if found is None:
+        return None
+    methods, inner = found
+    # the one handler that it has from its location, unlike return or try_files
+    if "proxy.proxy_pass" in level.values:
+        inner.values.setdefault("proxy.proxy_pass", level.values["proxy.proxy_pass"])
+    return LimitExcept(methods, _location(build, inner))
 
 
 def _core(build: Build, level: Level) -> CoreOptions:
@@ -318,6 +338,7 @@ def _cache(build: Build, level: Level) -> CacheOptions:
         message = f'"proxy_cache" zone "{cache}" is unknown'
         _fault_once(build, message, level.place("cache.cache"))
     extra: dict[str, Any] = {"valid": MappingProxyType(_valid(level.get("cache.valid", ())))}
+    extra["purge_reads"] = reads_of_get(level.get("cache.purge", ()), build.of("map"))
     if cache is not None and level.find("cache.key") is MISSING:
         try:
             extra["key"] = build.template(DEFAULT_KEY)

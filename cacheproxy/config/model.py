@@ -26,6 +26,7 @@ __all__ = [
     "CacheZone",
     "Config",
     "ErrorLog",
+    "LimitExcept",
     "Listen",
     "Location",
     "Match",
@@ -107,7 +108,7 @@ class Location:
     """One ``location``, or the server's own level (*pattern* empty) that holds where none matches.
 
     *regex* is compiled for the two regex kinds. *locations* are nested ones in
-    the order of the file.
+    the order of the file. *limit_except* takes the place of all of it for some methods.
     """
 
     match: Match
@@ -118,9 +119,18 @@ class Location:
     gzip: GzipOptions
     regex: re.Pattern[bytes] | None = None
     locations: tuple[Location, ...] = ()
+    limit_except: LimitExcept | None = None
     error_log: ErrorLog | None = None
     file: str = ""
     line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitExcept:
+    """``limit_except``: what holds instead of its location for every method not in *methods*."""
+
+    methods: frozenset[bytes]
+    location: Location
 
 
 @dataclass(frozen=True, slots=True)

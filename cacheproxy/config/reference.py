@@ -71,7 +71,7 @@ where something is particular. A directive that is not in these tables is an
 error that names its file and line.
 
 In *Where*, M is the top of the file, E ``events``, H ``http``, S ``server``, L
-``location`` and U ``upstream``. *Inherited* says what a level has that does not
+``location``, U ``upstream`` and X ``limit_except``. *Inherited* says what a level has that does not
 use the directive: ``value``, the one of the level around it; ``list``, the whole
 list of the level around it, if it adds nothing to it itself; ``no``, nothing.
 
@@ -94,6 +94,7 @@ _LETTERS = {
     Context.SERVER: "S",
     Context.LOCATION: "L",
     Context.UPSTREAM: "U",
+    Context.LIMIT_EXCEPT: "X",
 }
 _INHERITED = {Merge.SINGLE: "value", Merge.LIST: "list", Merge.LOCAL: "no", Merge.GLOBAL: "no"}
 
@@ -139,17 +140,14 @@ def _where(row: Row) -> str:
 
 def _arity(row: Row) -> str:
     least, most = row.arity
-    if row.block:
-        return (
-            f"{least} and a block"
-            if least == most and least
-            else "a block"
-            if not most
-            else (f"{least}-{most} and a block")
-        )
+    count = f"{least}-{most}"
     if least == most:
-        return str(least)
-    return f"{least} or more" if most >= MANY else f"{least}-{most}"
+        count = str(least)
+    elif most >= MANY:
+        count = f"{least} or more"
+    if row.block:
+        return f"{count} and a block" if most else "a block"
+    return count
 
 
 def _default(row: Row) -> str:

@@ -62,6 +62,7 @@ class Context(Flag):
     SERVER = auto()
     LOCATION = auto()
     UPSTREAM = auto()
+    LIMIT_EXCEPT = auto()
 
 
 HSL = Context.HTTP | Context.SERVER | Context.LOCATION

@@ -12,16 +12,22 @@ Imports: ``errors``, ``template``, ``policy.routing``, ``patterns``, ``source``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from cacheproxy.config.patterns import compile_pattern
 from cacheproxy.config.source import Directive
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.routing import set_captures
-from cacheproxy.template import Getter, Resolve, Template, compile_template
+from cacheproxy.template import (
+    Getter,
+    Resolve,
+    Template,
+    compile_template,
+    constant_template,
+)
 
-__all__ = ["CaptureContext", "Declared", "Map", "declared_names"]
+__all__ = ["CaptureContext", "Declared", "Map", "declared_names", "reads_of_get"]
 
 
 class CaptureContext(Protocol):
@@ -62,10 +68,14 @@ class Declared:
 
     def add_map(self, name: str) -> Map:
         """Declare the variable of a ``map``; its content comes later."""
-        self.names.add(name)
         found = Map(name)
-        self._getters[name] = found.get
+        self.add(name, found.get)
         return found
+
+    def add(self, name: str, getter: Getter) -> None:
+        """Declare a variable with a getter of its own."""
+        self.names.add(name)
+        self._getters[name] = getter
 
 
 _GROUP = re.compile(r"\(\?P?(?:<([A-Za-z_]\w*)>|'([A-Za-z_]\w*)')")
@@ -104,13 +114,13 @@ class Map:
     def __init__(self, name: str) -> None:
         self.name = name
         self.volatile = False
-        self.source: Getter = lambda _: b""
+        self.source = constant_template(b"")
         self.hostnames = False
-        self.exact: dict[bytes, Getter] = {}
-        self.heads: dict[bytes, Getter] = {}
-        self.tails: dict[bytes, Getter] = {}
-        self.regexes: list[tuple[re.Pattern[bytes], Getter]] = []
-        self.default: Getter | None = None
+        self.exact: dict[bytes, Template] = {}
+        self.heads: dict[bytes, Template] = {}
+        self.tails: dict[bytes, Template] = {}
+        self.regexes: list[tuple[re.Pattern[bytes], Template]] = []
+        self.default: Template | None = None
 
     def get(self, context: CaptureContext) -> bytes:
         """The value for this request; kept for the rest of it unless ``volatile``."""
@@ -125,21 +135,34 @@ class Map:
         return value
 
     def _evaluate(self, context: CaptureContext) -> bytes:
-        subject = self.source(context)
+        found, match = self.choose(self.source.render(context))
+        if match is not None:
+            set_captures(context.captures, match)
+        return b"" if found is None else found.render(context)
+
+    def choose(self, subject: bytes) -> tuple[Template | None, re.Match[bytes] | None]:
+        """The value for *subject*, and the match that led to it, if one did."""
         lower = subject.lower()
         if self.hostnames and lower.endswith(b"."):
             lower = lower[:-1]
         found = self.exact.get(lower) or self._wildcard(lower)
-        if found is not None:
-            return found(context)
-        for pattern, getter in self.regexes:
-            match = pattern.search(subject)
-            if match is not None:
-                set_captures(context.captures, match)
-                return getter(context)
-        return self.default(context) if self.default is not None else b""
+        if found is None:
+            for pattern, value in self.regexes:
+                match = pattern.search(subject)
+                if match is not None:
+                    return value, match
+            found = self.default
+        return found, None
 
-    def _wildcard(self, name: bytes) -> Getter | None:
+    @property
+    def values(self) -> list[Template]:
+        """Every value that it may have."""
+        tables = (self.exact, self.heads, self.tails)
+        found = [value for table in tables for value in table.values()]
+        found += [value for _, value in self.regexes]
+        return found if self.default is None else [*found, self.default]
+
+    def _wildcard(self, name: bytes) -> Template | None:
         if self.heads:
             rest = name
             while b"." in rest:
@@ -158,7 +181,7 @@ class Map:
         self, source: Template, block: Iterable[Directive], resolve: Resolve
     ) -> list[tuple[ConfigError, Directive]]:
         """Take the content of the block; returns its faults and where they stand."""
-        self.source = source.render
+        self.source = source
         lines = list(block)
         # these may stand anywhere, and say how the others are read
         self.hostnames = any(_is_flag(line, "hostnames") for line in lines)
@@ -176,21 +199,21 @@ class Map:
     def _add(self, line: Directive, resolve: Resolve) -> None:
         if len(line.args) != 1 or line.block is not None:
             raise ConfigError("invalid number of the map parameters")
-        key, getter = line.name, compile_template(line.args[0], resolve).render
+        key, value = line.name, compile_template(line.args[0], resolve)
         if key == "default":
             if self.default is not None:
                 raise ConfigError("duplicate default map parameter")
-            self.default = getter
+            self.default = value
         elif key.startswith("~"):
             ignore_case = key.startswith("~*")
             pattern = compile_pattern(key[2 if ignore_case else 1 :], ignore_case=ignore_case)
-            self.regexes.append((pattern, getter))
+            self.regexes.append((pattern, value))
         else:
-            self._add_string(key.removeprefix("\\"), getter)
+            self._add_string(key.removeprefix("\\"), value)
 
-    def _add_string(self, key: str, getter: Getter) -> None:
+    def _add_string(self, key: str, value: Template) -> None:
         name = key.lower().encode("utf-8", "surrogateescape")
-        places: list[tuple[dict[bytes, Getter], bytes]] = [(self.exact, name)]
+        places: list[tuple[dict[bytes, Template], bytes]] = [(self.exact, name)]
         if self.hostnames:
             if name.startswith(b"*."):
                 places = [(self.heads, name[2:])]
@@ -203,8 +226,35 @@ class Map:
         for table, text in places:
             if text in table:
                 raise ConfigError(f'conflicting parameter "{key}"')
-            table[text] = getter
+            table[text] = value
 
 
 def _is_flag(line: Directive, name: str) -> bool:
     return line.name == name and not line.args
+
+
+def reads_of_get(templates: Iterable[Template], maps: Mapping[str, Map]) -> frozenset[str]:
+    """The variables on which the values of *templates* depend while the method is GET.
+
+    A map over ``$request_method`` alone counts with the one value that it has for GET.
+    """
+    reads: set[str] = set()
+    waiting = [name for template in templates for name in template.variables]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop().lower()
+        if name in seen or name == "request_method":
+            continue
+        seen.add(name)
+        found = maps.get(name)
+        if found is None:
+            reads.add(name)
+        elif found.source.text in ("$request_method", "${request_method}"):
+            value, match = found.choose(b"GET")
+            waiting += () if value is None else value.variables
+            # its captures last, for whatever is read after it
+            reads |= set() if match is None else {"1"}
+        else:
+            waiting += found.source.variables
+            waiting += [inner for value in found.values for inner in value.variables]
+    return frozenset(reads)

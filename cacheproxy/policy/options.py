@@ -5,7 +5,7 @@ that sets it and given nginx's default. The records hold values only; the policy
 functions and the exchange read them, ``config`` fills them. Sizes are octets,
 times are seconds, names of fields are lower-case bytes unless said otherwise.
 
-Imports: ``template`` only.
+Imports: ``template``, ``policy.access``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from cacheproxy.policy.access import AccessRule
 from cacheproxy.template import Template
 
 __all__ = [
@@ -126,6 +127,8 @@ class CoreOptions:
     recursive_error_pages: bool = False
     internal: bool = False
     return_: Return | None = None
+    #: ``allow`` and ``deny``, in their order.
+    access: tuple[AccessRule, ...] = ()
     types: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     default_type: bytes = b"text/plain"
     #: ``charset``: added to Content-Type of *charset_types* (None: every type).
@@ -259,7 +262,8 @@ class CacheOptions:
     named and always GET and HEAD. Where ``use_stale`` is not set, what is stale
     answers while the origin cannot be reached (RFC 9111 §4.2.4). *heuristic* is the
     greatest heuristic lifetime in seconds, 0 for none. *max_range_offset* is None
-    where it is not set.
+    where it is not set. *purge* are the conditions of ``proxy_cache_purge``, and
+    *purge_reads* the variables that their values depend on for a GET.
     """
 
     cache: str | Template | None = None
@@ -279,6 +283,8 @@ class CacheOptions:
     convert_head: bool = True
     heuristic: float = 0.0
     max_range_offset: int | None = None
+    purge: tuple[Template, ...] = ()
+    purge_reads: frozenset[str] = frozenset()
     #: ``proxy_cache_status``, a directive of ours: send Cache-Status (RFC 9211).
     status: bool = True
 

@@ -1,8 +1,9 @@
 """One request, from its head to its log record, the same for every HTTP version.
 
 An ``Exchange`` finds the location, runs what nginx calls the rewrite and content
-phases in their order (``internal``, ``return``, the size of the body, ``try_files``,
-then ``proxy_pass`` or static files) and owns the response's way out: one head,
+phases in their order (``internal``, ``limit_except``, the size of the body, the slash
+after a folder, ``return``, ``allow`` and ``deny``, ``try_files``, then ``proxy_pass`` or
+static files) and owns the response's way out: one head,
 body pieces, an end, each passing through ``add_header``/``expires`` and gzip. What
 produces the content is a ``Source`` (``relay``, ``caching``, ``static``); the
 exchange tells it when the client can take more and when the client has gone.
@@ -204,11 +205,11 @@ class Exchange:
     def enter(self, route: Route) -> None:
         """Run the phases of the location that *route* leads to."""
         self.adopt(route)
-        location = self.location
-        core = location.core
-        if core.internal and not self.internal:
+        if self.location.core.internal and not self.internal:
             self.answer_status(404)
             return
+        location = self.location = self.location.for_method(self.method)
+        core = location.core
         length = self.head.body_length
         if length is not None and self.body is None and not self.too_large:
             limit = core.client_max_body_size
@@ -217,12 +218,17 @@ class Exchange:
                 self.downstream.close_after_response()
                 self.answer_status(413)
                 return
-        if core.return_ is not None:
-            answer_return(self, core.return_)
-            return
         if route.redirect is not None:
             arguments = b"?" + route.args if route.args else b""
             answer_redirect(self, 301, route.redirect + arguments)
+            return
+        if core.return_ is not None:
+            answer_return(self, core.return_)
+            return
+        access = location.access
+        if access is not None and not access.allows(self.downstream.peer_host):
+            self._log_error("error", "access forbidden by rule")
+            self.answer_status(403)
             return
         self.site.serve(self)
 
@@ -260,6 +266,7 @@ class Exchange:
         other = Exchange(self.site, downstream, head)
         other.lost = other.logged = True
         other.adopt(self.route)
+        other.location = self.location
         other.captures = self.captures
         other.internal = self.internal
         other.uri_changed = self.uri_changed

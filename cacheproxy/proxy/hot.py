@@ -285,6 +285,9 @@ class HotHits:
         ready: ReadyResponse | None = route.ready.get(traits.encoding)
         if ready is None:
             return None
+        access = route.location.access
+        if access is not None and not access.allows(downstream.peer_host):
+            return None  # refused, and logged, by the general path
         now = self._wall()
         if not ready.is_current(now):
             del route.ready[traits.encoding]

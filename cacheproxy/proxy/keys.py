@@ -78,6 +78,9 @@ def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | Non
         route = exchange.site.route(head)
     except ProtocolError:
         return None
-    if not route.location.get_key_follows_route:
+    location = route.location.for_method(b"GET")
+    if not location.get_key_follows_route:
         return None
-    return cache_key(RouteContext(exchange.site, head, route))
+    context = RouteContext(exchange.site, head, route)
+    context.location = location
+    return cache_key(context)

@@ -20,6 +20,7 @@ from cacheproxy.config.model import Listen, Location, Match, Server
 from cacheproxy.http.h1 import RequestLimits
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.target import Target, normalize_path, parse_target, split_host
+from cacheproxy.policy.access import AccessList
 from cacheproxy.policy.forwarding import (
     RedirectRewriter,
     RequestRewriter,
@@ -96,18 +97,22 @@ class CompiledLocation:
     """One location, compiled."""
 
     __slots__ = (
+        "access",
         "cache",
         "cache_key",
         "core",
         "error_pages",
         "field_adder",
+        "free_methods",
         "get_key_follows_route",
         "gzip",
         "hot",
         "key_follows_route",
+        "limited",
         "location",
         "logs",
         "proxy",
+        "purge",
         "redirects",
         "request_rewriter",
         "request_rewriter_uncached",
@@ -157,6 +162,18 @@ class CompiledLocation:
             self.cache_key = self.cache.key
             if isinstance(self.cache.cache, str):
                 self.storage = world.storage(self.cache.cache)
+        rules = location.core.access
+        self.access: AccessList | None = AccessList(rules) if rules else None
+        #: ``limit_except``: what holds for every method but the free ones.
+        self.limited: CompiledLocation | None = None
+        self.free_methods: frozenset[bytes] = frozenset()
+        limit = location.limit_except
+        if limit is not None:
+            self.limited = CompiledLocation(limit.location, server, world)
+            self.limited.is_limited()
+            self.free_methods = limit.methods
+        #: The conditions under which a request is one to purge, also where nothing is kept.
+        self.purge = location.cache.purge if proxy.proxy_pass is not None else ()
         #: Whether the key of a GET can be made from its route alone …
         self.get_key_follows_route = (
             self.storage is not None
@@ -168,6 +185,15 @@ class CompiledLocation:
             self.cache_key is None or "request_method" not in self.cache_key.variables
         )
         self.hot = self._is_hot()
+
+    def is_limited(self) -> None:
+        """Take it that a route alone does not lead here: the method decides (``limit_except``)."""
+        self.hot = self.key_follows_route = False
+
+    def for_method(self, method: bytes) -> CompiledLocation:
+        """What holds here for *method*: this, or what ``limit_except`` says."""
+        limited = self.limited
+        return self if limited is None or method in self.free_methods else limited
 
     def _is_hot(self) -> bool:
         """Whether hits or files of this location may be sent without making an exchange."""
@@ -190,6 +216,9 @@ class CompiledLocation:
                 return False
         elif self.cache is None or not self.key_follows_route or self.cache.bypass:
             return False
+        elif not all(map(_is_of_route, self.cache.purge_reads)):
+            # Otherwise what was no purge once is none at any GET with this route.
+            return False
         adder = self.field_adder
         return adder is None or adder.variables <= ROUTE_VARIABLES | {"upstream_cache_status"}
 
@@ -209,9 +238,12 @@ def proxy_host(context: Exchange) -> bytes:
 def follows_route(template: Template, others: Set[str] = frozenset()) -> bool:
     """Whether the value is the same for all requests with the same route and the same *others*."""
     return all(
-        name in ROUTE_VARIABLES or name in others or name.startswith("arg_") or name.isdigit()
-        for name in template.variables
+        _is_of_route(name) or name in others or name.isdigit() for name in template.variables
     )
+
+
+def _is_of_route(name: str) -> bool:
+    return name in ROUTE_VARIABLES or name.startswith("arg_")
 
 
 def _limits(server: Server) -> RequestLimits:

@@ -125,3 +125,53 @@ class CaptureTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """A name that nothing declares is an error."""
         self.assertEqual(faults("add_header X $late;"), ['unknown "late" variable'])
+
+
+class ReadsOfGetTests(SynchronousTestCase):
+    """What the conditions of ``proxy_cache_purge`` depend on for a GET."""
+
+    def reads(self, conditions: str, outside: str = "") -> set[str]:
+        """The variables."""
+        found = location(f"proxy_cache_purge {conditions};", outside).cache
+        return set(found.purge_reads)
+
+    def test_nothing(self) -> None:
+        """Constants, and the method itself."""
+        self.assertEqual(self.reads("0 '' 1"), set())
+        self.assertEqual(self.reads("$request_method"), set())
+
+    def test_plain_variables(self) -> None:
+        """Each counts."""
+        self.assertEqual(self.reads("$arg_p$uri $http_x_any"), {"arg_p", "uri", "http_x_any"})
+
+    def test_map_over_the_method(self) -> None:
+        """Only the value that it has for GET counts."""
+        content = "{ PURGE $remote_addr; default 0; }"
+        self.assertEqual(self.reads("$m", f"map $request_method $m {content}"), set())
+        self.assertEqual(self.reads("$m", f"map ${{request_method}} $m {content}"), set())
+        content = "{ ~^P(.*) $1; ~^X $remote_addr; }"
+        self.assertEqual(self.reads("$m", f"map $request_method $m {content}"), set())
+        content = "{ get $http_x_any; default 0; }"
+        self.assertEqual(self.reads("$m", f"map $request_method $m {content}"), {"http_x_any"})
+        content = "{ ~G(.) 0; default 0; }"
+        self.assertEqual(self.reads("$m", f"map $request_method $m {content}"), {"1"})
+
+    def test_other_maps(self) -> None:
+        """What they are about counts, and every value."""
+        content = "{ a $uri; default $http_x_any; }"
+        self.assertEqual(self.reads("$m", f"map $host $m {content}"), {"host", "uri", "http_x_any"})
+        self.assertEqual(
+            self.reads("$m", "map $request_method$host $m { default 0; }"), {"host"}
+        )
+
+    def test_maps_of_maps(self) -> None:
+        """Through as many as there are, and round in circles."""
+        outside = (
+            "map $request_method $a { PURGE $b; default $c; }"
+            "map $uri $b { default $remote_addr; } map $a $c { x $C; default $host; }"
+        )
+        self.assertEqual(self.reads("$A", outside), {"host"})
+
+    def test_geo(self) -> None:
+        """It depends on who asks."""
+        self.assertEqual(self.reads("$g", "geo $g { default 0; }"), {"g"})

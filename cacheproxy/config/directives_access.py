@@ -1,0 +1,110 @@
+"""Rows of access by address: ``allow``, ``deny``, ``limit_except``, ``geo``.
+
+nginx's ``ngx_http_access_module``, ``ngx_http_geo_module``, and ``limit_except`` and
+``satisfy`` of ``ngx_http_core_module``.
+"""
+
+from __future__ import annotations
+
+from cacheproxy.config.geo import Geo, network
+from cacheproxy.config.source import Directive
+from cacheproxy.config.table import (
+    HSL,
+    MANY,
+    Build,
+    Context,
+    Level,
+    Merge,
+    Row,
+    checked,
+    listed,
+    one_of,
+    words,
+)
+from cacheproxy.errors import ConfigError
+from cacheproxy.policy.access import AccessRule
+
+__all__ = ["ROWS"]
+
+_METHODS = words(
+    "GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH"
+)
+
+
+def _rule(build: Build, directive: Directive) -> AccessRule:
+    text = directive.args[0]
+    deny = directive.name == "deny"
+    if text == "all":
+        return AccessRule(deny)
+    if text == "unix:":
+        return AccessRule(deny, unix=True)
+    found = network(text, "parameter", lambda message: build.warn(message, directive))
+    return AccessRule(deny, found)
+
+
+def _limit_except(build: Build, level: Level, directive: Directive) -> None:
+    methods = {word.upper() for word in directive.args}
+    for word in directive.args:
+        if word.upper() not in _METHODS:
+            raise ConfigError(f'invalid method "{word}"')
+    if "GET" in methods:
+        methods.add("HEAD")
+    inner = Level(Context.LIMIT_EXCEPT, level, directive, **level.facts)
+    level.children.remove(inner)  # no location that a URI could lead to
+    free = frozenset(method.encode() for method in methods)
+    level.put("location.limit_except", (free, inner), directive)
+    build.walk(directive.block or (), inner)
+
+
+def _geo(build: Build, level: Level, directive: Directive) -> None:
+    *source, variable = directive.args
+    for word in directive.args:
+        if not word.startswith("$") or len(word) == 1:
+            raise ConfigError(f'invalid variable name "{word}"')
+    found: Geo = build.of("geo")[variable[1:].lower()]
+    if found.filled:
+        raise ConfigError(f'duplicate geo variable "{variable}"')
+    address = build.template(source[0] if source else "$remote_addr").render
+    forwarded = build.template("$http_x_forwarded_for").render
+    for error, line in found.fill(address, forwarded, directive.block or (), build.warn):
+        build.fault(error.message, line)
+
+
+ROWS: list[Row] = [
+    listed("allow", HSL | Context.LIMIT_EXCEPT, 1, _rule, "core.access"),
+    listed(
+        "deny",
+        HSL | Context.LIMIT_EXCEPT,
+        1,
+        _rule,
+        "core.access",
+        note="allow and deny are one list: the first rule that fits decides.",
+    ),
+    Row(
+        "limit_except",
+        Context.LOCATION,
+        (1, MANY),
+        _limit_except,
+        "location.limit_except",
+        Merge.LOCAL,
+        block=True,
+        note="Holds allow, deny, proxy_pass, access_log.",
+    ),
+    Row(
+        "geo",
+        Context.HTTP,
+        (1, 2),
+        _geo,
+        "",
+        Merge.GLOBAL,
+        block=True,
+        note="default, delete, include, proxy, proxy_recursive, ranges, volatile. "
+        "Binary bases are not used.",
+    ),
+    checked(
+        "satisfy",
+        HSL,
+        one_of("all", "any"),
+        "Only addresses are checked (allow, deny), so all and any are the same.",
+    ),
+]
