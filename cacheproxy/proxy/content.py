@@ -1,4 +1,4 @@
-"""What a location answers with: ``try_files``, then ``proxy_pass`` or files.
+"""What a location answers with: ``try_files``, then ``proxy_pass``, a purge or files.
 
 An exchange gets this module's ``serve`` from its ``Site``, because what is chosen
 from here needs exchanges in turn.
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.target import escape_uri, normalize_path
 from cacheproxy.policy.options import TryFiles
-from cacheproxy.proxy import caching, static
+from cacheproxy.proxy import caching, purging, static
+from cacheproxy.proxy.keys import holds
 from cacheproxy.proxy.relay import Relay
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def serve(exchange: Exchange) -> None:
         return
     if location.proxy.proxy_pass is None:
         static.serve(exchange)
+    elif location.purge and holds(location.purge, exchange):
+        purging.serve(exchange)
     elif location.cache is None:
         Relay(exchange).start()
     else:
