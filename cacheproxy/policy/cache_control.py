@@ -10,7 +10,8 @@ Hostile and contradictory values get the stricter reading (RFC 9111 §4.2.1):
 - a directive that restricts is obeyed with any argument, one that permits only
   in its exact form;
 - a quoted-string that does not end is not a quoted-string: what follows its
-  quote is read as directives again.
+  quote is read as directives again. It ends in its own field line, so that no line
+  can hide what another one says.
 
 Values repeat from response to response, so parsing is remembered for a bounded
 number of them.
@@ -107,7 +108,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb'"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*"'
 
 #: One member of the list; a comma inside a quoted argument does not end it.
-_MEMBER = re.compile(rb"(?:=[ \t]*" + _QUOTED + rb"|[^,])+")
+_MEMBER = re.compile(rb"(?:=[ \t]*" + _QUOTED + rb"|[^,\n])+")
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _QUOTED_WHOLE = re.compile(_QUOTED)
 _TOKEN_WHOLE = re.compile(_TOKEN)
@@ -153,8 +154,9 @@ def response_directives(fields: Fields) -> ResponseDirectives:
 
     ``Pragma`` means nothing in a response (§5.4).
     """
-    value = fields.combined(b"cache-control")
-    return NO_RESPONSE_DIRECTIVES if value is None else parse_response_directives(value)
+    if b"cache-control" not in fields:
+        return NO_RESPONSE_DIRECTIVES
+    return parse_response_directives(b"\n".join(fields.get_all(b"cache-control")))
 
 
 def request_directives(fields: Fields) -> RequestDirectives:
@@ -162,21 +164,20 @@ def request_directives(fields: Fields) -> RequestDirectives:
 
     Source: RFC 9111 §5.2.1, §5.4.
     """
-    value = fields.combined(b"cache-control")
-    if value is None:
-        pragma = fields.combined(b"pragma")
-        if pragma is None:
+    if b"cache-control" not in fields:
+        if b"pragma" not in fields:
             return NO_REQUEST_DIRECTIVES
-        named = any(name == b"no-cache" for name, _ in _members(pragma))
+        members = _members(b"\n".join(fields.get_all(b"pragma")))
+        named = any(name == b"no-cache" for name, _ in members)
         return _PRAGMA_NO_CACHE if named else NO_REQUEST_DIRECTIVES
-    return parse_request_directives(value)
+    return parse_request_directives(b"\n".join(fields.get_all(b"cache-control")))
 
 
 _PRAGMA_NO_CACHE = RequestDirectives(no_cache=True)
 
 
 def parse_response_directives(value: bytes) -> ResponseDirectives:
-    """Parse a combined Cache-Control field value of a response; never raises."""
+    """Parse the Cache-Control field lines of a response, joined by LF; never raises."""
     known = _RESPONSE_MEMO.get(value)
     if known is None:
         known = _response_record(_members(value))
@@ -185,7 +186,7 @@ def parse_response_directives(value: bytes) -> ResponseDirectives:
 
 
 def parse_request_directives(value: bytes) -> RequestDirectives:
-    """Parse a combined Cache-Control field value of a request; never raises.
+    """Parse the Cache-Control field lines of a request, joined by LF; never raises.
 
     A malformed ``max-age`` is 0 and a malformed ``max-stale`` is absent; the
     others, malformed, are absent too: there is no stricter value to give them.
@@ -238,6 +239,7 @@ def _members(value: bytes) -> list[tuple[bytes, bytes | None]]:
 
 def _response_record(members: list[tuple[bytes, bytes | None]]) -> ResponseDirectives:
     found: dict[str, Any] = {}
+    named: dict[str, set[bytes]] = {}
     for raw, argument in members:
         name = raw.rstrip(b" \t")
         if name in _RESPONSE_SECONDS:
@@ -254,7 +256,9 @@ def _response_record(members: list[tuple[bytes, bytes | None]]) -> ResponseDirec
             if listed is None:
                 found[flag] = True
             else:
-                found[names] = found.get(names, frozenset()) | listed
+                named.setdefault(names, set()).update(listed)
+    for names, fields in named.items():
+        found[names] = frozenset(fields)
     return ResponseDirectives(**found)
 
 

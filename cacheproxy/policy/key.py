@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from hashlib import md5
 
 from cacheproxy.http.fields import Fields
-from cacheproxy.http.syntax import parse_qvalues
+from cacheproxy.http.syntax import is_token, parse_qvalues
 
 __all__ = [
     "CONTENT_CODINGS",
+    "MAX_NAMES",
     "Vary",
     "digest",
     "levels_path",
@@ -45,7 +46,14 @@ _SINGLE = frozenset(
     | {b"user-agent"}
 )
 
+#: Names that Vary may list where the response is to be stored.
+MAX_NAMES = 64
+
+#: How many different field values are remembered, per kind; then all are forgotten.
 _MEMO_SIZE = 512
+
+#: Values longer than this are parsed each time.
+_MEMO_VALUE_SIZE = 512
 _ENCODINGS: dict[bytes, bytes] = {}
 _NAMES: dict[bytes, tuple[bytes, ...] | None] = {}
 
@@ -84,6 +92,9 @@ def variant_digest(key: bytes, vary: Vary) -> bytes:
 def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
     """The lower-case names that a response's Vary lists, sorted; None for ``*`` anywhere.
 
+    None too for a member that cannot be a field name: no request has a field of that name,
+    so that the response would seem to be for all. And for more than `MAX_NAMES`, each of
+    which every request would be compared by.
     Source: RFC 9110 §12.5.5, RFC 9111 §4.1.
     """
     value = fields.combined(b"vary")
@@ -93,10 +104,14 @@ def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
         return _NAMES[value]
     listed = {name.strip(b" \t").lower() for name in value.split(b",")}
     listed.discard(b"")
-    names = None if b"*" in listed else tuple(sorted(listed))
-    if len(_NAMES) >= _MEMO_SIZE:
-        _NAMES.clear()
-    _NAMES[value] = names
+    names: tuple[bytes, ...] | None = None
+    # ``*`` is a token by its letters.
+    if len(listed) <= MAX_NAMES and b"*" not in listed and all(map(is_token, listed)):
+        names = tuple(sorted(listed))
+    if len(value) <= _MEMO_VALUE_SIZE:
+        if len(_NAMES) >= _MEMO_SIZE:
+            _NAMES.clear()
+        _NAMES[value] = names
     return names
 
 
@@ -122,9 +137,10 @@ def normal_accept_encoding(value: bytes | None) -> bytes:
     known = _ENCODINGS.get(value)
     if known is None:
         known = _reduce(value)
-        if len(_ENCODINGS) >= _MEMO_SIZE:
-            _ENCODINGS.clear()
-        _ENCODINGS[value] = known
+        if len(value) <= _MEMO_VALUE_SIZE:
+            if len(_ENCODINGS) >= _MEMO_SIZE:
+                _ENCODINGS.clear()
+            _ENCODINGS[value] = known
     return known
 
 

@@ -92,7 +92,7 @@ class NoStoreReason(Enum):
     NO_CACHE = "Cache-Control: no-cache without a validator"
     AUTHORIZATION = "request has Authorization and the response does not allow it"
     SET_COOKIE = "response sets a cookie"
-    VARY_ANY = "Vary: *"
+    VARY_ANY = "Vary: *, or a Vary that names no fields, or too many"
     ACCEL_EXPIRES = "X-Accel-Expires forbids it"
     NO_FRESHNESS = "neither the response nor proxy_cache_valid gives a lifetime"
     EXPIRED = "already stale and without a validator"
