@@ -323,7 +323,7 @@ class BoundedTimeTests(SynchronousTestCase):
     size = 256 * 1024
 
     def test_time(self) -> None:
-        """A quarter of a megabyte each, four times what a head may have: a second means a square."""
+        """A quarter of a megabyte each, four times what a head may have."""
         kept = stored((b"ETag", b'"a"'), (b"Content-Range", b"bytes 0-4/10"), status=206)
         pieces = (
             *(b'="', b'"', b'\\"', b'="\\', b"=", b"= ", b", ", b";", b" ", b"\t", b"a", b"9"),
