@@ -29,6 +29,7 @@ from cacheproxy.policy.balancing import Peer as BalancedPeer
 from cacheproxy.policy.options import AccessLog, ProxySsl
 from cacheproxy.proxy.collapse import Fills
 from cacheproxy.proxy.interfaces import Cancellable, Storage
+from cacheproxy.storage.file_writer import FileWriter
 from cacheproxy.storage.files import Files
 from cacheproxy.storage.spool import DiskSpool
 from cacheproxy.storage.threads import DISK_THREADS, ThreadExecutor
@@ -324,6 +325,24 @@ class Runtime:
             file_limit,
             directory or tempfile.gettempdir(),
             replayable=replayable,
+            executor=self._threads,
+            call_from_thread=self.reactor.callFromThread,
+        )
+
+    def store_file(
+        self,
+        path: bytes,
+        mode: int,
+        mtime: float | None,
+        directory: str,
+        failed: Callable[[str], None],
+    ) -> FileWriter:
+        return FileWriter(
+            path,
+            mode,
+            mtime,
+            directory or tempfile.gettempdir(),
+            failed,
             executor=self._threads,
             call_from_thread=self.reactor.callFromThread,
         )

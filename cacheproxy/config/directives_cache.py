@@ -47,11 +47,12 @@ _PACING = words(
 HEURISTIC_LIMIT = 86400.0
 
 
-def _cache(build: Build, directive: Directive) -> str | Template | None:
+def _cache(build: Build, level: Level, directive: Directive) -> None:
     word = directive.args[0]
-    if word == "off":
-        return None
-    return build.template(word) if "$" in word else word
+    zone: str | Template = build.template(word) if "$" in word else word
+    level.put("cache.cache", None if word == "off" else zone, directive)
+    if word != "off" and level.values.get("proxy.store"):
+        raise ConfigError('"proxy_cache" directive is incompatible with "proxy_store"')
 
 
 def _valid(build: Build, directive: Directive) -> list[tuple[int | None, int]]:
@@ -162,7 +163,7 @@ ROWS: list[Row] = [
         note="memory=SIZE is ours: ready-to-send entries in each worker. "
         "loader_* and manager_* are accepted without effect.",
     ),
-    value("proxy_cache", HSL, 1, _cache, "cache.cache"),
+    Row("proxy_cache", HSL, (1, 1), _cache, "cache.cache"),
     value("proxy_cache_key", HSL, 1, template, "cache.key"),
     listed("proxy_cache_valid", HSL, (1, MANY), _valid, "cache.valid"),
     value("proxy_cache_methods", HSL, (1, MANY), _methods, "cache.methods"),

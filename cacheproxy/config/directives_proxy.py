@@ -121,6 +121,33 @@ def _buffers(build: Build, directive: Directive) -> tuple[int, int]:
     return count, size
 
 
+def _store(build: Build, level: Level, directive: Directive) -> None:
+    word = directive.args[0]
+    kept: bool | Template = word == "on"
+    if word not in ("on", "off"):
+        kept = build.path_template(word)
+    level.put("proxy.store", kept, directive)
+    if kept and level.values.get("cache.cache") is not None:
+        raise ConfigError('"proxy_store" directive is incompatible with "proxy_cache"')
+
+
+#: What ``proxy_store_access`` grants: where its three bits stand, and which of them.
+_ACCESS_OF = {"user": 6, "group": 3, "all": 0}
+_ACCESS = {"r": 4, "rw": 6}
+
+
+def _store_access(build: Build, directive: Directive) -> int:
+    mode, user = 0, 0o600
+    for word in directive.args:
+        who, _, right = word.partition(":")
+        if who not in _ACCESS_OF or right not in _ACCESS:
+            raise ConfigError(f'invalid value "{word}"')
+        mode |= _ACCESS[right] << _ACCESS_OF[who]
+        if who == "user":
+            user = 0
+    return mode | user
+
+
 def _ssl_file(build: Build, directive: Directive) -> str:
     word = directive.args[0]
     if "$" in word or word.startswith(("data:", "engine:", "store:")):
@@ -216,6 +243,16 @@ ROWS: list[Row] = [
     value("proxy_next_upstream_tries", HSL, 1, NUMBER, "proxy.next_upstream_tries"),
     value("proxy_next_upstream_timeout", HSL, 1, TIME, "proxy.next_upstream_timeout"),
     value("proxy_socket_keepalive", HSL, 1, FLAG, "proxy.socket_keepalive"),
+    Row(
+        "proxy_store",
+        HSL,
+        (1, 1),
+        _store,
+        "proxy.store",
+        note="What a GET gets is stored, and no other method's response; "
+        "never a path with a .. segment.",
+    ),
+    value("proxy_store_access", HSL, (1, 3), _store_access, "proxy.store_access"),
     value(
         "proxy_websocket",
         HSL,
@@ -230,7 +267,6 @@ ROWS: list[Row] = [
         HSL,
         "Tables size themselves.",
     ),
-    *only("proxy_store", HSL, "off", "Responses are kept in cache zones only."),
     *only("proxy_force_ranges", HSL, "off", "Ranges are served from complete responses only."),
     *only("proxy_limit_rate", HSL, "0", "Rates are not limited."),
     *only("proxy_bind", HSL, "off", "The system chooses the source address."),

@@ -229,7 +229,10 @@ def _files(build: Build, level: Level) -> tuple[Template | None, Template | None
 
 def _proxy(build: Build, level: Level) -> ProxyOptions:
     proxy_pass = level.values.get("proxy.proxy_pass")
-    extra: dict[str, Any] = {"ssl": _record(ProxySsl, "proxy_ssl", level)}
+    extra: dict[str, Any] = {
+        "ssl": _record(ProxySsl, "proxy_ssl", level),
+        "store": _nearest(level)[0],
+    }
     for name in ("hide_header", "pass_header", "ignore_headers"):
         extra[name] = frozenset(level.get(f"proxy.{name}", ()))
     redirect = level.find("proxy.redirect")
@@ -333,18 +336,39 @@ def _fault_once(build: Build, message: str, place: Directive | None) -> None:
 
 
 def _cache(build: Build, level: Level) -> CacheOptions:
-    cache = level.get("cache.cache")
+    cache = _nearest(level)[1]
     if isinstance(cache, str) and cache not in build.of("zone"):
         message = f'"proxy_cache" zone "{cache}" is unknown'
         _fault_once(build, message, level.place("cache.cache"))
-    extra: dict[str, Any] = {"valid": MappingProxyType(_valid(level.get("cache.valid", ())))}
-    extra["purge_reads"] = reads_of_get(level.get("cache.purge", ()), build.of("map"))
+    extra: dict[str, Any] = {
+        "cache": cache,
+        "valid": MappingProxyType(_valid(level.get("cache.valid", ()))),
+        "purge_reads": reads_of_get(level.get("cache.purge", ()), build.of("map")),
+    }
     if cache is not None and level.find("cache.key") is MISSING:
         try:
             extra["key"] = build.template(DEFAULT_KEY)
         except ConfigError as error:
             build.fault(error.message, level.place("cache.cache"))
     return _record(CacheOptions, "cache", level, **extra)
+
+
+def _nearest(level: Level) -> tuple[Any, Any]:
+    """(``proxy_store``, ``proxy_cache``): each ends the other where it is nearer."""
+    store: Any = MISSING
+    cache: Any = MISSING
+    at: Level | None = level
+    while at is not None and (store is MISSING or cache is MISSING):
+        own_store = at.values.get("proxy.store", MISSING)
+        own_cache = at.values.get("cache.cache", MISSING)
+        if store is MISSING:
+            ended = own_store is MISSING and own_cache not in (MISSING, None)
+            store = False if ended else own_store
+        if cache is MISSING:
+            ended = own_store not in (MISSING, False)
+            cache = None if ended else own_cache
+        at = at.parent
+    return (False if store is MISSING else store), (None if cache is MISSING else cache)
 
 
 def _valid(entries: list[tuple[int | None, int]]) -> dict[int | None, int]:

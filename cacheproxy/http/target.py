@@ -19,6 +19,7 @@ __all__ = [
     "escape_args",
     "escape_uri",
     "normalize_path",
+    "parse_internal",
     "parse_target",
     "split_host",
 ]
@@ -126,6 +127,20 @@ def normalize_path(path: bytes, merge_slashes: bool) -> bytes:
     if last in (b".", b"..") or (merge_slashes and not last):
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+def parse_internal(uri: bytes) -> tuple[bytes, bytes | None]:
+    """(decoded path, arguments or None) of the place that ``X-Accel-Redirect`` names.
+
+    Raises :class:`ProtocolError` (404) for what nginx calls unsafe: a ``..`` segment,
+    encoded or not, and NUL; and for a path without a leading slash. A broken escape
+    stays as it is. Source: nginx ``ngx_http_parse_unsafe_uri``.
+    """
+    path, mark, args = uri.partition(b"?")
+    path = _ESCAPE.sub(lambda match: bytes((int(match.group(1), 16),)), path)
+    if path[:1] != b"/" or b"\0" in path or b".." in path.split(b"/"):
+        raise ProtocolError(f'unsafe URI "{uri.decode("latin-1")}" was detected', 404)
+    return path, args if mark else None
 
 
 def escape_uri(path: bytes) -> bytes:

@@ -248,6 +248,9 @@ class ProxyOptions:
     next_upstream_tries: int = 0
     next_upstream_timeout: float = 0.0
     socket_keepalive: bool = False
+    #: ``proxy_store``: False, True for the file that the URI names, or the file's path.
+    store: bool | Template = False
+    store_access: int = 0o600
     ssl: ProxySsl = field(default_factory=ProxySsl)
     #: ``proxy_websocket``, a directive of ours: forward a valid WebSocket
     #: handshake without being told how (nginx configurations spell it out).

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.target import escape_uri, normalize_path
 from cacheproxy.policy.options import TryFiles
-from cacheproxy.proxy import caching, purging, static
+from cacheproxy.proxy import caching, purging, static, store
 from cacheproxy.proxy.keys import holds
 from cacheproxy.proxy.relay import Relay
 
@@ -33,10 +33,12 @@ def serve(exchange: Exchange) -> None:
         static.serve(exchange)
     elif location.purge and holds(location.purge, exchange):
         purging.serve(exchange)
-    elif location.cache is None:
-        Relay(exchange).start()
-    else:
+    elif location.cache is not None:
         caching.serve(exchange)
+    elif location.proxy.store:
+        store.serve(exchange)
+    else:
+        Relay(exchange).start()
 
 
 def _try_files(exchange: Exchange, directive: TryFiles) -> bool:

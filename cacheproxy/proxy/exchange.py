@@ -26,7 +26,7 @@ from cacheproxy.http.coding import Gzip
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
-from cacheproxy.http.target import normalize_path, parse_target
+from cacheproxy.http.target import escape_uri, normalize_path, parse_target
 from cacheproxy.policy.encoding import (
     encoded_fields,
     may_encode,
@@ -509,7 +509,8 @@ class Exchange:
                 self.method = b"GET"
             path, _, args = uri.partition(b"?")
             try:
-                path = normalize_path(path, self.server.server.merge_slashes)
+                # As in nginx it is not decoded: $uri has been.
+                path = normalize_path(escape_uri(path), False)
             except ProtocolError:
                 self.answer_status(500)
                 return

@@ -460,6 +460,20 @@ class World(Protocol):
         self, memory: int, file_limit: int, directory: str, *, replayable: bool
     ) -> Spool: ...
 
+    def store_file(
+        self,
+        path: bytes,
+        mode: int,
+        mtime: float | None,
+        directory: str,
+        failed: Callable[[str], None],
+    ) -> MissWriter:
+        """Write a body to *path* (``proxy_store``), by way of a temporary file in *directory*.
+
+        The folders that are missing are made. *mtime* is in wall seconds, None for now;
+        *failed* hears at most once why nothing is stored.
+        """
+
     @property
     def hostname(self) -> bytes: ...
 

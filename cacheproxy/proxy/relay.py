@@ -22,7 +22,7 @@ from cacheproxy.errors import ProtocolError, Stage, UpstreamError
 from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
-from cacheproxy.http.target import normalize_path
+from cacheproxy.http.target import parse_internal
 from cacheproxy.http.upgrade import is_websocket_handshake
 from cacheproxy.policy.combining import Union
 from cacheproxy.policy.retry import (
@@ -537,15 +537,15 @@ class Relay:
         if uri.startswith(b"@"):
             exchange.enter_named(uri)
             return
-        path, question, args = uri.partition(b"?")
         try:
-            path = normalize_path(path, True)
-        except ProtocolError:
-            exchange.answer_status(500)
+            path, args = parse_internal(uri)
+        except ProtocolError as problem:
+            exchange.log_error("error", problem.message)
+            exchange.answer_status(problem.status)
             return
         if exchange.method != b"HEAD":
             exchange.method = b"GET"
-        exchange.internal_redirect(path, args if question else None)
+        exchange.internal_redirect(path, args)
 
     def _close_exchange(self) -> None:
         exchange = self.exchange

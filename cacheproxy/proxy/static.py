@@ -2,7 +2,8 @@
 
 The path is made from the normalised URI, which holds no ``..`` segment and no
 NUL, so nothing outside the folder can be named; ``alias`` replaces the location's
-own prefix and nothing else. Only regular files are served.
+own prefix and nothing else, and what is left then is not ``..`` either (unlike in
+nginx, where the slash is missing in the location). Only regular files are served.
 
 Source: nginx ``ngx_http_static_module``, ``ngx_http_index_module``,
 ``ngx_http_map_uri_to_path``; RFC 9110 §13, §14.
@@ -92,7 +93,11 @@ def path_of(exchange: Exchange, uri: bytes) -> bytes | None:
     core = exchange.location.core
     if core.alias is not None:
         alias = core.alias.render(exchange)
-        return alias if core.alias_length is None else alias + uri[core.alias_length :]
+        if core.alias_length is None:
+            return alias
+        rest = uri[core.alias_length :]
+        # "location /i { alias /data/i/; }" and /i../x: nginx leaves the folder.
+        return None if rest.partition(b"/")[0] == b".." else alias + rest
     if core.root is None:
         return None
     return core.root.render(exchange).rstrip(b"/") + uri

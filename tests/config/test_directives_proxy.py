@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.policy.options import ProxyOptions, ProxyRedirect
+from cacheproxy.template import Template
 from tests.config.builders import Request, faults, http, location
 
 
@@ -108,6 +109,46 @@ class ProxyTests(SynchronousTestCase):
         """A directive of ours."""
         self.assertTrue(location("proxy_websocket on;").proxy.websocket)
 
+    def test_store(self) -> None:
+        """What the URI names, or a path with variables; modes by who may do what."""
+        self.assertIs(location("").proxy.store, False)
+        self.assertIs(location("proxy_store off;").proxy.store, False)
+        self.assertIs(location("proxy_store on;").proxy.store, True)
+        path = location("proxy_store /data$uri;").proxy.store
+        assert isinstance(path, Template)
+        self.assertEqual(path.render(Request(uri=b"/a")), b"/data/a")
+        for words, mode in (
+            ("user:rw group:rw all:r", 0o664),
+            ("group:r", 0o640),
+            ("all:rw", 0o606),
+            ("user:r", 0o400),
+        ):
+            access = location(f"proxy_store_access {words};").proxy.store_access
+            self.assertEqual(access, mode, words)
+
+    def test_store_or_cache(self) -> None:
+        """Not both on one level; further in, one ends the other."""
+        zone = "proxy_cache_path /z keys_zone=z:1m;"
+        for text in ("proxy_store on; proxy_cache z;", "proxy_cache z; proxy_store on;"):
+            self.assertIn("is incompatible with", faults(f"{zone} {text}")[0])
+        for outer, inner, stored, cached in (
+            ("proxy_store on;", "", True, False),
+            ("proxy_cache z;", "", False, True),
+            ("proxy_store on;", "proxy_cache z;", False, True),
+            ("proxy_cache z;", "proxy_store on;", True, False),
+            ("proxy_cache z;", "proxy_store off;", False, True),
+            ("proxy_store on;", "proxy_cache off;", True, False),
+            ("proxy_store on; proxy_cache off;", "", True, False),
+            ("proxy_store off; proxy_cache z;", "", False, True),
+        ):
+            config = http(f"{zone} server {{ {outer} location / {{ {inner} }} }}")
+            found = config.servers[0].root.locations[0]
+            self.assertEqual(
+                (found.proxy.store, found.cache.cache is not None),
+                (stored, cached),
+                (outer, inner),
+            )
+
     def test_refused(self) -> None:
         """Words that are none of the directive's."""
         for text in (
@@ -118,6 +159,8 @@ class ProxyTests(SynchronousTestCase):
             "proxy_redirect ~( /;",
             "proxy_ssl_protocols TLSv2;",
             "proxy_ssl_certificate $host;",
-            "proxy_store on;",
+            "proxy_store_access other:r;",
+            "proxy_store_access user:w;",
+            "proxy_store_access user:rw user:r group:r all:r;",
         ):
             self.assertTrue(faults(text), text)
