@@ -37,9 +37,10 @@ _STALE = words(
     "error timeout invalid_header updating http_500 http_502 http_503 http_504 http_403 "
     "http_404 http_429 off"
 )
-#: Parameters of ``proxy_cache_path`` that pace nginx's cache manager and loader.
+#: Parameters of ``proxy_cache_path`` that pace nginx's cache manager, loader and purger.
 _PACING = words(
-    "loader_files loader_sleep loader_threshold manager_files manager_sleep manager_threshold"
+    "loader_files loader_sleep loader_threshold manager_files manager_sleep manager_threshold "
+    "purger_files purger_sleep purger_threshold"
 )
 
 
@@ -146,8 +147,8 @@ def _zone_parameter(found: dict[str, Any], key: str, text: str) -> None:
         found[key] = units.flag(text)
     elif key in _PACING:
         units.number(text) if key.endswith("files") else units.seconds(text)
-    elif key == "purger" and text == "off":
-        pass
+    elif key == "purger":
+        units.flag(text)
     else:
         raise KeyError(key)
 
@@ -161,7 +162,7 @@ ROWS: list[Row] = [
         "zone",
         Merge.GLOBAL,
         note="memory=SIZE is ours: ready-to-send entries in each worker. "
-        "loader_* and manager_* are accepted without effect.",
+        "loader_*, manager_* and purger* are accepted without effect.",
     ),
     Row("proxy_cache", HSL, (1, 1), _cache, "cache.cache"),
     value("proxy_cache_key", HSL, 1, template, "cache.key"),

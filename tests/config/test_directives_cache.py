@@ -45,7 +45,7 @@ class ZoneTests(SynchronousTestCase):
             "keys_zone=z:1m levels=1:3",
             "keys_zone=z:1m levels=1:1:1:1",
             "keys_zone=z:1m inactive=x",
-            "keys_zone=z:1m purger=on",
+            "keys_zone=z:1m purger=maybe",
             "keys_zone=z:1m use_temp_path=maybe",
         ):
             self.assertEqual(len(faults(f"proxy_cache_path /c {text};")), 1, text)
