@@ -12,6 +12,7 @@ __all__ = [
     "CacheproxyError",
     "ConfigError",
     "ConfigErrors",
+    "FillAborted",
     "ProtocolError",
     "Stage",
     "StorageError",
@@ -108,3 +109,7 @@ class UpstreamError(CacheproxyError):
 
 class StorageError(CacheproxyError):
     """The cache's disk failed; the request goes on without the cache."""
+
+
+class FillAborted(StorageError):
+    """A body that was being stored will never be whole; who read it along has a part of it."""

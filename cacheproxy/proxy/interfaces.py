@@ -36,6 +36,7 @@ __all__ = [
     "Downstream",
     "Entry",
     "FileSystem",
+    "GrowingWriter",
     "MissWriter",
     "OpenFile",
     "Scheduler",
@@ -137,6 +138,32 @@ class MissWriter(Protocol):
         """Forget everything written."""
 
 
+class GrowingWriter(MissWriter, Protocol):
+    """A ``MissWriter`` whose body others can read while it grows.
+
+    ``size`` is in octets; ``given_up`` says that an abort was the writer's own: the body
+    is too large to be stored, or the disk failed.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def given_up(self) -> bool: ...
+
+    def on_abort(self, call: Callable[[], None]) -> None:
+        """Call *call* when everything written is forgotten, before followers are told."""
+
+    def follow(self, sink: BodySink, start: int, stop: int | None) -> BodyReader | None:
+        """Read octets [start, stop) as they come; *stop* None is the end, wherever it is.
+
+        The reader is paused: ``resume`` it. ``on_body_end`` comes at *stop*, or with
+        ``finish``; ``on_body_error`` (``FillAborted``) with ``abort``, even while paused.
+        After ``finish`` readers go on. A slow reader holds nobody up. None where no more is
+        taken (finished or aborted).
+        """
+
+
 class Storage(Protocol):
     """One cache zone: memory tier before disk tier.
 
@@ -156,12 +183,15 @@ class Storage(Protocol):
 
     def open_writer(
         self, digest: bytes, primary: bytes, stored: StoredResponse
-    ) -> MissWriter | None:
+    ) -> GrowingWriter | None:
         """Start to store; None when the zone cannot (no room, failing disk) or may not.
 
         It may not where *stored* was purged after it was asked for. A purge aborts the
         writers of what it takes.
         """
+
+    def fits(self, length: int) -> bool:
+        """Whether a body of *length* octets could be stored now."""
 
     def update(self, digest: bytes, stored: StoredResponse) -> None:
         """Replace the head of a stored response (a 304 freshened it)."""

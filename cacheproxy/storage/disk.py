@@ -62,7 +62,8 @@ SWEEP_STEP = 256
 _BLOCK = 4096
 #: The largest rest of a body that is copied to write it together with its seal.
 _JOINED = 1 << 16
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+#: To be read as well, by who follows a store.
+_NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 #: Tokens drawn from the system at a time: each call gives up the interpreter's lock.
 _TOKENS = 256
 _PROCESS_START: Final = time.time()
@@ -118,6 +119,10 @@ class TemporaryBody:
         self.checksum = 0
         self.size = 0
         self._write = write
+
+    def reopened(self) -> int:
+        """Another descriptor of the open file, which outlives this one; ``OSError``."""
+        return os.dup(self._descriptor)
 
     def append(self, data: bytes) -> None:
         """Write *data* whole."""

@@ -57,7 +57,7 @@ class DiskTier:
         self.call_from_thread = call_from_thread
         self._writer = writer
         self.scheduler = scheduler
-        self._log = log
+        self.log = self._log = log
         #: What the writing thread takes next, and whether it was told that there is something.
         self._writes: deque[_Write] = deque()
         self._told = False

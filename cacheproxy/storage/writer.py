@@ -7,6 +7,9 @@ before ``finish``.
 
 A failing disk leaves the writer alive as long as the body may be kept in memory.
 
+Others may read the body along (``follow``, see ``storage.growing``). What waits for the
+disk is theirs to read, too; what is on disk is not kept in memory for them.
+
 Runs in the reactor thread, apart from the methods that say otherwise.
 """
 
@@ -17,10 +20,13 @@ from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
-from cacheproxy.errors import StorageError
+from cacheproxy.errors import FillAborted, StorageError
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.proxy.interfaces import BodySink
 from cacheproxy.storage.disk import Store, TemporaryBody
 from cacheproxy.storage.entry import Header
+from cacheproxy.storage.growing import Follower, Followers, Pieces
+from cacheproxy.storage.readers import FileHandle
 from cacheproxy.storage.tier import DiskTier
 
 __all__ = ["Writer", "WriterOwner"]
@@ -56,21 +62,25 @@ class Writer:
     """One body being stored. *keep* is the size up to which it is also kept in memory."""
 
     __slots__ = (
-        "_batch",
+        "_aborted",
         "_batch_size",
         "_drain",
+        "_followers",
+        "_handle",
         "_in_flight",
-        "_kept",
+        "_keeps",
         "_limit",
         "_on_disk",
         "_owes_drain",
         "_owner",
+        "_pieces",
         "_state",
         "_temporary",
         "cancelled",
         "counted",
         "digest",
         "edition",
+        "given_up",
         "keep",
         "primary",
         "replaces",
@@ -98,6 +108,8 @@ class Writer:
         self.size = 0
         #: Superseded or removed before it was on disk; read in the writing thread.
         self.cancelled = False
+        #: The body cannot be stored: it is too large, or the disk failed.
+        self.given_up = False
         #: What the zone counts it with while it waits for the disk.
         self.counted = 0
         #: An older store of the digest may be on disk.
@@ -105,13 +117,19 @@ class Writer:
         #: A head that replaced this one before it was on disk, with its edition.
         self.updated: tuple[StoredResponse, bytes] | None = None
         self._state = _State.OPEN
-        self._kept: list[bytes] | None = [] if keep >= 0 else None
-        self._batch: list[bytes] = []
+        #: What is in memory: all of it while it is kept, else what is not on disk yet.
+        self._pieces = Pieces()
+        self._keeps = keep >= 0
+        #: The octets gathered, after those that a thread is writing, at the body's end.
         self._batch_size = 0
         self._in_flight = 0
         self._on_disk = not owner.tier.down
         self._temporary: TemporaryBody | None = None
+        #: What followers read of it, opened for the first of them that needs it.
+        self._handle: FileHandle | None = None
+        self._followers: Followers | None = None
         self._drain: Callable[[], None] | None = None
+        self._aborted: Callable[[], None] | None = None
         #: Congestion ended without a batch being written; told with the one under way.
         self._owes_drain = False
 
@@ -125,20 +143,21 @@ class Writer:
         if self._state is not _State.OPEN:
             return
         self.size += len(data)
-        if self._kept is not None:
-            if self.size > self.keep:
-                self._kept = None
-            else:
-                self._kept.append(data)
+        self._pieces.append(data)
         if self._on_disk:
-            self._batch.append(data)
             self._batch_size += len(data)
+        if self._keeps and self.size > self.keep:
+            self._keeps = False
+            self._forget_written()
+        if self._on_disk:
             if self._limit is not None and self.size > self._limit:
                 self._leave_disk()
             elif self._batch_size >= BATCH and not self._in_flight:
                 self._flush()
-        if self._kept is None and not self._on_disk:
-            self.abort()
+        if not self._keeps and not self._on_disk:
+            self._give_up()
+        elif self._followers is not None:
+            self._followers.grown()
 
     @property
     def congested(self) -> bool:
@@ -150,6 +169,11 @@ class Writer:
         """Octets that wait for the disk."""
         return self._batch_size + self._in_flight
 
+    @property
+    def held(self) -> int:
+        """Octets of the body in memory: what waits for the disk, or is kept beside it."""
+        return self._pieces.stop - self._pieces.start
+
     def on_drain(self, call: Callable[[], None] | None) -> None:
         """Call *call* whenever ``congested`` turns false again."""
         self._drain = call
@@ -159,20 +183,22 @@ class Writer:
         if self._state is not _State.OPEN:
             return
         self._state = _State.FINISHING
-        self._drain = None
+        self._drain = self._aborted = None
         if self.stored.body_length != self.size:
             self.stored = replace(self.stored, body_length=self.size)
-        body = None if self._kept is None else b"".join(self._kept)
-        self._kept = None
+        body = b"".join(self._pieces.since(0)) if self._keeps else None
+        self._keeps = False
         self._owner.writer_closed(self)
         self._owner.writer_finished(self, body)
         if self._in_flight:
             # ``_written`` goes on: the temporary file is the thread's until then.
-            return
-        if self._on_disk:
+            pass
+        elif self._on_disk:
             self._commit()
         else:
             self._end(False)
+        if self._followers is not None:
+            self._followers.end()
 
     def abort(self) -> None:
         """Forget everything written."""
@@ -180,14 +206,67 @@ class Writer:
             return
         self._state = _State.DONE
         self.cancelled = True
-        self._kept = None
+        self._keeps = False
+        aborted, self._aborted = self._aborted, None
         self._owner.writer_closed(self)
         self._leave_disk()
+        if aborted is not None:
+            aborted()
+        if self._followers is not None:
+            self._followers.fail(FillAborted("the body that was being stored came to nothing"))
+        self._let_go()
+
+    def _give_up(self) -> None:
+        if self._state is _State.OPEN:
+            self.given_up = True
+            self.abort()
+
+    # -- followers -------------------------------------------------------------
+
+    def on_abort(self, call: Callable[[], None]) -> None:
+        """Call *call* when everything is forgotten, before the followers are told."""
+        self._aborted = call
+
+    def follow(self, sink: BodySink, start: int, stop: int | None) -> Follower | None:
+        """Read along; see ``GrowingWriter.follow``."""
+        if self._state is not _State.OPEN:
+            return None
+        followers = self._followers
+        if followers is None:
+            tier = self._owner.tier
+            followers = self._followers = Followers(
+                self._pieces, self._file, tier.pool, tier.call_from_thread, tier.log
+            )
+            followers.on_empty = self._left
+        return followers.add(sink, start, stop)
+
+    def _file(self) -> FileHandle | None:
+        """What is on disk so far, opened once; ``OSError``."""
+        if self._handle is None and self._temporary is not None:
+            self._handle = FileHandle(self._temporary.reopened())
+        return self._handle
+
+    def _left(self) -> None:
+        """The last follower has gone; while the body grows there may be others."""
+        if self._state is _State.DONE:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody reads along any more, or may."""
+        self._pieces.drop(self.size)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.drop()
+
+    def _forget_written(self) -> None:
+        """Forget what is on disk, unless all is kept."""
+        if not self._keeps:
+            self._pieces.drop(self.size - self.waiting)
 
     # -- the disk --------------------------------------------------------------
 
     def _flush(self) -> None:
-        batch, self._batch = self._batch, []
+        batch = self._pieces.since(self.size - self._batch_size)
         self._in_flight, self._batch_size = self._batch_size, 0
         self._owner.tier.threads.submit(lambda: self._write_batch(batch))
 
@@ -206,19 +285,24 @@ class Writer:
     def _written(self, error: StorageError | None) -> None:
         congested = self.congested or self._owes_drain
         self._owes_drain = False
-        self._in_flight = 0
         if error is not None:
             self._owner.tier.failed(error)
         if error is not None or not self._on_disk:
+            if self._state is _State.FINISHING:
+                self._keep_file()
+            self._in_flight = 0
             self._leave_disk()
             if self._state is _State.FINISHING:
                 self._end(False)
-            elif self._kept is None:
-                self.abort()
-        elif self._state is _State.FINISHING:
-            self._commit()
-        elif self._batch_size >= BATCH:
-            self._flush()
+            elif not self._keeps:
+                self._give_up()
+        else:
+            self._in_flight = 0
+            self._forget_written()
+            if self._state is _State.FINISHING:
+                self._commit()
+            elif self._batch_size >= BATCH:
+                self._flush()
         drain = self._drain
         if drain is not None and congested and not self.congested:
             drain()
@@ -227,30 +311,56 @@ class Writer:
         """Store nothing on disk; a thread that is writing finishes first."""
         self._owes_drain = self._owes_drain or self.congested
         self._on_disk = False
-        self._batch.clear()
         self._batch_size = 0
         if not self._in_flight and self._temporary is not None:
             temporary, self._temporary = self._temporary, None
             self._owner.tier.pool.submit(temporary.discard)
 
+    def _keep_file(self) -> None:
+        """The temporary file is about to go its way: followers need it open."""
+        if self._followers:
+            try:
+                self._file()
+            except OSError:
+                pass  # who needs it hears that it is gone
+
     def _commit(self) -> None:
+        self._keep_file()
         tier = self._owner.tier
         now = tier.scheduler.wall()
         header = Header(self.stored, self.token, self.edition)
-        rest = b"".join(self._batch)
-        self._batch.clear()
+        rest = b"".join(self._pieces.since(self.size - self._batch_size))
+        followed = bool(self._followers)
+        if not followed:
+            self._pieces.drop(self.size)
         self._in_flight, self._batch_size = self._batch_size, 0
         if tier.down:
             self._end(False)
             return
         temporary, self._temporary = self._temporary, None
-        tier.store(
-            Store(self.digest, self.primary, header, temporary, rest, now, self._wanted), self._end
+        store = Store(
+            self.digest,
+            self.primary,
+            header,
+            temporary,
+            rest,
+            now,
+            lambda: self._wanted(store, followed),
         )
+        tier.store(store, self._end)
 
-    def _wanted(self) -> bool:
-        """In the writing thread."""
-        return not self.cancelled
+    def _wanted(self, store: Store, followed: bool) -> bool:
+        """In the writing thread: whether to go on; opens what followers will read."""
+        if self.cancelled:
+            return False
+        if followed and self._handle is None:
+            if store.body is None:
+                store.body = self._owner.tier.disk.temporary()
+            try:
+                self._handle = FileHandle(store.body.reopened())
+            except OSError:
+                pass  # what is in memory stays there
+        return True
 
     def _end(self, stored: bool) -> None:
         self._state = _State.DONE
@@ -259,4 +369,8 @@ class Writer:
             # The tier went down before the writing thread took it.
             temporary, self._temporary = self._temporary, None
             self._owner.tier.pool.submit(temporary.discard)
+        if not self._followers:
+            self._let_go()
+        elif stored and self._handle is not None:
+            self._pieces.drop(self.size)
         self._owner.writer_committed(self, stored)

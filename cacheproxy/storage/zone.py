@@ -210,6 +210,11 @@ class Zone:
 
     # -- storing -------------------------------------------------------------
 
+    def fits(self, length: int) -> bool:
+        """Whether the disk, or else memory, can take a body of *length* octets."""
+        limit = -1 if self.tier.down else self.config.max_size
+        return limit is None or length <= max(limit, self.memory.body_limit)
+
     def open_writer(self, digest: bytes, primary: bytes, stored: StoredResponse) -> Writer | None:
         """Start to store; None where neither the disk nor memory can take it now."""
         keep = self.memory.body_limit
@@ -347,9 +352,7 @@ class Zone:
                     self.memory.add(stale, now)
         for lookup in self._lookups.values():
             lookup.stale = True
-        for writer in list(self._writers):
-            if selects(selection, writer.primary, writer.stored):
-                writer.abort()
+        begun = [w for w in self._writers if selects(selection, w.primary, w.stored)]
         for writer in list(self._finishing.values()):
             if selects(selection, writer.primary, writer.stored) and self._cancel(writer.digest):
                 gone.add(writer.digest)
@@ -365,6 +368,9 @@ class Zone:
             return disk.purge(selection, stale_at)
 
         self.tier.write(work, purged, work)
+        # Who followed them looks again at once, and must do so behind the purge.
+        for writer in begun:
+            writer.abort()
 
     def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
         """Whether a purge since ``stored.request_time`` took it."""
