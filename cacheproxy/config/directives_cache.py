@@ -198,8 +198,22 @@ ROWS: list[Row] = [
         note="Not set: on. Requests that cannot share an answer do not wait: those with "
         "Authorization, and those for what was found not storable in the last 2 minutes.",
     ),
-    value("proxy_cache_lock_age", HSL, 1, TIME, "cache.lock_age"),
-    value("proxy_cache_lock_timeout", HSL, 1, TIME, "cache.lock_timeout"),
+    value(
+        "proxy_cache_lock_age",
+        HSL,
+        1,
+        TIME,
+        "cache.lock_age",
+        note="Counts until the response has begun.",
+    ),
+    value(
+        "proxy_cache_lock_timeout",
+        HSL,
+        1,
+        TIME,
+        "cache.lock_timeout",
+        note="Counts until the response has begun: from then on it is sent on as it comes.",
+    ),
     value("proxy_cache_convert_head", HSL, 1, FLAG, "cache.convert_head"),
     value(
         "proxy_cache_max_range_offset",

@@ -13,14 +13,12 @@ Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy import cache_status
-from cacheproxy.policy.cache_control import request_directives
 from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.policy.key import (
     digest,
@@ -43,7 +41,8 @@ from cacheproxy.policy.storing import NoStore, Store, decide_storing, supersedes
 from cacheproxy.policy.validation import freshen, selects, validation_fields
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import NoClient
-from cacheproxy.proxy.collapse import UNSHARED_TIME, Fill
+from cacheproxy.proxy.collapse import UNSHARED_TIME, Growing
+from cacheproxy.proxy.following import Following
 from cacheproxy.proxy.head_update import update_get
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
@@ -57,6 +56,7 @@ from cacheproxy.proxy.parts import (
 )
 from cacheproxy.proxy.relay import Relay
 from cacheproxy.proxy.representation import Representation, send, tell
+from cacheproxy.proxy.sharing import Sharing
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -107,16 +107,14 @@ class CacheTurn:
 
     __slots__ = (
         "_did",
-        "_fill",
-        "_leave",
         "_missing",
         "_only_stored",
         "_passed_range",
         "_primary_entry",
         "_relay",
         "_request_time",
+        "_sharing",
         "_storing",
-        "_waited",
         "_why",
         "background",
         "digest",
@@ -136,9 +134,10 @@ class CacheTurn:
         self.options = options
         self.entry: Entry | None = None
         self.background = False
-        self._primary_entry: Entry | None = None
-        self._fill: Fill | None = None
-        self._leave: Callable[[], None] | None = None
+        #: What is stored for the key alone, or is about to be.
+        self._primary_entry: Entry | Growing | None = None
+        #: From when it turns out that the origin is to be asked.
+        self._sharing: Sharing | None = None
         self._relay: Relay | None = None
         self._request_time = 0.0
         self._storing = True
@@ -151,7 +150,6 @@ class CacheTurn:
         #: What Cache-Status says: why the origin was asked; what was done, if not a mere hit.
         self._why = b""
         self._did: bytes | None = None
-        self._waited = False
 
     @property
     def converts_head(self) -> bool:
@@ -184,7 +182,7 @@ class CacheTurn:
         if self.options.bypass and holds(self.options.bypass, exchange):
             exchange.cache_status = b"BYPASS"
             self._why = b"bypass"
-            self._fetch()
+            self.fetch()
             return
         self.look_up()
 
@@ -193,7 +191,7 @@ class CacheTurn:
         self.storage.lookup(self.primary, self._found)
 
     def _found(self, entry: Entry | None) -> None:
-        if self._gone():
+        if self.gone:
             if entry is not None:
                 entry.release()
             return
@@ -207,12 +205,14 @@ class CacheTurn:
                 return
         self._judge(entry)
 
-    def _gone(self) -> bool:
+    @property
+    def gone(self) -> bool:
+        """Whether the client has gone, and nothing is to be done without it."""
         return self.exchange.lost and not self.background
 
     def _judge(self, entry: Entry | None) -> None:
         exchange = self.exchange
-        if self._gone():
+        if self.gone:
             if entry is not None:
                 entry.release()
             return
@@ -233,7 +233,7 @@ class CacheTurn:
             action = Action.REVALIDATE
         if action is Action.FRESH:
             assert entry is not None
-            if self._waited:
+            if self._sharing is not None and self._sharing.waited:
                 self._did = cache_status.forward_value(self._why, collapsed=True)
             self._answer(entry, verdict.age, fresh=True)
         elif action is Action.STALE:
@@ -265,7 +265,7 @@ class CacheTurn:
 
     def _judge_part(self, entry: Entry | None) -> None:
         """The whole is not stored, or not for this request: is the part of it that is asked for?"""
-        if self._gone():
+        if self.gone:
             if entry is not None:
                 entry.release()
             return
@@ -287,61 +287,64 @@ class CacheTurn:
                 self._why = b"partial"
         if passed:
             self._passed_range = True
-            self._fetch()
+            self.fetch()
         else:
             self._collapse()
 
     # -- collapsing --------------------------------------------------------
 
     def _collapse(self) -> None:
-        """Go to the origin, or wait for the request that is already there."""
-        fills = self.exchange.world.fills(self.storage)
-        # A refresh has a fill all the same, by which the next one knows of it.
-        if (
-            self.options.lock
-            and not self.background
-            and (fills.unshared(self.digest) or self._cannot_share())
-        ):
-            self._fetch()
-            return
-        lock_age = self.options.lock_age if self.options.lock else float("inf")
-        self._fill = fills.lead(self.digest, lock_age)
-        if self._fill is None and self.options.lock and not self.background:
-            self._leave = fills.wait(self.digest, self.options.lock_timeout, self._woken)
-            if self._leave is not None:
-                self._waited = True
-                return
-            self._storing = False
-        self._fetch()
+        """Go to the origin, or share the response of the request that is already there."""
+        if self._sharing is None:
+            self._sharing = Sharing(self)
+        self._sharing.enter()
 
-    def _cannot_share(self) -> bool:
-        """Whether the request itself makes it unlikely that its answer is stored."""
-        fields = self.exchange.head.fields
-        if b"authorization" in fields or b"upgrade" in fields:
-            return True
-        if b"cache-control" in fields and request_directives(fields).no_store:
-            return True
-        return bool(self.options.no_cache) and holds(self.options.no_cache, self.exchange)
-
-    def _woken(self, ended: bool) -> None:
-        self._leave = None
-        if self._gone():
-            return
-        if not ended:
-            # nginx: who has waited too long is answered by the origin, unstored.
-            self._storing = False
-            self._fetch()
-            return
-        if self.entry is not None:
-            self.entry.release()
-            self.entry = None
-        self._forget_missing()
+    def look_again(self) -> None:
+        """Start anew: what was waited for or followed has ended."""
+        self.exchange.source = self
+        self._drop_entry()
         self.digest = self.primary
         self.look_up()
 
+    def look_for_variant(self, growing: Growing, digest: bytes) -> None:
+        """Go on as if the head of *growing* were stored, with the variant of *digest*."""
+        self._drop_entry()
+        self._primary_entry = growing
+        self.digest = digest
+        self.storage.lookup(digest, self._judge)
+
+    def follow(self, growing: Growing, status: bytes) -> None:
+        """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
+        self._drop_entry()
+        self.exchange.cache_status = status
+        did = cache_status.forward_value(self._why, collapsed=True)
+        Following(self.exchange, growing, did, self.look_again).start()
+
+    def _drop_entry(self) -> None:
+        """What was found in storage is not the answer."""
+        entry, self.entry = self.entry, None
+        if entry is not None:
+            entry.release()
+        self._forget_missing()
+
     # -- the origin --------------------------------------------------------
 
-    def _fetch(self) -> None:
+    def fetch_alone(self) -> None:
+        """Ask the origin for this request only: what comes is not stored."""
+        self._storing = False
+        self.fetch()
+
+    def fetch_range(self) -> bool:
+        """Ask the origin for the range that the client asks for; False where that may not be."""
+        if not self._takes_part():
+            return False
+        self._drop_entry()
+        self._passed_range = True
+        self.fetch()
+        return True
+
+    def fetch(self) -> None:
+        """Ask the origin."""
         exchange = self.exchange
         self._request_time = exchange.world.scheduler.wall()
         relay = self._relay = Relay(exchange, self)
@@ -430,11 +433,7 @@ class CacheTurn:
         if not isinstance(decision, Store):
             if self.entry is not None and supersedes(decision, head.status):
                 self.storage.delete(self.entry.digest)
-            if self._fill is not None:
-                # A server error may be over soon; what it is now is not to be waited for.
-                seconds = UNSHARED_TIME if head.status < 500 else _ERROR_UNSHARED_TIME
-                exchange.world.fills(self.storage).note_unshared(self.digest, seconds)
-            self._release()
+            self._set_free(head.status)
             return
         if not self._storing:
             self._release()
@@ -444,6 +443,9 @@ class CacheTurn:
             return  # nobody asked for a part
         if options.min_uses > 1 and self.storage.note_use(self.primary) < options.min_uses:
             self._release()
+            return
+        if not self.storage.fits(head.body_length) or relay.goes_elsewhere(head):
+            self._set_free(head.status)
             return
         stored = decision.stored
         fills = exchange.world.fills(self.storage)
@@ -459,6 +461,14 @@ class CacheTurn:
             self._release()
         else:
             delivery.store_to(writer)
+            if self._sharing is not None and not partial:
+                self._sharing.offer(stored, writer, head)
+
+    def _set_free(self, status: int) -> None:
+        """Nobody is to wait for such an answer, now or for a while."""
+        if self._sharing is not None:
+            # A server error may be over soon.
+            self._sharing.set_free(UNSHARED_TIME if status < 500 else _ERROR_UNSHARED_TIME)
 
     def _place(self, vary: tuple[tuple[bytes, bytes | None], ...]) -> bytes:
         """Which digest a response with selecting fields *vary* is stored under.
@@ -501,7 +511,7 @@ class CacheTurn:
             if found is not None:
                 entry.release()
             chosen = found or entry
-            if self.background or self._gone():
+            if self.background or self.gone:
                 chosen.release()
             else:
                 self._answer(chosen, chosen.stored.age(now), fresh=found is not None)
@@ -511,7 +521,7 @@ class CacheTurn:
     def _ask_again(self, relay: Relay) -> None:
         """The answer is about something else than what is stored: ask for the whole (§4.3.4)."""
         relay.discard_response()
-        self._fetch()
+        self.fetch()
 
     def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
         """No response could be had; True if a stale one answers."""
@@ -548,9 +558,8 @@ class CacheTurn:
         self._release()
 
     def _release(self) -> None:
-        fill, self._fill = self._fill, None
-        if fill is not None:
-            fill.release()
+        if self._sharing is not None:
+            self._sharing.release()
 
     # -- answers -----------------------------------------------------------
 
@@ -562,6 +571,8 @@ class CacheTurn:
         if self.background or exchange.lost:
             delivery.muted = True
             return True
+        if relay.goes_elsewhere(head):
+            return False
         if exchange.method == b"HEAD" and self.converts_head:
             delivery.begin(head)
             delivery.muted = True
@@ -591,7 +602,7 @@ class CacheTurn:
         assert gzip is not None
 
         def done(encoded: Entry | None) -> None:
-            if self._gone():
+            if self.gone:
                 entry.release()
                 if encoded is not None:
                     encoded.release()
@@ -631,8 +642,6 @@ class CacheTurn:
         """Nothing is waiting to be written."""
 
     def on_downstream_lost(self) -> None:
-        if self._leave is not None:
-            self._leave()
-            self._leave = None
+        if self._sharing is not None:
+            self._sharing.lose_client()
         self._forget_missing()
-        self._release()

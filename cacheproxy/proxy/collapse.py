@@ -1,10 +1,10 @@
 """Request collapsing: while one request fills an entry, others of the same key wait.
 
-``proxy_cache_lock``: the first request becomes the leader; the others queue until
-it has finished, failed or found the answer not storable, and are woken by that
-event. A waiter gives up after ``proxy_cache_lock_timeout`` and goes to the origin
-by itself, its response not stored; after ``proxy_cache_lock_age`` without an end
-one more request may go.
+``proxy_cache_lock``: the first request becomes the leader; the others queue until its
+response begins and turns out to be storable, and are offered it while it grows
+(``Growing``); or until it has failed or is found not storable. A waiter gives up after
+``proxy_cache_lock_timeout`` and goes to the origin by itself, its response not stored;
+after ``proxy_cache_lock_age`` without a response one more request may go.
 
 Unlike in nginx, an answer that cannot be shared is remembered for a while: whoever
 waited for it, and whoever comes next, goes to the origin without a queue.
@@ -16,15 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cacheproxy.proxy.interfaces import Cancellable, Scheduler
+from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.proxy.interfaces import Cancellable, GrowingWriter, Scheduler
 
 __all__ = [
+    "MAX_FOLLOWERS",
     "MAX_KNOWN_PARTS",
     "MAX_UNSHARED",
     "MAX_WAITERS",
     "UNSHARED_TIME",
     "Fill",
     "Fills",
+    "Growing",
     "KnownParts",
     "Waiter",
 ]
@@ -35,6 +38,9 @@ MAX_KNOWN_PARTS = 4096
 #: Requests that may wait for one fill; more go to the origin by themselves.
 MAX_WAITERS = 1000
 
+#: Requests that may be answered from one response while it grows; more go by themselves.
+MAX_FOLLOWERS = 1000
+
 #: Keys whose last answer could not be shared; the one noted longest ago is forgotten first.
 MAX_UNSHARED = 16384
 
@@ -42,13 +48,40 @@ MAX_UNSHARED = 16384
 UNSHARED_TIME = 120.0
 
 
+class Growing:
+    """A response that is being stored: *stored* is its head, *writer* has its body.
+
+    *length* is that of the whole body, None where it is not known yet. *flushed* says that
+    each piece is to reach clients at once (``proxy_buffering off``).
+    """
+
+    __slots__ = ("flushed", "followers", "length", "stored", "writer")
+
+    def __init__(
+        self, stored: StoredResponse, writer: GrowingWriter, length: int | None, flushed: bool
+    ) -> None:
+        self.stored = stored
+        self.writer = writer
+        self.length = length
+        self.flushed = flushed
+        #: How many requests are being answered from it.
+        self.followers = 0
+
+
 class Waiter:
-    """One request in a queue; *woken* hears True after the fill's end, False on time-out."""
+    """One request in a queue.
 
-    __slots__ = ("_timer", "woken")
+    *woken* hears True after the fill's end, False on time-out; *offered* hears of a
+    response that has begun, and leaves the queue if that will do.
+    """
 
-    def __init__(self, woken: Callable[[bool], None]) -> None:
+    __slots__ = ("_timer", "offered", "woken")
+
+    def __init__(
+        self, woken: Callable[[bool], None], offered: Callable[[Growing], None]
+    ) -> None:
         self.woken = woken
+        self.offered = offered
         self._timer: Cancellable | None = None
 
     def start(self, scheduler: Scheduler, seconds: float, expired: Callable[[], None]) -> None:
@@ -61,22 +94,45 @@ class Waiter:
 
 
 class Fill:
-    """The leader's hold on one key; ``release`` wakes those who wait."""
+    """The leader's hold on one key; ``offer`` and ``release`` wake those who wait."""
 
-    __slots__ = ("_digest", "_fills", "started", "waiters")
+    __slots__ = ("_digest", "_fills", "_offered", "growing", "started", "waiters")
 
     def __init__(self, fills: Fills, digest: bytes, started: float) -> None:
         self._fills = fills
         self._digest = digest
         self.started = started
-        self.waiters: list[Waiter] = []
+        self.waiters: dict[Waiter, None] = {}
+        #: What can be followed; of an older leader, where that one was first.
+        self.growing: Growing | None = None
+        self._offered: Growing | None = None
+
+    def offer(self, growing: Growing) -> None:
+        """The response has begun and is being stored: whoever waits may follow it."""
+        # A younger leader may have the queue.
+        fill = self._fills.current(self._digest) or self
+        self._offered = fill.growing = growing
+
+        def aborted() -> None:
+            if growing.writer.given_up:
+                self._fills.note_unshared(self._digest)
+            self.release()
+
+        growing.writer.on_abort(aborted)
+        for waiter in list(fill.waiters):
+            if waiter in fill.waiters and fill.growing is growing:
+                waiter.offered(growing)
 
     def release(self) -> None:
         """The fill has ended, one way or the other. More than once is allowed."""
+        current = self._fills.current(self._digest)
+        if current is not None and current.growing is self._offered:
+            current.growing = None
         self._fills.end(self._digest, self)
-        waiters, self.waiters = self.waiters, []
+        waiters, self.waiters = self.waiters, {}
         for waiter in waiters:
             waiter.stop()
+        for waiter in waiters:
             waiter.woken(True)
 
 
@@ -117,17 +173,28 @@ class Fills:
         """Become the leader for *digest*; None while another one is, and not too old."""
         now = self._scheduler.monotonic()
         current = self._fills.get(digest)
-        if current is not None and now - current.started < lock_age:
+        if current is not None and (
+            current.growing is not None or now - current.started < lock_age
+        ):
             return None
         fill = Fill(self, digest, now)
         if current is not None:
-            fill.waiters, current.waiters = current.waiters, []
+            fill.waiters, current.waiters = current.waiters, {}
         self._fills[digest] = fill
         return fill
 
     def filling(self, digest: bytes) -> bool:
         """Whether some request is filling *digest* now."""
         return digest in self._fills
+
+    def current(self, digest: bytes) -> Fill | None:
+        """The fill of *digest* that has the queue."""
+        return self._fills.get(digest)
+
+    def growing(self, digest: bytes) -> Growing | None:
+        """The response that is being stored for *digest* now, if it has begun."""
+        fill = self._fills.get(digest)
+        return None if fill is None else fill.growing
 
     def note_unshared(self, digest: bytes, seconds: float = UNSHARED_TIME) -> None:
         """The answer for *digest* is for one client only, and the next ones will be."""
@@ -153,20 +220,24 @@ class Fills:
         return False
 
     def wait(
-        self, digest: bytes, timeout: float, woken: Callable[[bool], None]
+        self,
+        digest: bytes,
+        timeout: float,
+        woken: Callable[[bool], None],
+        offered: Callable[[Growing], None],
     ) -> Callable[[], None] | None:
         """Queue for *digest*; returns what leaves the queue, None if the queue is full."""
         fill = self._fills[digest]
         if len(fill.waiters) >= MAX_WAITERS:
             return None
-        waiter = Waiter(woken)
-        fill.waiters.append(waiter)
+        waiter = Waiter(woken, offered)
+        fill.waiters[waiter] = None
 
         def leave() -> None:
             waiter.stop()
             current = self._fills.get(digest)
-            if current is not None and waiter in current.waiters:
-                current.waiters.remove(waiter)
+            if current is not None:
+                current.waiters.pop(waiter, None)
 
         def expired() -> None:
             leave()

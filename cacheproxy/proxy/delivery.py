@@ -27,7 +27,7 @@ from cacheproxy.proxy.representation import without_content
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["Delivery", "response_pairs"]
+__all__ = ["Delivery", "is_buffered", "response_pairs"]
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -80,13 +80,8 @@ class Delivery:
     def begin(self, head: ResponseHead) -> None:
         """Send the upstream's head on to the client."""
         exchange = self._exchange
-        proxy = exchange.location.proxy
         fields = head.fields
-        self._buffering = proxy.buffering
-        if b"x-accel-buffering" in fields and b"x-accel-buffering" not in proxy.ignore_headers:
-            wish = (fields.get(b"x-accel-buffering") or b"").lower()
-            if wish in (b"yes", b"no"):
-                self._buffering = wish == b"yes"
+        self._buffering = is_buffered(exchange, head)
         length: int | None = head.body_length
         if exchange.method == b"HEAD":
             declared = fields.get(b"content-length")
@@ -210,7 +205,8 @@ class Delivery:
 
     def _client_is_slow(self) -> None:
         exchange = self._exchange
-        if not self._buffering or exchange.lost:
+        # A client's pace must not hold up what others wait for.
+        if (not self._buffering and self.writer is None) or exchange.lost:
             self._wait("client")
             return
         proxy = exchange.location.proxy
@@ -312,6 +308,17 @@ class Delivery:
             self._waits -= {reason}
             if not self._waits and self._stream is not None:
                 self._stream.resume()
+
+
+def is_buffered(exchange: Exchange, head: ResponseHead) -> bool:
+    """``proxy_buffering``, and what ``X-Accel-Buffering`` says of this response."""
+    proxy = exchange.location.proxy
+    fields = head.fields
+    if b"x-accel-buffering" in fields and b"x-accel-buffering" not in proxy.ignore_headers:
+        wish = (fields.get(b"x-accel-buffering") or b"").lower()
+        if wish in (b"yes", b"no"):
+            return wish == b"yes"
+    return proxy.buffering
 
 
 def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:

@@ -350,7 +350,9 @@ class Relay:
         if self.cache is not None and self.cache.on_response(self, head):
             if delivery.writer is None and self._on_end is None and not self.finished:
                 self._drop_unwanted(delivery)
-        elif not self._elsewhere(head):
+        elif self.goes_elsewhere(head):
+            self._go_elsewhere(head)
+        else:
             delivery.begin(head)
 
     def _drop_unwanted(self, delivery: Delivery) -> None:
@@ -364,24 +366,25 @@ class Relay:
         if self.cache is not None:
             self.cache.on_fill_end(False)
 
-    def _elsewhere(self, head: ResponseHead) -> bool:
+    def goes_elsewhere(self, head: ResponseHead) -> bool:
         """Whether something else answers than the response: a place it names, or an error page."""
         exchange = self.exchange
-        proxy = exchange.location.proxy
-        if b"x-accel-redirect" in head.fields and (
-            b"x-accel-redirect" not in proxy.ignore_headers
-        ):
-            self._accel_redirect(head)
-            return True
-        if (
-            proxy.intercept_errors
+        return self._names_another(head) or (
+            exchange.location.proxy.intercept_errors
             and head.status >= 300
             and head.status in exchange.location.error_pages
-        ):
+        )
+
+    def _names_another(self, head: ResponseHead) -> bool:
+        ignored = self.exchange.location.proxy.ignore_headers
+        return b"x-accel-redirect" in head.fields and b"x-accel-redirect" not in ignored
+
+    def _go_elsewhere(self, head: ResponseHead) -> None:
+        if self._names_another(head):
+            self._accel_redirect(head)
+        else:
             self._discard_for_all()
-            exchange.answer_status(head.status)
-            return True
-        return False
+            self.exchange.answer_status(head.status)
 
     def on_response_body(self, data: bytes) -> None:
         if self._record is not None:

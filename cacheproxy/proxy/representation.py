@@ -33,7 +33,15 @@ from cacheproxy.proxy.interfaces import BodyReader, BodySink
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["Readable", "Representation", "send", "send_part", "tell", "without_content"]
+__all__ = [
+    "Readable",
+    "Representation",
+    "asked_ranges",
+    "send",
+    "send_part",
+    "tell",
+    "without_content",
+]
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -139,19 +147,27 @@ def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
     return True
 
 
-def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
+def asked_ranges(
+    exchange: Exchange, status: int, fields: Fields, length: int
+) -> Ranges | Unsatisfiable | None:
+    """The ranges that the request is to get of a representation; None for all of it."""
     head = exchange.head
     value = head.fields.get(b"range")
-    if value is None or exchange.method != b"GET" or it.status != 200:
-        return False
-    if exchange.would_gzip(it.status, it.fields, it.length) or not if_range_holds(head, it.fields):
-        return False
-    decision = decide_ranges(value, it.length, exchange.location.core.max_ranges)
+    if value is None or exchange.method != b"GET" or status != 200:
+        return None
+    if exchange.would_gzip(status, fields, length) or not if_range_holds(head, fields):
+        return None
+    decision = decide_ranges(value, length, exchange.location.core.max_ranges)
+    return decision if isinstance(decision, Ranges | Unsatisfiable) else None
+
+
+def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
+    decision = asked_ranges(exchange, it.status, it.fields, it.length)
     if isinstance(decision, Unsatisfiable):
         _close(it)
         exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
         return True
-    if not isinstance(decision, Ranges):
+    if decision is None:
         return False
     it.pairs = [pair for pair in it.pairs if pair[0].lower() != b"accept-ranges"]
     if len(decision.ranges) == 1:

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
-from cacheproxy.proxy.collapse import MAX_UNSHARED, MAX_WAITERS, Fills
+from collections.abc import Callable
+from typing import Any
+
+from cacheproxy.proxy.collapse import MAX_UNSHARED, MAX_WAITERS, Fills, Growing
 from tests.proxy.harness import BenchCase, BenchReactor, Client, message, response
+from tests.storage.support import head_of
 
 FRESH = b"Cache-Control: max-age=60"
 
@@ -122,9 +126,9 @@ class LockTests(BenchCase):
         self.assertEqual(len(self.origin.requests), 2)
 
     def test_leader_breaks_off(self) -> None:
-        """A fill cut short wakes the others too."""
+        """A fill cut short before its first octet wakes the others too."""
         clients = self.crowd(3)
-        head = b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nContent-Length: 5\r\n\r\nab"
+        head = b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nContent-Length: 5\r\n\r\n"
         self.origin.connections[0].send(head)
         self.origin.default = response(200, b"whole", FRESH)
         self.origin.connections[0].reset()
@@ -219,6 +223,19 @@ class ElsewhereTests(BenchCase):
         self.assertEqual([name for name in bench.files("cache") if "cache.db" not in name], [])
 
 
+class FakeWriter:
+    """As much of a ``GrowingWriter`` as a fill uses."""
+
+    given_up = False
+    size = 0
+
+    def on_abort(self, call: Callable[[], None]) -> None:
+        self.aborted = call
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
 class FillsTests(BenchCase):
     """``Fills`` by itself."""
 
@@ -226,6 +243,7 @@ class FillsTests(BenchCase):
         self.reactor = BenchReactor()
         self.fills = Fills(self)  # type: ignore[arg-type]  # this case is the scheduler
         self.woken: list[bool] = []
+        self.offered: list[Growing] = []
 
     def call_later(self, seconds: float, function: object) -> object:
         """``Scheduler``."""
@@ -239,8 +257,8 @@ class FillsTests(BenchCase):
         """More than ``MAX_WAITERS`` do not wait."""
         fill = self.fills.lead(b"d", 5)
         for _ in range(MAX_WAITERS):
-            self.assertIsNotNone(self.fills.wait(b"d", 5, self.woken.append))
-        self.assertIsNone(self.fills.wait(b"d", 5, self.woken.append))
+            self.assertIsNotNone(self.fills.wait(b"d", 5, self.woken.append, self.offered.append))
+        self.assertIsNone(self.fills.wait(b"d", 5, self.woken.append, self.offered.append))
         assert fill is not None
         fill.release()
         fill.release()
@@ -251,7 +269,7 @@ class FillsTests(BenchCase):
     def test_a_second_leader_takes_the_queue(self) -> None:
         """The first one's end does not end the second's fill."""
         first = self.fills.lead(b"d", 5)
-        self.fills.wait(b"d", 60, self.woken.append)
+        self.fills.wait(b"d", 60, self.woken.append, self.offered.append)
         self.assertIsNone(self.fills.lead(b"d", 5))
         self.reactor.advance(6)
         second = self.fills.lead(b"d", 5)
@@ -262,10 +280,55 @@ class FillsTests(BenchCase):
         second.release()
         self.assertEqual(self.woken, [True])
 
+    def test_offer(self) -> None:
+        """All who wait hear of what has begun; nobody leads beside it, however old it is."""
+        fill = self.fills.lead(b"d", 5)
+        assert fill is not None
+        leave = self.fills.wait(b"d", 5, self.woken.append, lambda growing: None)
+        assert leave is not None
+        self.fills.wait(b"d", 5, self.woken.append, self.offered.append)
+        writer = FakeWriter()
+        growing = Growing(head_of(b"d"), writer, None, False)
+        self.assertIsNone(self.fills.growing(b"d"))
+        fill.offer(growing)
+        self.assertEqual((self.offered, self.woken), ([growing], []))
+        self.assertIs(self.fills.growing(b"d"), growing)
+        self.reactor.advance(60)
+        self.assertIsNone(self.fills.lead(b"d", 5))
+        fill.release()
+        self.assertIsNone(self.fills.growing(b"d"))
+
+    def test_abort(self) -> None:
+        """It ends the fill; a writer that gave up by itself is not waited for again soon."""
+        for given_up in (False, True):
+            fill = self.fills.lead(b"d", 5)
+            assert fill is not None
+            writer = FakeWriter()
+            fill.offer(Growing(head_of(b"d"), writer, None, False))
+            self.fills.wait(b"d", 5, self.woken.append, self.offered.append)
+            writer.given_up = given_up
+            writer.aborted()
+            self.assertEqual(self.woken.pop(), True)
+            self.assertFalse(self.fills.filling(b"d"))
+            self.assertEqual(self.fills.unshared(b"d"), given_up)
+
+    def test_a_younger_fill_is_offered_what_an_older_leader_has(self) -> None:
+        """And loses it with that one's end, not with its own."""
+        first = self.fills.lead(b"d", 5)
+        self.reactor.advance(6)
+        second = self.fills.lead(b"d", 5)
+        assert first is not None and second is not None
+        self.fills.wait(b"d", 60, self.woken.append, self.offered.append)
+        first.offer(Growing(head_of(b"d"), FakeWriter(), None, False))
+        self.assertEqual(len(self.offered), 1)
+        first.release()
+        self.assertTrue(self.fills.filling(b"d"))
+        self.assertIsNone(self.fills.growing(b"d"))
+
     def test_leaving(self) -> None:
         """Who left hears nothing."""
         fill = self.fills.lead(b"d", 5)
-        leave = self.fills.wait(b"d", 5, self.woken.append)
+        leave = self.fills.wait(b"d", 5, self.woken.append, self.offered.append)
         assert leave is not None and fill is not None
         leave()
         leave()
