@@ -18,7 +18,18 @@ from tests.support.certificates import make_certificate
 from tests.support.ports import free_port
 from tests.support.processes import NGINX, TOP, TWISTD, Daemon, accepts, fill
 
-__all__ = ["SIZES", "Server", "Servers", "pin", "servers"]
+__all__ = [
+    "LOAD_CORE",
+    "SERVER_CORE",
+    "SIZES",
+    "Server",
+    "Servers",
+    "pin",
+    "pin_self",
+    "servers",
+    "start_nginx",
+    "start_proxy",
+]
 
 #: Name → octets of the origin's pages.
 SIZES = {"1k": 1 << 10, "10k": 10 << 10, "100k": 100 << 10}
@@ -31,6 +42,20 @@ def pin(core: int) -> list[str]:
     if shutil.which("taskset") is None or len(cores) < 2:
         return []
     return ["taskset", "-c", str(cores[core])]
+
+
+@contextmanager
+def pin_self(core: int) -> Iterator[None]:
+    """Keep this process on *core* meanwhile, where ``pin`` could."""
+    if not pin(core):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[core]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @dataclass
@@ -48,6 +73,10 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         found = children.read_text().split() if self.name == "nginx" else []
         return int(found[0]) if found else self.process.pid
+
+    def wait_ready(self) -> None:
+        """Return when its ports accept."""
+        self.process.wait_ready(lambda: accepts(self.port) and accepts(self.tls_port), self.name)
 
     def rss(self) -> int:
         """Octets of resident memory of the worker."""
@@ -80,7 +109,8 @@ def page(size: int) -> bytes:
     return "".join(parts).encode()[:size]
 
 
-def _nginx(folder: Path, http: str, core: int) -> Daemon:
+def start_nginx(folder: Path, http: str, core: int = SERVER_CORE) -> Daemon:
+    """nginx with *http* as the content of its http block, on *core*."""
     folder.mkdir(exist_ok=True)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
@@ -95,7 +125,8 @@ def _nginx(folder: Path, http: str, core: int) -> Daemon:
     return Daemon([*command, "-e", f"{folder}/error.log"], folder / "log", folder)
 
 
-def _proxy(folder: Path, http: str) -> Daemon:
+def start_proxy(folder: Path, http: str) -> Daemon:
+    """The proxy with the same."""
     folder.mkdir(exist_ok=True)
     conf = folder / "site.conf"
     conf.write_text(
@@ -149,12 +180,12 @@ def servers(folder: Path) -> Iterator[Servers]:
             daemon.wait_ready(lambda: all(accepts(port) for port in ports), name)
             return Server(name, ports[0], ports[-1], daemon)
 
-        started(_nginx(folder / "origin", origin_http, LOAD_CORE), "nginx", [origin_port])
+        started(start_nginx(folder / "origin", origin_http, LOAD_CORE), "nginx", [origin_port])
         ports = [free_port(), free_port()]
-        process = _nginx(folder / "nginx", http("nginx", *ports), SERVER_CORE)
+        process = start_nginx(folder / "nginx", http("nginx", *ports), SERVER_CORE)
         nginx = started(process, "nginx", ports)
         ports = [free_port(), free_port()]
-        process = _proxy(folder / "proxy", http("proxy", *ports))
+        process = start_proxy(folder / "proxy", http("proxy", *ports))
         proxy = started(process, "cacheproxy", ports)
         port = free_port()
         twisted = started(_twisted(folder / "twisted", port, origin_port), "twisted.web", [port])

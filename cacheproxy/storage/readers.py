@@ -1,7 +1,7 @@
 """Reading ends of bodies: from memory at once, from a file through the disk threads.
 
-A file is read ahead by one chunk: while the sink's side is busy with a chunk no
-other is read after ``pause``. An open file is shared by its holders and closed
+A file is read ahead by one chunk: while the sink's side is busy with one, or has
+asked to wait, a thread reads the next, which is held until it is wanted. An open file is shared by its holders and closed
 with the last one (``FileHandle``), also when a read is still under way in a thread.
 
 Imports: ``proxy.interfaces``. Everything but the reading itself runs in the reactor thread.
@@ -18,7 +18,7 @@ from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["CHUNK", "FileHandle", "FileReader", "MemoryReader", "read_bytes"]
 
-#: Octets read from a file at a time; as much may still be delivered after ``pause``.
+#: Octets read from a file at a time; a reader holds no more.
 CHUNK = 256 * 1024
 
 
@@ -73,9 +73,12 @@ class FileReader:
     """Delivers octets [start, stop) of a file; ``StorageError`` when the file is shorter."""
 
     __slots__ = (
+        "_ahead",
         "_busy",
         "_call_from_thread",
+        "_error",
         "_executor",
+        "_giving",
         "_handle",
         "_on_error",
         "_paused",
@@ -101,22 +104,28 @@ class FileReader:
         self._call_from_thread = call_from_thread
         self._on_error = on_error
         self._paused = False
+        #: A thread reads.
         self._busy = False
-        self._next()
+        #: What it has read and the sink was not given yet.
+        self._ahead: bytes | None = None
+        #: Why there is no more; told after what was read.
+        self._error: str | None = None
+        self._giving = False
+        self._give()
 
     def pause(self) -> None:
-        """Read nothing more until ``resume``."""
+        """Deliver nothing more until ``resume``."""
         self._paused = True
 
     def resume(self) -> None:
         """Go on."""
         if self._paused:
             self._paused = False
-            self._next()
+            self._give()
 
     def close(self) -> None:
         """Stop. The file stays open while a thread reads from it."""
-        self._sink = None
+        self._sink = self._ahead = None
         if not self._busy:
             self._drop()
 
@@ -125,16 +134,41 @@ class FileReader:
         if handle is not None:
             handle.drop()
 
-    def _next(self) -> None:
-        if self._busy or self._paused or self._sink is None:
+    def _give(self) -> None:
+        """Deliver what there is, while a thread reads on; at last the end."""
+        if self._giving:
             return
-        if self._position >= self._stop:
-            sink, self._sink = self._sink, None
+        self._giving = True
+        try:
+            self._read_ahead()
+            while self._ahead is not None and not self._paused and self._sink is not None:
+                data, self._ahead = self._ahead, None
+                self._read_ahead()
+                self._sink.on_body(data)
+        finally:
+            self._giving = False
+        if self._busy or self._paused or self._ahead is not None:
+            return
+        sink, self._sink = self._sink, None
+        if sink is not None:
             self._drop()
+            self._end(sink)
+
+    def _end(self, sink: BodySink) -> None:
+        error = self._error
+        if error is None:
             sink.on_body_end()
             return
-        self._busy = True
-        self._executor.submit(self._read)
+        if self._on_error is not None:
+            self._on_error(error)
+        sink.on_body_error(StorageError(f"cannot read stored body: {error}"))
+
+    def _read_ahead(self) -> None:
+        if self._busy or self._ahead is not None or self._sink is None:
+            return
+        if self._position < self._stop and self._error is None:
+            self._busy = True
+            self._executor.submit(self._read)
 
     def _read(self) -> None:
         """In a disk thread."""
@@ -154,16 +188,12 @@ class FileReader:
 
     def _deliver(self, data: bytes, error: str | None) -> None:
         self._busy = False
-        sink = self._sink
-        if sink is None:
+        if self._sink is None:
             self._drop()
-        elif error is not None:
-            self._sink = None
-            self._drop()
-            if self._on_error is not None:
-                self._on_error(error)
-            sink.on_body_error(StorageError(f"cannot read stored body: {error}"))
-        else:
+            return
+        if error is None:
             self._position += len(data)
-            sink.on_body(data)
-            self._next()
+            self._ahead = data
+        else:
+            self._error = error
+        self._give()

@@ -136,27 +136,35 @@ class FileReaderTests(FileCase):
         self.assertTrue(sink.ended)
 
     def test_one_chunk_at_a_time(self) -> None:
-        """Never more than one read is under way, and paused ones start no other."""
+        """Never more than one read is under way, and one chunk is held."""
         sink = RecordingSink()
         reader = self.read(sink)
         reader.pause()
         reader.resume()
         reader.resume()
         self.assertEqual(len(self.executor.queue), 1)
+        self.executor.step()
+        self.assertEqual((sink.body, len(self.executor.queue)), (BODY[:16], 1))
         reader.pause()
         self.executor.run()
         self.assertEqual((sink.body, sink.ended), (BODY[:16], False))
         reader.resume()
+        self.assertEqual(sink.body, BODY[:32])
         self.executor.run()
         self.assertEqual((sink.body, sink.ended), (BODY, True))
 
     def test_end_waits_while_paused(self) -> None:
-        """The last chunk may come after ``pause``, the end comes after ``resume``."""
-        sink = RecordingSink()
-        reader = self.read(sink, 0, 16)
+        """Neither a chunk nor the end comes before ``resume``, or after another ``pause``."""
+        sink = ReactingSink(lambda: reader.pause())
+        reader = self.read(sink, 0, 32)
         reader.pause()
         self.executor.run()
+        self.assertEqual((sink.body, sink.ended), (b"", False))
+        reader.resume()
+        self.executor.run()
         self.assertEqual((sink.body, sink.ended), (BODY[:16], False))
+        reader.resume()
+        self.assertEqual((sink.body, sink.ended), (BODY[:32], False))
         reader.resume()
         self.assertTrue(sink.ended)
 
@@ -183,7 +191,7 @@ class FileReaderTests(FileCase):
         self.assertFalse(is_open(self.descriptor))
         reader.resume()
         self.assertEqual(len(self.executor.queue), 0)
-        self.assertEqual((sink.body, sink.ended), (BODY[:16], False))
+        self.assertEqual((sink.body, sink.ended), (b"", False))
 
     def test_close_from_the_sink(self) -> None:
         """A sink that has enough in the middle of a piece gets no other."""
@@ -241,6 +249,14 @@ class FileReaderTests(FileCase):
         self.assertIn("shorter", str(sink.error))
         self.assertEqual(len(self.errors), 1)
         self.assertFalse(is_open(self.descriptor))
+
+    def test_error_comes_after_what_was_read(self) -> None:
+        """Also where the next read is done before the sink has taken the piece before it."""
+        os.truncate(self.path, 40)
+        sink = RecordingSink()
+        FileReader(self.handle, (0, 256), sink, InlineExecutor(), call_at_once)
+        self.assertEqual(sink.body, BODY[:40])
+        self.assertIn("shorter", str(sink.error))
 
     def test_failing_read_is_an_error(self) -> None:
         """The system's reason reaches the sink."""
