@@ -59,6 +59,8 @@ CULL_STEP = 100
 CULL_TO = 0.995
 #: Files compared with the index in one step of the search for orphans.
 SWEEP_STEP = 256
+#: The largest body that has a checksum, and so the largest that ``find`` may read whole.
+CHECKED = 1 << 24
 _BLOCK = 4096
 #: The largest rest of a body that is copied to write it together with its seal.
 _JOINED = 1 << 16
@@ -126,9 +128,13 @@ class TemporaryBody:
 
     def append(self, data: bytes) -> None:
         """Write *data* whole."""
-        self.checksum = zlib.crc32(data, self.checksum)
-        self.size += len(data)
+        self._count(data)
         self._put(data)
+
+    def _count(self, data: bytes) -> None:
+        self.size += len(data)
+        # Of larger bodies nobody asks for it, and it takes a second for each gigabyte.
+        self.checksum = zlib.crc32(data, self.checksum) if self.size <= CHECKED else 0
 
     def _put(self, data: bytes) -> None:
         try:
@@ -140,8 +146,7 @@ class TemporaryBody:
 
     def finish(self, token: bytes, rest: bytes = b"") -> None:
         """Write the *rest* of the body, seal and close the file."""
-        self.checksum = zlib.crc32(rest, self.checksum)
-        self.size += len(rest)
+        self._count(rest)
         self._put(rest + seal(token) if len(rest) <= _JOINED else rest)
         if len(rest) > _JOINED:
             self._put(seal(token))
@@ -184,7 +189,7 @@ class Disk:
     def __init__(self, zone: CacheZone, log: Callable[[str], None], body_limit: int) -> None:
         self.zone = zone
         self._log = log
-        self._body_limit = body_limit
+        self._body_limit = min(body_limit, CHECKED)
         self._index: Index | None = None
         self._temporary = ""
         self._opened = 0.0

@@ -69,7 +69,7 @@ class Header:
     - *token*: random identity of the body file.
     - *edition*: random identity of this head; new whenever the head is replaced.
     - *parent*: for an encoded sibling the *edition* that it was made from.
-    - *checksum*: CRC-32 of the body.
+    - *checksum*: CRC-32 of the body; 0 for one too large to be read whole.
     """
 
     stored: StoredResponse

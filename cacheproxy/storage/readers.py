@@ -1,8 +1,9 @@
 """Reading ends of bodies: from memory at once, from a file through the disk threads.
 
 A file is read ahead by one chunk: while the sink's side is busy with one, or has
-asked to wait, a thread reads the next, which is held until it is wanted. An open file is shared by its holders and closed
-with the last one (``FileHandle``), also when a read is still under way in a thread.
+asked to wait, a thread reads the next, which is held until it is wanted. An open file
+is shared by its holders and closed with the last one (``FileHandle``), also when a read
+is still under way in a thread.
 
 Imports: ``proxy.interfaces``. Everything but the reading itself runs in the reactor thread.
 """

@@ -33,6 +33,8 @@ __all__ = ["Writer", "WriterOwner"]
 
 #: Octets gathered before the disk threads are given work.
 BATCH = 256 * 1024
+#: Pieces of a batch that are written one by one.
+PIECES = 8
 #: Octets of one body that may wait for the disk before its source is paused.
 WAITING_LIMIT = 1 << 20
 
@@ -277,7 +279,9 @@ class Writer:
         try:
             if self._temporary is None:
                 self._temporary = tier.disk.temporary()
-            self._temporary.append(b"".join(batch))
+            # Few large pieces are not copied once more, many small ones not written one by one.
+            for data in batch if len(batch) <= PIECES else (b"".join(batch),):
+                self._temporary.append(data)
         except StorageError as failure:
             error = failure
         tier.call_from_thread(self._written, error)

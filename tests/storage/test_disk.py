@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -76,6 +77,20 @@ class TemporaryBodyTests(SynchronousTestCase):
         pieces.finish(new_token())
         self.assertEqual(whole.checksum, pieces.checksum)
         whole.discard()
+
+    def test_large_body_has_no_checksum(self) -> None:
+        """Beyond ``CHECKED`` it is 0, however the octets came; up to it, that of all."""
+        self.patch(disk_module, "CHECKED", 10)
+        for pieces, rest, checksum in (
+            ([b"12345"], b"67890", zlib.crc32(b"1234567890")),
+            ([b"12345"], b"678901", 0),
+            ([b"12345678901", b"2"], b"3", 0),
+        ):
+            body = TemporaryBody(self.path + rest.decode(), os.write)
+            for piece in pieces:
+                body.append(piece)
+            body.finish(new_token(), rest)
+            self.assertEqual(body.checksum, checksum)
 
     def test_is_private_and_new(self) -> None:
         """A name that exists, be it a link, is never written to."""
