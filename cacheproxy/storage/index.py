@@ -257,6 +257,12 @@ class Index:
 
     # -- writing -------------------------------------------------------------
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make one transaction of all that is written within; for loading many rows."""
+        with converted("cannot write index"), self._cache.transact():
+            yield
+
     def put_all(self, rows: Sequence[NewRow]) -> None:
         """Make *rows* in one transaction, in their order; at most ``PUT_LIMIT``.
 

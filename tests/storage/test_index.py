@@ -260,6 +260,16 @@ class RowTests(IndexCase):
         )
         self.assertEqual(self.present(*siblings), [True, False, False])
 
+    def test_transaction_holds_whatever_is_written_within(self) -> None:
+        """All of it or, where it is broken off, nothing."""
+        with self.index.transaction():
+            self.put(1)
+            self.put(2)
+        with self.assertRaises(ValueError), self.index.transaction():
+            self.put(3)
+            raise ValueError
+        self.assertEqual(self.index.usage()[0], 2)
+
     def test_limit_of_a_group_is_what_sqlite_takes(self) -> None:
         """``PUT_LIMIT`` rows in one statement, within the 999 parameters of older SQLite."""
         rows = [
