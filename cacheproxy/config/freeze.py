@@ -24,6 +24,7 @@ from cacheproxy.config.model import (
     SslOptions,
     Upstream,
 )
+from cacheproxy.config.purge_guard import warn_unguarded
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import MISSING, Build, Context, Level
 from cacheproxy.config.variables import Declared, reads_of_get
@@ -159,7 +160,7 @@ def _location(build: Build, level: Level) -> Location:
     assert place is not None
     inside = level.context is not Context.SERVER
     pattern = level.facts["pattern"] if inside else ""
-    return Location(
+    location = Location(
         match=level.facts["match"] if inside else Match.PREFIX,
         pattern=pattern.encode("utf-8", "surrogateescape"),
         core=_core(build, level),
@@ -173,6 +174,9 @@ def _location(build: Build, level: Level) -> Location:
         file=place.file,
         line=place.line,
     )
+    if level.context is not Context.LIMIT_EXCEPT:
+        warn_unguarded(build, level, location)
+    return location
 
 
 def _limit_except(build: Build, level: Level) -> LimitExcept | None:

@@ -42,6 +42,12 @@ OPTIONS = st.lists(
             "chunked_transfer_encoding off;",
             "proxy_cache_revalidate on;",
             "error_page 404 /x;",
+            "allow 192.0.2.0/24; deny all;",
+            "deny 192.0.2.1;",
+            "limit_except GET { deny all; }",
+            "limit_except POST { allow all; }",
+            "proxy_cache_purge $arg_purge;",
+            "proxy_cache_purge 0 $http_x_purge;",
         ]
     ),
     unique_by=lambda option: option.split()[option.startswith("add_header")],
@@ -102,6 +108,7 @@ REQUEST_FIELDS = st.lists(
             b"Via: 1.1 proxy",
             b"Origin: https://a",
             b"X-Bypass: 1",
+            b"X-Purge: 1",
             b"Expect: 100-continue",
             b"Upgrade: h2c",
             b"Host: TEST.example",
@@ -114,8 +121,8 @@ REQUEST_FIELDS = st.lists(
 BODIES = st.sampled_from([b"", b"small", b"text " * 100, b"x" * 40_000])
 REQUESTS = st.lists(
     st.tuples(
-        st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"POST"]),
-        st.sampled_from([b"/", b"/a", b"/a?b"]),
+        st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"POST", b"PURGE"]),
+        st.sampled_from([b"/", b"/a", b"/a?b", b"/a?purge=1"]),
         REQUEST_FIELDS,
         st.sampled_from([0, 0, 0, 1, 7, 61]),
     ),
