@@ -268,6 +268,12 @@ class SelectionTests(PurgingCase):
             self.assertEqual(self.purge(b"/", field), (400, None))
         self.assertEqual(self.states(b"/"), "H")
 
+    def test_key_where_get_goes_elsewhere(self) -> None:
+        """``limit_except`` may lead a PURGE to another upstream; the key is a GET's."""
+        self.purgeable("limit_except GET { proxy_pass http://127.0.0.1:8001; }")
+        self.stored(b"/a")
+        self.assertEqual(self.purge(b"/a"), (204, b"1"))
+
     def test_zone_with_variables(self) -> None:
         """The zone that the request leads to."""
         self.purgeable(http="map $arg_z $zone { '' z; default none; }")
