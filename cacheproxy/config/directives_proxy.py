@@ -254,6 +254,22 @@ ROWS: list[Row] = [
     ),
     value("proxy_store_access", HSL, (1, 3), _store_access, "proxy.store_access"),
     value(
+        "proxy_force_ranges",
+        HSL,
+        1,
+        FLAG,
+        "proxy.force_ranges",
+        note="Not set: ranges of what passes through a cache are answered, as with on.",
+    ),
+    value(
+        "slice",
+        HSL,
+        1,
+        SIZE,
+        "proxy.slice",
+        note="For GET and HEAD, where the request to the origin or its key reads $slice_range.",
+    ),
+    value(
         "proxy_websocket",
         HSL,
         1,
@@ -267,7 +283,6 @@ ROWS: list[Row] = [
         HSL,
         "Tables size themselves.",
     ),
-    *only("proxy_force_ranges", HSL, "off", "Ranges are served from complete responses only."),
     *only("proxy_limit_rate", HSL, "0", "Rates are not limited."),
     *only("proxy_bind", HSL, "off", "The system chooses the source address."),
 ]

@@ -160,12 +160,13 @@ def _location(build: Build, level: Level) -> Location:
     assert place is not None
     inside = level.context is not Context.SERVER
     pattern = level.facts["pattern"] if inside else ""
+    cache = _cache(build, level)
     location = Location(
         match=level.facts["match"] if inside else Match.PREFIX,
         pattern=pattern.encode("utf-8", "surrogateescape"),
         core=_core(build, level),
-        proxy=_proxy(build, level),
-        cache=_cache(build, level),
+        proxy=_sliced(build, _proxy(build, level), cache),
+        cache=cache,
         gzip=_record(GzipOptions, "gzip", level),
         regex=level.facts["regex"] if inside else None,
         locations=tuple(_location(build, child) for child in level.children),
@@ -254,6 +255,18 @@ def _proxy(build: Build, level: Level) -> ProxyOptions:
     options = _record(ProxyOptions, "proxy", level, **extra)
     _check_tls(build, level, options)
     return options
+
+
+def _sliced(build: Build, proxy: ProxyOptions, cache: CacheOptions) -> ProxyOptions:
+    """*proxy*, with ``slice`` only where something that the origin is asked by reads the range."""
+    if not proxy.slice:
+        return proxy
+    found = [value for _, value in proxy.set_header]
+    found += [*cache.bypass, *(one for one in (proxy.set_body, proxy.method, cache.key) if one)]
+    if proxy.proxy_pass is not None and proxy.proxy_pass.template is not None:
+        found.append(proxy.proxy_pass.template)
+    read = "slice_range" in reads_of_get(found, build.of("map"))
+    return proxy if read else dataclasses.replace(proxy, slice=0)
 
 
 def _check_tls(build: Build, level: Level, options: ProxyOptions) -> None:

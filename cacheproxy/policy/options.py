@@ -251,6 +251,10 @@ class ProxyOptions:
     #: ``proxy_store``: False, True for the file that the URI names, or the file's path.
     store: bool | Template = False
     store_access: int = 0o600
+    #: ``slice``: octets asked for at a time; 0 where that is off or nothing reads the range.
+    slice: int = 0
+    #: ``proxy_force_ranges``; None where it is not set.
+    force_ranges: bool | None = None
     ssl: ProxySsl = field(default_factory=ProxySsl)
     #: ``proxy_websocket``, a directive of ours: forward a valid WebSocket
     #: handshake without being told how (nginx configurations spell it out).

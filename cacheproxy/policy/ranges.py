@@ -17,6 +17,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from cacheproxy.http.fields import Fields
+
 __all__ = [
     "MAX_RANGES",
     "Multipart",
@@ -27,7 +29,9 @@ __all__ = [
     "WholeReason",
     "content_range",
     "decide_ranges",
+    "may_be_ranged",
     "multipart",
+    "offering_ranges",
     "unsatisfied_content_range",
 ]
 
@@ -143,6 +147,29 @@ def _resolve(match: re.Match[bytes], length: int) -> tuple[int, int]:
 def _position(digits: bytes, length: int) -> int:
     digits = digits.lstrip(b"0")
     return length if len(digits) > _MAX_DIGITS else min(int(digits or b"0"), length)
+
+
+def may_be_ranged(fields: Fields, force: bool | None) -> bool:
+    """Whether ranges of a whole response with *fields* are answered here.
+
+    *force* is ``proxy_force_ranges``, None where it is not set: a cache that has the whole
+    may answer them whatever Accept-Ranges says (RFC 9111 §4; RFC 9110 §14.3). With ``off``
+    the origin must have sent that field, whatever its value (nginx).
+    """
+    return force is not False or b"accept-ranges" in fields
+
+
+def offering_ranges(
+    status: int, length: int | None, pairs: list[tuple[bytes, bytes]], max_ranges: int | None
+) -> list[tuple[bytes, bytes]]:
+    """The fields of a response whose ranges are answered: with ``Accept-Ranges: bytes``.
+
+    Only a 200 of known *length* has ranges; any other loses the field (nginx).
+    """
+    kept = [pair for pair in pairs if pair[0].lower() != b"accept-ranges"]
+    if status == 200 and length is not None and length >= 0 and max_ranges != 0:
+        kept.append((b"Accept-Ranges", b"bytes"))
+    return kept
 
 
 def content_range(start: int, stop: int, length: int) -> bytes:

@@ -16,7 +16,6 @@ __all__ = ["NoClient"]
 class NoClient:
     """A ``Downstream`` that nobody is at; it stands in for the one that caused the refresh."""
 
-    writable = True
     requests = 0
     bytes_sent = 0
 
@@ -27,6 +26,10 @@ class NoClient:
         self.local_port = cause.local_port
         self.number = cause.number
         self.tls: TlsInfo | None = cause.tls
+
+    @property
+    def writable(self) -> bool:
+        return True
 
     def send_informational(self, status: int, pairs: list[tuple[bytes, bytes]]) -> None:
         """Nobody listens."""

@@ -13,6 +13,7 @@ Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 #: Seconds for which nobody waits for what is a server error now.
 _ERROR_UNSHARED_TIME = 1.0
 
-__all__ = ["CacheTurn", "refresh", "serve"]
+__all__ = ["CacheTurn", "forgetter", "refresh", "serve"]
 
 
 def serve(exchange: Exchange) -> None:
@@ -84,6 +85,19 @@ def serve(exchange: Exchange) -> None:
         Relay(exchange, invalidation).start()
     else:
         CacheTurn(exchange, storage).start()
+
+
+def forgetter(exchange: Exchange) -> Callable[[], None] | None:
+    """What removes the stored response that answers *exchange*, or that its answer becomes.
+
+    To be asked for when the head has come; None where no zone has to do with it.
+    """
+    source = exchange.source
+    turn = source.cache if isinstance(source, Relay) else source
+    if not isinstance(turn, CacheTurn):
+        return None
+    storage, place = turn.storage, turn.digest
+    return lambda: storage.delete(place)
 
 
 def refresh(cause: Exchange, storage: Storage) -> None:
@@ -253,7 +267,10 @@ class CacheTurn:
                 self._only_stored = action is Action.GATEWAY_TIMEOUT
                 self.storage.lookup(part_digest(self.key), self._judge_part)
                 return
-            self._collapse()
+            if self._beyond_offset():
+                self.fetch_alone()
+            else:
+                self._collapse()
 
     # -- parts -------------------------------------------------------------
 
@@ -299,6 +316,17 @@ class CacheTurn:
             self._sharing = Sharing(self)
         self._sharing.enter()
 
+    def _beyond_offset(self) -> bool:
+        """Whether ``proxy_cache_max_range_offset`` keeps a range of its own key out (nginx)."""
+        options = self.options
+        value = self.exchange.head.fields.get(b"range")
+        return (
+            options.max_range_offset is not None
+            and value is not None
+            and keyed_by_range(options)
+            and passes_range(value, options.max_range_offset)
+        )
+
     def look_again(self) -> None:
         """Start anew: what was waited for or followed has ended."""
         self.exchange.source = self
@@ -317,6 +345,7 @@ class CacheTurn:
         """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
         self._drop_entry()
         self.exchange.cache_status = status
+        self.exchange.upstream_fields = growing.stored.fields
         did = cache_status.forward_value(self._why, collapsed=True)
         Following(self.exchange, growing, did, self.look_again).start()
 
@@ -616,6 +645,7 @@ class CacheTurn:
     def _send(self, base: Entry, entry: Entry, age: float, fresh: bool) -> None:
         exchange = self.exchange
         stored = entry.stored
+        exchange.upstream_fields = stored.fields
         pairs = hot.hit_pairs(exchange.location, stored, age, self._did)
         if fresh:
             hot.remember(exchange, self.storage, base, entry)

@@ -16,6 +16,7 @@ from cacheproxy.policy.options import TryFiles
 from cacheproxy.proxy import caching, purging, static, store
 from cacheproxy.proxy.keys import holds
 from cacheproxy.proxy.relay import Relay
+from cacheproxy.proxy.slicing import Slicing, applies
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -33,6 +34,8 @@ def serve(exchange: Exchange) -> None:
         static.serve(exchange)
     elif location.purge and holds(location.purge, exchange):
         purging.serve(exchange)
+    elif location.proxy.slice and applies(exchange):
+        Slicing(exchange).start()
     elif location.cache is not None:
         caching.serve(exchange)
     elif location.proxy.store:

@@ -11,6 +11,7 @@ Source: nginx ``ngx_event_pipe.c``, ``proxy_buffering``; RFC 9110 §13, §14.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import StorageError
@@ -18,7 +19,14 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
 from cacheproxy.policy.forwarding import RedirectRewriter
-from cacheproxy.policy.ranges import Ranges, Unsatisfiable, content_range, decide_ranges
+from cacheproxy.policy.ranges import (
+    Ranges,
+    Unsatisfiable,
+    content_range,
+    decide_ranges,
+    may_be_ranged,
+    offering_ranges,
+)
 from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.proxy.interfaces import BodyReader, MissWriter, Spool
 from cacheproxy.proxy.redirects import absolute_location
@@ -27,11 +35,14 @@ from cacheproxy.proxy.representation import without_content
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["Delivery", "is_buffered", "response_pairs"]
+__all__ = ["READ_ON", "Delivery", "is_buffered", "response_pairs"]
 
 Pairs = list[tuple[bytes, bytes]]
 
 _NOTHING: frozenset[str] = frozenset()
+
+#: Octets that nobody wants which are still read, so that the connection can be used again.
+READ_ON = 64 * 1024
 
 
 class Pausable(Protocol):
@@ -56,6 +67,8 @@ class Delivery:
         "_waits",
         "_window",
         "muted",
+        "on_enough",
+        "tail",
         "writer",
     )
 
@@ -69,6 +82,10 @@ class Delivery:
         self._position = 0
         #: The octets [start, stop) of the body that the client asked for.
         self._window: tuple[int, int] | None = None
+        #: Octets that follow those.
+        self.tail = 0
+        #: Called when the client has its range and nothing is being stored.
+        self.on_enough: Callable[[], None] | None = None
         self._spool: Spool | None = None
         self._reader: BodyReader | None = None
         self._trailers: Fields | None = None
@@ -88,7 +105,11 @@ class Delivery:
             length = int(declared) if declared is not None and declared.isdigit() else None
         elif length is not None and length < 0:
             length = None
-        exchange.begin(head.status, response_pairs(exchange, head), length, head.reason)
+        pairs = response_pairs(exchange, head)
+        location = exchange.location
+        if location.proxy.force_ranges:
+            pairs = offering_ranges(head.status, length, pairs, location.core.max_ranges)
+        exchange.begin(head.status, pairs, length, head.reason)
 
     def answer_partially(self, head: ResponseHead) -> bool:
         """Answer the client's own preconditions or range from a whole response in passing.
@@ -115,18 +136,23 @@ class Delivery:
             self.muted = True
             exchange.answer_status(412)
             return True
-        return self._answer_range(head)
+        return self.answer_range(head)
 
-    def _answer_range(self, head: ResponseHead) -> bool:
+    def answer_range(self, head: ResponseHead) -> bool:
+        """Answer the one range that the client asked for, in passing; False if there is none.
+
+        Several would have to be kept until the last of them has come; like nginx that is not
+        done before the whole is stored.
+        """
         exchange = self._exchange
         value = exchange.head.fields.get(b"range")
         length = head.body_length
         if value is None or exchange.method != b"GET" or head.status != 200 or length <= 0:
             return False
-        pairs = response_pairs(exchange, head)
-        if exchange.would_gzip(200, head.fields, length) or not if_range_holds(
-            exchange.head, head.fields
-        ):
+        fields = head.fields
+        if exchange.would_gzip(200, fields, length) or not if_range_holds(exchange.head, fields):
+            return False
+        if not may_be_ranged(fields, exchange.location.proxy.force_ranges):
             return False
         decision = decide_ranges(value, length, exchange.location.core.max_ranges)
         if isinstance(decision, Unsatisfiable):
@@ -136,8 +162,10 @@ class Delivery:
         if not isinstance(decision, Ranges) or len(decision.ranges) != 1:
             return False
         start, stop = self._window = decision.ranges[0]
+        self.tail = length - stop
+        pairs = response_pairs(exchange, head)
         pairs.append((b"Content-Range", content_range(start, stop, length)))
-        exchange.begin(206, pairs, stop - start)
+        exchange.begin_ranges(pairs, stop - start)
         return True
 
     def begin_window(self, head: ResponseHead, start: int, stop: int, described: bytes) -> None:
@@ -195,6 +223,9 @@ class Delivery:
                 self._send(piece)
         if self._position >= stop:
             self._finish_client()
+            enough, self.on_enough = self.on_enough, None
+            if enough is not None and self.writer is None:
+                enough()
 
     def _finish_client(self) -> None:
         self.muted = True

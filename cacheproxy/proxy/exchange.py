@@ -118,6 +118,7 @@ class Exchange:
         "route",
         "server",
         "site",
+        "slice_range",
         "source",
         "started",
         "started_wall",
@@ -168,6 +169,8 @@ class Exchange:
         self.proxy_host: bytes | None = None
         self.started = world.scheduler.monotonic()
         self.started_wall = 0.0
+        #: ``$slice_range``, while a slice is being asked for.
+        self.slice_range = b""
         #: The body was refused with 413; what is left of it is read past.
         self.too_large = False
 
@@ -270,6 +273,7 @@ class Exchange:
         other.captures = self.captures
         other.internal = self.internal
         other.uri_changed = self.uri_changed
+        other.slice_range = self.slice_range
         return other
 
     def set_uri(self, uri: bytes) -> None:
@@ -377,14 +381,19 @@ class Exchange:
         if location.gzip is not None and not self.gzip_done:
             length = self._consider_gzip(status, pairs, length)
         if location.field_adder is not None:
-            # nginx finds a range unsatisfiable after it has added to the 200.
-            judged = 200 if status == 416 else status
+            # nginx finds a range unsatisfiable after it has added to the 200. An origin's
+            # own 416 comes with its reason.
+            judged = 200 if status == 416 and reason is None else status
             now = self.world.scheduler.wall()
             pairs = location.field_adder.render(self, judged, pairs, now)
         self.response_pairs = pairs
         self.downstream.send_head(
             status, reason_phrase(status) if reason is None else reason, pairs, length, has_body
         )
+
+    def begin_ranges(self, pairs: Pairs, length: int) -> None:
+        """Send the head of a 206 for the client's Range, of a whole that is at hand."""
+        self.begin(206, pairs, length)
 
     def own_pairs(self) -> Pairs:
         """Server and Date, with which a head made here starts."""

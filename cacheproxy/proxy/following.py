@@ -145,7 +145,7 @@ class Following:
         assert growing.length is not None
         pairs = [pair for pair in pairs if pair[0].lower() != b"accept-ranges"]
         pairs.append((b"Content-Range", content_range(start, stop, growing.length)))
-        exchange.begin(206, pairs, stop - start)
+        exchange.begin_ranges(pairs, stop - start)
 
     def _read(self, start: int, stop: int | None) -> None:
         exchange, growing = self._exchange, self._growing

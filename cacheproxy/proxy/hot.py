@@ -29,6 +29,7 @@ from cacheproxy.policy import cache_status
 from cacheproxy.policy.encoding import may_encode, vary_accept_encoding
 from cacheproxy.policy.key import normal_accept_encoding
 from cacheproxy.policy.options import CoreOptions
+from cacheproxy.policy.ranges import offering_ranges
 from cacheproxy.policy.reuse import STEERING_FIELDS, reusable_until
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import Downstream, Entry, OpenFile, Storage
@@ -150,6 +151,10 @@ def hit_pairs(
     ):
         fields = vary_accept_encoding(fields)
     pairs += fields.pairs if rewriter is None else rewriter.lines(fields)
+    if location.proxy.force_ranges:
+        pairs = offering_ranges(
+            stored.status, stored.body_length, pairs, location.core.max_ranges
+        )
     pairs.append((b"Age", b"%d" % age))
     if location.cache is not None and location.cache.status:
         pairs.append((cache_status.NAME, did or cache_status.hit_value(stored.lifetime, age)))
@@ -164,6 +169,7 @@ class ReadyResponse(ABC):
     #: The word for ``$upstream_cache_status``.
     cache_status = b""
 
+
     def __init__(self, context: RouteContext, size: int) -> None:
         self.context = context
         #: Octets that it is accounted for, with a body of *size*.
@@ -175,6 +181,11 @@ class ReadyResponse(ABC):
         self.length = 0
         #: The fields in *data*.
         self.pairs: Pairs = []
+
+    @property
+    def upstream_fields(self) -> Fields | None:
+        """What ``$upstream_http_*`` reads."""
+        return None
 
     @abstractmethod
     def is_current(self, now: float) -> bool:
@@ -222,6 +233,10 @@ class ReadyHit(ReadyResponse):
         self.digest = base.digest
         self.entry = entry
         self.until = reusable_until(base.stored)
+
+    @property
+    def upstream_fields(self) -> Fields | None:
+        return self.entry.stored.fields
 
     def is_current(self, now: float) -> bool:
         return now < self.until and self.storage.peek(self.digest) is self.base
@@ -304,6 +319,7 @@ class HotHits:
         exchange = self._exchange(self._site, downstream, head)
         exchange.adopt(route)
         exchange.cache_status = ready.cache_status
+        exchange.upstream_fields = ready.upstream_fields
         exchange.note_sent(ready.status, ready.pairs, ready.length)
         exchange.bytes_before = downstream.bytes_sent - len(ready.data) - len(ready.body)
         exchange.log()

@@ -34,7 +34,7 @@ from cacheproxy.policy.retry import (
 )
 from cacheproxy.policy.routing import proxy_uri
 from cacheproxy.proxy.body import RequestBody
-from cacheproxy.proxy.delivery import Delivery
+from cacheproxy.proxy.delivery import READ_ON, Delivery
 from cacheproxy.proxy.interfaces import (
     Cancellable,
     Entry,
@@ -352,8 +352,13 @@ class Relay:
                 self._drop_unwanted(delivery)
         elif self.goes_elsewhere(head):
             self._go_elsewhere(head)
-        else:
+        elif not exchange.location.proxy.force_ranges or not delivery.answer_range(head):
             delivery.begin(head)
+        elif delivery.muted and delivery.writer is None:
+            self._discard_for_all()
+        if delivery.tail > READ_ON:
+            # Set here alone, because it makes a cycle of the two.
+            delivery.on_enough = self._discard_for_all
 
     def _drop_unwanted(self, delivery: Delivery) -> None:
         """Nobody stores the response: unless the client still reads, let it go."""

@@ -25,6 +25,7 @@ from cacheproxy.policy.ranges import (
     Unsatisfiable,
     content_range,
     decide_ranges,
+    may_be_ranged,
     multipart,
 )
 from cacheproxy.policy.reuse import STEERING_FIELDS
@@ -157,6 +158,8 @@ def asked_ranges(
         return None
     if exchange.would_gzip(status, fields, length) or not if_range_holds(head, fields):
         return None
+    if not may_be_ranged(fields, exchange.location.proxy.force_ranges):
+        return None
     decision = decide_ranges(value, length, exchange.location.core.max_ranges)
     return decision if isinstance(decision, Ranges | Unsatisfiable) else None
 
@@ -173,7 +176,7 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
     if len(decision.ranges) == 1:
         start, stop = decision.ranges[0]
         it.pairs.append((b"Content-Range", content_range(start, stop, it.length)))
-        exchange.begin(206, it.pairs, stop - start)
+        exchange.begin_ranges(it.pairs, stop - start)
         parts, trailer = [(b"", start, stop)], b""
     else:
         boundary = exchange.world.random_bytes(12).hex().encode()
@@ -181,7 +184,7 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
         plan = multipart(decision.ranges, it.length, kind, boundary)
         pairs = [pair for pair in it.pairs if pair[0].lower() != b"content-type"]
         pairs.append((b"Content-Type", plan.content_type))
-        exchange.begin(206, pairs, plan.content_length)
+        exchange.begin_ranges(pairs, plan.content_length)
         parts = [
             (head, start, stop)
             for head, (start, stop) in zip(plan.heads, plan.ranges, strict=True)

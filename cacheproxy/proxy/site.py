@@ -200,6 +200,8 @@ class CompiledLocation:
         core = self.core
         if core.internal or core.return_ is not None or core.try_files is not None:
             return False
+        if self.proxy.slice:
+            return False
         if self.gzip is not None and self.gzip.disable:
             return False
         # The connection counts and times by the server's own level.

@@ -338,6 +338,11 @@ def _upstream_cache_status(x: Exchange) -> bytes:
     return x.cache_status
 
 
+@_variable("slice_range")
+def _slice_range(x: Exchange) -> bytes:
+    return x.slice_range
+
+
 @_variable("upstream_addr")
 def _upstream_addr(x: Exchange) -> bytes:
     return b", ".join([record.address.encode() for record in x.upstream_records])

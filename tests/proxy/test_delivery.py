@@ -321,3 +321,88 @@ class InPassingTests(BenchCase):
         self.assertFalse(client.transport.closed)
         self.origin.default = response(200, b"again")
         self.assertEqual(client.get(b"/").get(b"x-cache"), b"MISS")
+
+
+class ForcedRangesTests(BenchCase):
+    """``proxy_force_ranges``; RFC 9110 §14."""
+
+    def test_uncached(self) -> None:
+        """``on``: a range of a 200 is cut out here; the whole says that it can be."""
+        bench = self.proxy("proxy_force_ranges on;")
+        self.origin.default = response(200, BODY, b"Accept-Ranges: none", b'ETag: "a"')
+        whole = bench.get(b"/")
+        self.assertEqual((whole.status, whole.get_all(b"accept-ranges")), (200, [b"bytes"]))
+        answer = bench.get(b"/", b"Range: bytes=1000-1999")
+        self.assertEqual((answer.status, answer.body), (206, BODY[1000:2000]))
+        described = b"bytes 1000-1999/%d" % len(BODY)
+        self.assertEqual(answer.get(b"content-range"), described)
+        for fields, status in (
+            ((b"Range: bytes=9999999-",), 416),
+            ((b"Range: bytes=1-2,4-5",), 200),
+            ((b"Range: bytes=1-2", b'If-Range: "b"'), 200),
+            ((b"Range: bytes=1-2", b'If-Range: "a"'), 206),
+            ((b"Range: bytes=1-2", b'If-None-Match: "a"'), 206),
+        ):
+            self.assertEqual(bench.get(b"/", *fields).status, status, fields)
+        head = bench.client().request(b"HEAD", b"/", b"Range: bytes=1-2")
+        self.assertEqual(head.status, 200)
+
+    def test_uncached_and_off(self) -> None:
+        """The answer passes as it is, as without the directive."""
+        for options in ("proxy_force_ranges off;", ""):
+            bench = self.proxy(options)
+            self.origin.default = response(200, BODY, b"Accept-Ranges: bytes")
+            answer = bench.get(b"/", b"Range: bytes=1000-1999")
+            self.assertEqual((answer.status, answer.body), (200, BODY))
+
+    def test_origin_that_knows_ranges(self) -> None:
+        """Its own 206 passes untouched."""
+        bench = self.proxy("proxy_force_ranges on;")
+        self.origin.default = response(206, BODY[10:20], b"Content-Range: bytes 10-19/100")
+        answer = bench.get(b"/", b"Range: bytes=10-19")
+        self.assertEqual((answer.status, answer.body), (206, BODY[10:20]))
+        self.assertEqual(self.origin.requests[0].get(b"range"), b"bytes=10-19")
+        self.assertIsNone(answer.get(b"accept-ranges"))
+
+    def test_of_unknown_length(self) -> None:
+        """Nothing is cut out of what has no declared length."""
+        bench = self.proxy("proxy_force_ranges on;")
+        self.origin.default = response(200, BODY, b"Accept-Ranges: bytes", chunked=True)
+        answer = bench.get(b"/", b"Range: bytes=10-19")
+        self.assertEqual((answer.status, answer.body), (200, BODY))
+        self.assertIsNone(answer.get(b"accept-ranges"))
+
+    def test_much_that_nobody_wants(self) -> None:
+        """The origin is left once the range is sent, unless little follows or it is stored."""
+        bench = self.proxy("proxy_force_ranges on;")
+        data = response(200, BODY)
+        for value, closed in ((b"0-9", True), (b"-100000", False), (b"-60000", False)):
+            client = bench.client()
+            client.send(message(b"GET", b"/", b"Range: bytes=" + value))
+            origin = self.origin.last
+            for at in range(0, len(data), 50_000):
+                if not origin.closed:
+                    origin.send(data[at : at + 50_000])
+            self.assertEqual(client.response().status, 206)
+            self.assertEqual(origin.closed, closed, value)
+        self.origin.default = response(200, b"x")
+        before = len(self.origin.connections)
+        self.assertEqual(bench.get(b"/").body, b"x")
+        self.assertEqual(len(self.origin.connections), before, "one is used again")
+
+    def test_cached(self) -> None:
+        """Not set: ranges of what the cache has; ``off``: only where the origin offers them."""
+        for options, field, miss, hit in (
+            ("", b"X-Y: z", 206, 206),
+            ("proxy_force_ranges on;", b"X-Y: z", 206, 206),
+            ("proxy_force_ranges off;", b"X-Y: z", 200, 200),
+            ("proxy_force_ranges off;", b"Accept-Ranges: bytes", 206, 206),
+        ):
+            bench = self.cache(options)
+            self.origin.default = response(200, BODY, field, b"Cache-Control: max-age=60")
+            answers = [bench.get(b"/", b"Range: bytes=10-19") for _ in range(2)]
+            self.assertEqual([one.status for one in answers], [miss, hit], (options, field))
+            self.assertEqual([one.get(b"x-cache") for one in answers], [b"MISS", b"HIT"])
+            whole = [bench.get(b"/") for _ in range(3)][2]
+            if "on" in options:
+                self.assertEqual(whole.get_all(b"accept-ranges"), [b"bytes"])
