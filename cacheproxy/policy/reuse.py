@@ -219,7 +219,8 @@ def may_serve_stale(
     window = stored.stale_if_error
     if request is not None and b"cache-control" in request.fields:
         window = max(window, float(request_directives(request.fields).stale_if_error or 0))
-    return stored.age(now) - stored.lifetime < window
+    # Without a window an error passes, also where a request had what is fresh validated.
+    return window > 0 and stored.age(now) - stored.lifetime < window
 
 
 _ERRORS = frozenset(

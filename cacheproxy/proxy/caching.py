@@ -29,6 +29,7 @@ from cacheproxy.policy.key import (
     variant_digest,
 )
 from cacheproxy.policy.partial import keyed_by_range, passes_range, plain_range
+from cacheproxy.policy.purge import ByKey
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import (
     STEERING_FIELDS,
@@ -461,7 +462,7 @@ class CacheTurn:
         )
         if not isinstance(decision, Store):
             if self.entry is not None and supersedes(decision, head.status):
-                self.storage.delete(self.entry.digest)
+                self._drop(self.entry)
             self._set_free(head.status)
             return
         if not self._storing:
@@ -499,6 +500,16 @@ class CacheTurn:
             # A server error may be over soon.
             self._sharing.set_free(UNSHARED_TIME if status < 500 else _ERROR_UNSHARED_TIME)
 
+    def _drop(self, entry: Entry) -> None:
+        """Remove *entry*; with the first variant of a URL go those that are found through it.
+
+        They would come back with the next first one, older than what was seen meanwhile.
+        """
+        if entry.digest == self.primary and entry.stored.vary:
+            self.storage.purge(ByKey(self.primary), lambda count: None)
+        else:
+            self.storage.delete(entry.digest)
+
     def _place(self, vary: tuple[tuple[bytes, bytes | None], ...]) -> bytes:
         """Which digest a response with selecting fields *vary* is stored under.
 
@@ -507,6 +518,9 @@ class CacheTurn:
         """
         primary = self._primary_entry
         if primary is None or not vary or primary.stored.key != self.key:
+            if vary:
+                # An older one of the same variant must not be found behind this one.
+                self.storage.delete(variant_digest(self.key, vary))
             return self.primary
         theirs = primary.stored.vary
         if theirs == vary or [n for n, _ in theirs] != [n for n, _ in vary]:
@@ -528,7 +542,7 @@ class CacheTurn:
         self.entry = None
         if isinstance(stored, NoStore):
             # Not to be kept any more, but good for this one answer (RFC 9111 §4.3.4).
-            self.storage.delete(entry.digest)
+            self._drop(entry)
         else:
             self.storage.update(entry.digest, stored)
         self.exchange.cache_status = b"REVALIDATED"

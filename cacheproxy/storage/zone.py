@@ -297,8 +297,8 @@ class Zone:
         """Remove one entry and a store of it that is finishing, not one that has just begun."""
         self.memory.remove(digest)
         self._changed(digest)
-        self._cancel(digest)
-        self._remove_disk(digest)
+        if self._cancel(digest) or not self.upkeep.is_absent(digest):
+            self._remove_disk(digest)
 
     def _remove_disk(self, digest: bytes) -> None:
         disk = self.tier.disk

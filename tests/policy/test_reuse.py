@@ -172,6 +172,11 @@ class ServeStaleTests(SynchronousTestCase):
             self.assertFalse(may_serve_stale(kept, condition, NOW + 131, OFF))
         self.assertFalse(may_serve_stale(kept, "http_404", STALE, cache_options()))
 
+    def test_error_while_what_is_fresh_is_validated(self) -> None:
+        """A client that asked for validation sees the error, unless a window covers it."""
+        self.assertFalse(may_serve_stale(stored(), "http_500", NOW + 1, OFF))
+        self.assertTrue(may_serve_stale(stored(stale_if_error=1.0), "http_500", NOW + 1, OFF))
+
     def test_request_may_ask(self) -> None:
         """``stale-if-error`` in the request widens the window (RFC 5861 §4)."""
         asked = request((b"Cache-Control", b"stale-if-error=40"))

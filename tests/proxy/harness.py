@@ -303,6 +303,20 @@ class Bench:
         self._serve()
         self.runtime.open()
 
+    def restart(self) -> None:
+        """End the process, and let another one go on with what is on disk."""
+        for factory in self.factories.values():
+            for connection in list(factory.connections):
+                connection.cut()
+        self.reactor.settle()
+        self.runtime.close()
+        self.reactor.settle()
+        self.factories.clear()
+        self.runtime = Runtime(self.reactor, self.runtime.config)
+        self._serve()
+        self.runtime.open()
+        self.reactor.settle()
+
     def client(self, port: int | None = None, peer: Any = None, hot: bool = True) -> Client:
         """A new connection to the first address, or to *port*; *hot* False: no fast path."""
         factory = next(iter(self.factories.values()))

@@ -227,9 +227,10 @@ class FailureTests(ZoneCase):
         self.patch(tier, "OWED_LIMIT", 2)
         harness = self.harness()
         kept = harness.store(b"kept", b"k")
+        removed = [harness.store(b"%d" % number, b"r") for number in range(3)]
         harness.zone.tier.failed(StorageError("cable pulled"))
-        for number in range(3):
-            harness.zone.delete(digest_of(b"%d" % number))
+        for digest in removed:
+            harness.zone.delete(digest)
         harness.advance(6.0)
         harness.forget_memory()
         self.assertIsNone(harness.look(kept))
