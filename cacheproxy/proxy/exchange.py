@@ -502,7 +502,8 @@ class Exchange:
         ):
             self._redirect_error(status, page)
             return
-        self.status_override = self.status_override if self.error_uri else 0
+        # As nginx: an error on the way to an error page is what is told.
+        self.status_override = 0
         shown = 400 if status in (494, 495, 496, 497) else status
         body = error_page(status, self.location.core.server_tokens)
         self.answer(shown, body, b"text/html", extra)

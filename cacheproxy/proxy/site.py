@@ -408,7 +408,12 @@ class Site:
         target: Target,
         captures: dict[str, bytes],
     ) -> Route:
-        """The route of a normalised *uri* within *server*."""
+        """The route of a normalised *uri* within *server*.
+
+        A ``return`` of the server's own level answers before any location is looked for.
+        """
+        if server.root.core.return_ is not None:
+            return Route(server, server.root, host, uri, target, captures, None)
         found = server.tree.find(uri)
         location = server.root if found.location is None else server.compiled(found.location)
         if found.captures:

@@ -44,6 +44,7 @@ HTTP = Path(__file__).with_name("access.conf").read_text()
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PURGE")
 #: What is asked with every method; the body of an answer must agree too.
 TARGETS = [
+    "/twice", "/twice-set", "/twice-free", "/twice-recursive", "/twice-lost",
     "/returned", "/inner/f.txt", "/inner/own/f.txt", "/inner/same/f.txt", "/paged/f.txt",
     "/paged-inside/f.txt", "/paged-named/f.txt", "/paged-closed/f.txt", "/tried/f.txt",
     "/slash", "/slash/", "/internal/f.txt", "/satisfied/f.txt", "/limit/get/x", "/limit/head/x",
@@ -164,12 +165,16 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side
 
 
 def ask(
-    connection: Connection, target: str, method: str = "GET", forwarded: str | None = None
+    connection: Connection,
+    target: str,
+    method: str = "GET",
+    forwarded: str | None = None,
+    host: str = "localhost",
 ) -> tuple[int, bytes]:
     """Status and body; built-in pages, which name the server, without their body."""
     extra = "" if forwarded is None else f"X-Forwarded-For: {forwarded}\r\n"
     length = "Content-Length: 0\r\n" if method in ("POST", "PUT") else ""
-    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{extra}{length}\r\n"
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{extra}{length}\r\n"
     connection.send(head.encode())
     response = connection.response(method)
     return response.status, b"" if b"<hr>" in response.body else response.body
@@ -200,6 +205,18 @@ def test_where_it_is_checked(sides: tuple[Side, Side], target: str, peer: str) -
             with side.connection(peer) as connection:
                 answers.append(ask(connection, target, method))
         assert answers[1] == answers[0], f"{method} {target}"
+
+
+@pytest.mark.parametrize("host", ["returning", "returning-page", "returning-named"])
+def test_return_of_a_server(sides: tuple[Side, Side], host: str) -> None:
+    """It comes before locations, their rules and their slashes."""
+    for target in ("/a", "/x", "/slash", "/slash/b"):
+        for method in ("GET", "HEAD", "POST", "PURGE"):
+            answers = []
+            for side in sides:
+                with side.connection("four") as connection:
+                    answers.append(ask(connection, target, method, host=host))
+            assert answers[1] == answers[0], f"{method} {target}"
 
 
 @pytest.mark.parametrize("peer", PEERS)

@@ -18,6 +18,13 @@ class ReturnTests(BenchCase):
         self.assertEqual(answer.body, b"hello you")
         self.assertEqual(answer.get(b"content-type"), b"text/plain")
 
+    def test_of_the_server(self) -> None:
+        """It comes before any location: nginx's server rewrite phase."""
+        bench = self.proxy(server="return 301 https://$host$request_uri;")
+        answer = bench.get(b"/a?b")
+        self.assertEqual(answer.status, 301)
+        self.assertEqual(answer.get(b"location"), b"https://test.example/a?b")
+
     def test_types(self) -> None:
         """The type follows the URI's extension."""
         bench = self.serve("types { text/css css; } return 200 x;")

@@ -51,6 +51,54 @@ class PhaseTests(BenchCase):
         self.assertEqual(self.origin.connections, [])
 
 
+class AccessTests(BenchCase):
+    """``allow`` and ``deny``, where nginx asks for them; the client is 192.0.2.1."""
+
+    def test_refused(self) -> None:
+        """403 and nginx's words in the error log; the origin hears nothing."""
+        self.proxy("allow 10.0.0.0/8; deny all;")
+        self.assertEqual(self.bench.get(b"/").status, 403)
+        self.assertEqual(self.origin.requests, [])
+        (line,) = [x for x in self.bench.log("error.log") if "forbidden" in x]
+        self.assertIn("[error]", line)
+        self.assertIn("access forbidden by rule, client: 192.0.2.1", line)
+
+    def test_after_return(self) -> None:
+        """``return`` answers before anybody is asked who he is."""
+        self.assertEqual(self.serve("deny all; return 204;").get(b"/").status, 204)
+
+    def test_again_after_a_redirect_inside(self) -> None:
+        """Where it leads has rules of its own."""
+        self.serve(
+            "deny all; error_page 403 /page;",
+            "location = /page { allow all; return 200 page; }"
+            "location = /moved { error_page 404 /closed; return 404; }"
+            "location = /closed { deny all; }",
+        )
+        answer = self.bench.get(b"/a")
+        self.assertEqual((answer.status, answer.body), (403, b"page"))
+        answer = self.bench.get(b"/moved")
+        self.assertEqual(answer.status, 403)
+
+    def test_unix_peers(self) -> None:
+        """They are called ``unix:``."""
+        for rules, status in (("deny unix:;", 403), ("allow unix:; deny all;", 204)):
+            bench = Bench(
+                self,
+                "access_log off; server { listen unix:$folder/s; error_page 404 =204 @none;"
+                f"location / {{ {rules} }} location @none {{ return 204; }} }}",
+            )
+            self.assertEqual(bench.get(b"/none").status, status, rules)
+
+    def test_limit_except(self) -> None:
+        """Other methods are in the block; what its location returns is not for them."""
+        self.serve("limit_except GET { deny all; } return 200 read;")
+        client = self.bench.client()
+        for method, status in ((b"GET", 200), (b"HEAD", 200), (b"POST", 403), (b"BREW", 403)):
+            body = b"" if method == b"POST" else None
+            self.assertEqual(client.request(method, b"/", body=body).status, status, method)
+
+
 class ErrorPageTests(BenchCase):
     """``error_page``."""
 
