@@ -15,12 +15,12 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.key import digest
-from cacheproxy.policy.purge import ByKey
+from cacheproxy.policy.purge import ByKey, ByPrefix
 from cacheproxy.policy.reuse import invalidated_targets, invalidates, represents_target
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import Store, decide_storing
 from cacheproxy.proxy.interfaces import Storage
-from cacheproxy.proxy.keys import holds, key_of_target
+from cacheproxy.proxy.keys import holds, key_of_target, unsliced_key
 from cacheproxy.proxy.relay import Relay
 from cacheproxy.proxy.representation import tell
 
@@ -68,6 +68,10 @@ class Invalidation:
                 exchange.site.scheme, host, exchange.head.target, head
             )
             for target in targets:
+                whole = unsliced_key(exchange, host, target)
+                if whole is not None:
+                    self._storage.purge(ByPrefix(whole + b"bytes="), lambda count: None)
+                    self._storage.purge(ByKey(digest(whole)), lambda count: None)
                 key = key_of_target(exchange, host, target)
                 if key is not None:
                     place = digest(key)

@@ -16,7 +16,13 @@ from cacheproxy.template import Template
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["RouteContext", "cache_key", "holds", "key_of_target"]
+__all__ = [
+    "RouteContext",
+    "cache_key",
+    "holds",
+    "key_of_target",
+    "unsliced_key",
+]
 
 
 class RouteContext:
@@ -37,6 +43,7 @@ class RouteContext:
         "route",
         "server",
         "site",
+        "slice_range",
         "uri_changed",
         "world",
     )
@@ -54,6 +61,7 @@ class RouteContext:
         self.cache_status = b"HIT"
         self.uri_changed = False
         self.proxy_host: bytes | None = None
+        self.slice_range = b""
 
 
 def cache_key(context: Exchange | RouteContext) -> bytes:
@@ -73,14 +81,29 @@ def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | Non
 
     Keys that read more of a request than its route and method cannot be made for another.
     """
+    context = _context_of_get(exchange, host, target)
+    if context is None or not context.location.get_key_follows_route:
+        return None
+    return cache_key(context)
+
+
+def unsliced_key(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:
+    """What the keys of all slices of *target* start with, before their ranges.
+
+    None where it is not fetched in slices, or as for ``key_of_target``.
+    """
+    context = _context_of_get(exchange, host, target)
+    if context is None or not context.location.slice_keys_follow_route:
+        return None
+    return cache_key(context)
+
+
+def _context_of_get(exchange: Exchange, host: bytes, target: bytes) -> RouteContext | None:
     head = RequestHead(b"GET", target, 11, Fields([(b"Host", host)]))
     try:
         route = exchange.site.route(head)
     except ProtocolError:
         return None
-    location = route.location.for_method(b"GET")
-    if not location.get_key_follows_route:
-        return None
     context = RouteContext(exchange.site, head, route)
-    context.location = location
-    return cache_key(context)
+    context.location = route.location.for_method(b"GET")
+    return context

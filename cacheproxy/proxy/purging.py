@@ -30,6 +30,7 @@ from cacheproxy.policy.tags import TAG_FIELDS, TagLimitError, tags_of
 from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.keys import cache_key
+from cacheproxy.proxy.site import keyed_by_slice
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -40,9 +41,6 @@ __all__ = ["PurgeOrder", "PurgeTurn", "UnclearPurge", "read_order", "serve"]
 COUNT = b"Cache-Purged"
 
 _WORDS = frozenset({b"host", b"all", b"soft", b"hard"})
-
-#: The end of a key by which slices are told apart.
-_BY_SLICE = ("$slice_range", "${slice_range}")
 
 
 class UnclearPurge(Exception):
@@ -159,7 +157,7 @@ class PurgeTurn:
                 continue
             own = request_key(key, method, options.convert_head)
             found.append(ByKey(digest(own)))
-            if _keyed_by_slice(exchange):
+            if keyed_by_slice(exchange.location.cache_key):
                 found.append(ByPrefix(own + b"bytes="))
         return found
 
@@ -193,11 +191,6 @@ def _key_of_get(exchange: Exchange) -> bytes:
     if other.location.cache_key is None:
         other.location = exchange.location
     return cache_key(other)
-
-
-def _keyed_by_slice(exchange: Exchange) -> bool:
-    template = exchange.location.cache_key
-    return template is not None and template.text.endswith(_BY_SLICE)
 
 
 def _answer(exchange: Exchange, status: int, count: int | None, text: str) -> None:

@@ -46,6 +46,7 @@ __all__ = [
     "LogLine",
     "Route",
     "Site",
+    "keyed_by_slice",
     "proxy_host",
 ]
 
@@ -118,6 +119,7 @@ class CompiledLocation:
         "request_rewriter_uncached",
         "response_rewriter",
         "server",
+        "slice_keys_follow_route",
         "storage",
         "stored_rewriter",
         "upstream",
@@ -184,6 +186,15 @@ class CompiledLocation:
         self.key_follows_route = self.get_key_follows_route and (
             self.cache_key is None or "request_method" not in self.cache_key.variables
         )
+        #: Whether those of a GET's slices, apart from where they end, can.
+        self.slice_keys_follow_route = (
+            proxy.slice > 0
+            and self.storage is not None
+            and self.cache_key is not None
+            and keyed_by_slice(self.cache_key)
+            and follows_route(self.cache_key, {"request_method", "slice_range"})
+            and (proxy.proxy_pass is None or proxy.proxy_pass.template is None)
+        )
         self.hot = self._is_hot()
 
     def is_limited(self) -> None:
@@ -242,6 +253,11 @@ def follows_route(template: Template, others: Set[str] = frozenset()) -> bool:
     return all(
         _is_of_route(name) or name in others or name.isdigit() for name in template.variables
     )
+
+
+def keyed_by_slice(key: Template | None) -> bool:
+    """Whether a ``proxy_cache_key`` ends with what tells slices apart."""
+    return key is not None and key.text.endswith(("$slice_range", "${slice_range}"))
 
 
 def _is_of_route(name: str) -> bool:

@@ -111,6 +111,7 @@ class SliceExchange(Exchange):
         self.slice_range = asked
         self.logged = True
         self.adopt(whole.route)
+        self.location = whole.location
         self.captures = whole.captures
         self.internal = whole.internal
         self.uri_changed = whole.uri_changed

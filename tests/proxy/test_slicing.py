@@ -221,6 +221,30 @@ class WholeTests(SliceCase):
         self.assertEqual((answer.body, self.origin.requests[0].body), (BODY, b"abc"))
         self.assertEqual(self.asked(), [b""])
 
+    def test_unsafe_methods_invalidate(self) -> None:
+        """What a POST changes is gone with all its slices, and nothing else (RFC 9111 §4.4)."""
+        thing = self.sliced()
+        for target in (b"/a", b"/ab"):
+            self.bench.get(target)
+        thing.body, thing.etag = BODY[::-1], b'"two"'
+        self.bench.client().request(b"POST", b"/a", body=b"x")
+        self.asked()
+        answer = self.bench.get(b"/a", b"Range: bytes=3000-3999")
+        self.assertEqual((answer.get(b"x-cache"), answer.body), (b"MISS", thing.body[3000:4000]))
+        self.assertEqual(self.bench.get(b"/ab").body, BODY)
+        self.assertEqual(self.asked(), [b"2048-3071", b"3072-4095"])
+
+    def test_limit_except(self) -> None:
+        """The slices are asked for by what holds for the client's method."""
+        self.proxy(
+            "slice 8k; proxy_set_header Range $slice_range;"
+            "limit_except POST { proxy_pass http://127.0.0.1:8001; }"
+        )
+        other = self.bench.origin(8001)
+        other.default = Thing()
+        self.assertEqual(self.bench.get(b"/").body, BODY)
+        self.assertEqual((len(other.requests), self.asked()), (2, []))
+
     def test_content_of_a_cached_get(self) -> None:
         """It is left out, as for every GET that a cache may answer."""
         self.sliced()
