@@ -179,6 +179,9 @@ class Runtime:
         old = None if before is None else before.zones.get(zone.name)
         if old is not None and old.config == zone:
             self.zones[zone.name] = old
+            assert before is not None
+            # Requests from before and from now on share what is under way.
+            self._fills[id(old)] = before.fills(old)
         else:
             self.zones[zone.name] = Zone(
                 zone,

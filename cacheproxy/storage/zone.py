@@ -105,6 +105,8 @@ class Zone:
         self._lookups: dict[bytes, _Lookup] = {}
         self._writers: set[Writer] = set()
         self._waiting = 0
+        #: Nothing is looked up or stored any more.
+        self._closed = False
         self._after_commit: dict[bytes, list[_Done]] = {}
         self._removing: dict[bytes, int] = {}
         self._purging = 0
@@ -122,6 +124,7 @@ class Zone:
 
     def close(self) -> None:
         """Abort open stores, write what is noted, close the index. Blocks for the disk."""
+        self._closed = True
         for writer in list(self._writers):
             writer.abort()
         self.upkeep.stop()
@@ -147,7 +150,7 @@ class Zone:
         if lookup is not None and not lookup.stale:
             lookup.waiters.append(done)
             return
-        if tries <= 0 or self.tier.down or self.upkeep.is_absent(digest):
+        if tries <= 0 or self._closed or self.tier.down or self.upkeep.is_absent(digest):
             done(None)
             return
         lookup = self._lookups[digest] = _Lookup(tries)
@@ -218,7 +221,7 @@ class Zone:
     def open_writer(self, digest: bytes, primary: bytes, stored: StoredResponse) -> Writer | None:
         """Start to store; None where neither the disk nor memory can take it now."""
         keep = self.memory.body_limit
-        if self.tier.down and keep < 0:
+        if self._closed or (self.tier.down and keep < 0):
             return None
         if self._waiting > WAITING_LIMIT or self._recent.took(primary, stored):
             return None

@@ -248,6 +248,7 @@ class Bench:
         *,
         outside: str = "error_log error.log info;",
     ) -> None:
+        self.text = text
         self.folder = tempfile.mkdtemp(prefix="bench")
         case.addCleanup(shutil.rmtree, self.folder, True)
         self.reactor = BenchReactor()

@@ -35,15 +35,38 @@ class SharingTests(FollowingCase):
     def test_variants_that_lead_in_a_circle(self) -> None:
         """An origin that names other fields each time does not keep a request going round."""
         self.cache()
-        self.ask(b"X-A: 1", b"X-B: 1")
-        self.origin.last.send(head(2, b"Vary: X-B") + b"1")
-        self.ask(b"X-A: 2", b"X-B: 2")
-        self.origin.last.send(head(2, b"Vary: X-A") + b"2")
-        before = self.asked
+        for a, b, named in ((1, 1, b"B"), (2, 2, b"A"), (7, 9, b"A"), (3, 9, b"B")):
+            before = self.asked
+            self.ask(b"X-A: %d" % a, b"X-B: %d" % b)
+            self.assertEqual(self.asked, before + 1)
+            self.origin.last.send(head(2, b"Vary: X-" + named) + b"x")
+        # Under X-B: 2 grows a variant of X-A: 2, under X-A: 3 one of X-B: 9.
         client = self.ask(b"X-A: 3", b"X-B: 2")
-        self.assertEqual(self.asked, before + 1)
-        self.origin.last.send(response(200, b"3", FRESH))
-        self.assertEqual(client.response().body, b"3")
+        self.assertEqual(self.asked, 5)
+        self.origin.last.send(response(200, b"own", FRESH))
+        self.assertEqual(client.response().body, b"own")
+
+    def test_reload(self) -> None:
+        """Who comes after a reload shares what was under way before it."""
+        _, origin = self.lead()
+        origin.send(head(4) + b"ab")
+        self.bench.reload(self.bench.text)
+        late = self.ask()
+        self.assertEqual(self.body_so_far(late), b"ab")
+        origin.send(b"cd")
+        self.assertEqual(late.response().body, b"abcd")
+        self.assertEqual(self.asked, 1)
+
+    def test_reload_without_the_zone(self) -> None:
+        """Nobody is left waiting for a zone that is gone."""
+        _, origin = self.lead()
+        following, waiting = self.ask(), self.ask(b"Range: bytes=0-0,2-2")
+        origin.send(head(4) + b"ab")
+        self.bench.reload(self.bench.text.replace("levels=1:2", "levels=2"))
+        self.assertTrue(following.transport.closed)
+        self.bench.reactor.settle()
+        self.origin.last.send(response(200, b"abcd", FRESH))
+        self.assertEqual(waiting.response().body, b"abcd")
 
     def test_request_that_wants_a_new_one(self) -> None:
         """``no-cache``: the origin is asked at once, and the fill is not disturbed."""

@@ -77,11 +77,18 @@ class FollowCase(WriterCase):
         self, writer: Writer, start: int = 0, stop: int | None = None
     ) -> tuple[RecordingSink, BodyReader]:
         """One more, who reads."""
+        sink, reader = self.join(writer, start, stop)
+        reader.resume()
+        return sink, reader
+
+    def join(
+        self, writer: Writer, start: int = 0, stop: int | None = None
+    ) -> tuple[RecordingSink, BodyReader]:
+        """One more, who does not read yet."""
         sink = RecordingSink()
         reader = writer.follow(sink, start, stop)
         assert reader is not None
         self.assertEqual(sink.data, [])
-        reader.resume()
         return sink, reader
 
     def descriptors(self) -> int:
@@ -190,8 +197,7 @@ class GrowingTests(FollowCase):
         """The file has moved, and may even be gone: it is read to the end, then closed."""
         for before in (True, False):
             writer = self.writer()
-            sink, reader = self.follow(writer)
-            reader.pause()
+            sink, reader = self.join(writer)
             writer.write(BODY)
             if before:
                 self.run_all()
@@ -206,11 +212,23 @@ class GrowingTests(FollowCase):
             self.assertEqual(self.descriptors(), 0)
             self.assertIsNone(writer.follow(RecordingSink(), 0, None))
 
+    def test_between_finish_and_commit(self) -> None:
+        """The file is read although the writing thread is about to move it."""
+        writer = self.writer()
+        writer.write(BODY)
+        self.pool.run()
+        sink, reader = self.join(writer)
+        writer.finish()
+        reader.resume()
+        self.pool.run()
+        self.assertEqual((sink.body, sink.ended), (BODY, True))
+        self.run_all()
+        self.assertEqual(self.descriptors(), 0)
+
     def test_small_body_of_a_slow_follower_leaves_memory(self) -> None:
         """What was never in a temporary file before the end is read from the entry's."""
         writer = self.writer(keep=100)
-        sink, reader = self.follow(writer)
-        reader.pause()
+        sink, reader = self.join(writer)
         writer.write(b"small")
         writer.finish()
         self.assertEqual(writer.held, 5)
@@ -236,8 +254,7 @@ class GrowingTests(FollowCase):
         """Memory is bounded by what waits for the disk; the fast one is never behind."""
         writer = self.writer()
         fast, _ = self.follow(writer)
-        slow, reader = self.follow(writer)
-        reader.pause()
+        slow, reader = self.join(writer)
         written = 0
         for _ in range(40):
             writer.write(BODY[:100_000])
@@ -310,8 +327,7 @@ class AbortTests(FollowCase):
         writer.write(BODY)
         self.pool.run()
         reading, _ = self.follow(writer)
-        paused, reader = self.follow(writer)
-        reader.pause()
+        paused, _ = self.join(writer)
         waiting, _ = self.follow(writer, len(BODY))
         told: list[object] = []
         writer.on_abort(lambda: told.append(waiting.error))
@@ -353,8 +369,7 @@ class AbortTests(FollowCase):
         self.tier.failed(StorageError("cable pulled"))
         writer = self.writer(keep=3 * BATCH)
         sink, _ = self.follow(writer)
-        paused, reader = self.follow(writer)
-        reader.pause()
+        paused, reader = self.join(writer)
         writer.write(BODY)
         late, _ = self.follow(writer)
         writer.finish()
@@ -372,8 +387,7 @@ class AbortTests(FollowCase):
             writer.write(BODY[: BATCH * batches])
             self.run_all()
             writer.write(b"rest")
-            sink, reader = self.follow(writer)
-            reader.pause()
+            sink, reader = self.join(writer)
             writer.finish()
             self.disk.write = no_space
             self.run_all()
@@ -390,8 +404,7 @@ class AbortTests(FollowCase):
         writer.write(BODY[:BATCH])
         self.pool.run()
         writer.write(BODY[:BATCH])
-        sink, reader = self.follow(writer)
-        reader.pause()
+        sink, reader = self.join(writer)
         self.disk.write = no_space
         writer.finish()
         self.run_all()
@@ -404,13 +417,15 @@ class AbortTests(FollowCase):
 #: (what, number): 0 to 3 name a follower, other numbers are sizes.
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("write"), st.integers(0, 40)),
-        st.tuples(st.just("write"), st.integers(0, 40)),
+        st.tuples(st.just("write"), st.sampled_from([1, 7, 16, 40])),
+        st.tuples(st.just("write"), st.sampled_from([1, 7, 16, 40])),
         st.tuples(st.sampled_from(["pool", "thread", "pool"]), st.just(0)),
-        st.tuples(st.just("follow"), st.integers(0, 200)),
+        st.tuples(st.sampled_from(["follow", "join"]), st.integers(0, 99)),
         st.tuples(st.sampled_from(["pause", "resume", "resume", "close"]), st.integers(0, 3)),
-        st.tuples(st.just("fail"), st.just(0)),
+        st.tuples(st.just("pool"), st.just(0)),
+        st.tuples(st.sampled_from(["fail", "pool", "pool"]), st.just(0)),
     ),
+    min_size=12,
     max_size=60,
 )
 
@@ -458,13 +473,14 @@ class ModelTests(FollowCase):
                 self.thread.step()
             elif name == "fail":
                 self.disk.write = no_space
-            elif name == "follow":
+            elif name in ("follow", "join"):
                 sink = RecordingSink()
-                start, stop = number // 3, None if number % 3 else number // 3 + number % 50
+                start = 0 if number < 50 else number - 50
+                stop = None if number % 2 else start + number
                 reader = writer.follow(sink, start, stop)
                 if reader is not None:
                     followers.append((sink, reader, start, stop))
-                    if number % 2:
+                    if name == "follow":
                         reader.resume()
             elif number < len(followers):
                 getattr(followers[number][1], name)()

@@ -146,6 +146,29 @@ class StoringTests(ZoneCase):
         pool.run()
         self.assertEqual([entry is not None for entry in found], [True] * 3)
 
+    def test_after_close(self) -> None:
+        """Whoever comes late is answered at once, and nothing is begun."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer)
+        writer.run()
+        harness.zone.close()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest_of(b"k"), found.append)
+        self.assertEqual(found, [None])
+        self.assertIsNone(
+            harness.zone.open_writer(digest_of(b"k"), digest_of(b"k"), head_of(b"k"))
+        )
+
+    def test_bodies_that_fit(self) -> None:
+        """``max_size``, or what memory keeps of one body where that is more."""
+        harness = self.harness(max_size=100, memory=0)
+        self.assertEqual([harness.zone.fits(size) for size in (-1, 100, 101)], [True, True, False])
+        harness = self.harness(max_size=None, memory=8000)
+        self.assertTrue(harness.zone.fits(1 << 40))
+        harness.zone.tier.down = True
+        fits = [harness.zone.fits(size) for size in (-1, 1000, 1001)]
+        self.assertEqual(fits, [True, True, False])
+
     def test_congestion_and_drain(self) -> None:
         """A body faster than the disk makes its source pause, and go on later."""
         pool, writer = QueueExecutor(), QueueExecutor()
