@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from cacheproxy.config import units
@@ -99,6 +100,31 @@ def _heuristic(build: Build, directive: Directive) -> float:
         return float(units.whole_seconds(word))
     except ValueError as error:
         raise invalid(directive, word) from error
+
+
+#: RFC 6265 §4.1.1: a cookie's name is a token; a last ``*`` stands for any rest.
+_COOKIE_NAME = re.compile(r"[!#%&'+\-.^_`|~0-9A-Za-z]*\*?")
+#: What a query cannot have in a name, or the configuration would take for a variable.
+_ARGUMENT_NAME = re.compile(r"[^\s&=#$*]*\*?")
+
+
+def _cookies(build: Build, directive: Directive) -> tuple[bytes, ...] | None:
+    names = _names(directive, _COOKIE_NAME)
+    return names or None
+
+
+def _ignore_args(build: Build, directive: Directive) -> tuple[bytes, ...]:
+    return _names(directive, _ARGUMENT_NAME)
+
+
+def _names(directive: Directive, pattern: re.Pattern[str]) -> tuple[bytes, ...]:
+    """The names of a directive that also takes ``off``, alone."""
+    if directive.args == ("off",):
+        return ()
+    for word in directive.args:
+        if not word or word == "off" or pattern.fullmatch(word) is None:
+            raise invalid(directive, word)
+    return tuple(word.encode("utf-8", "surrogateescape") for word in directive.args)
 
 
 def _zone(build: Build, level: Level, directive: Directive) -> None:
@@ -231,6 +257,41 @@ ROWS: list[Row] = [
         FLAG,
         "cache.status",
         note="Ours: Cache-Status (RFC 9211) in what a cached location answers.",
+    ),
+    value(
+        "proxy_cache_cookies",
+        HSL,
+        (1, MANY),
+        _cookies,
+        "cache.cookies",
+        note="Ours: the only cookies that count, in Vary and for the origin. A name may end in *; "
+        "off: all count.",
+    ),
+    value(
+        "proxy_cache_ignore_args",
+        HSL,
+        (1, MANY),
+        _ignore_args,
+        "cache.ignore_args",
+        note="Ours: arguments that are neither in the key nor sent to the origin. A name may end "
+        "in *; off: none.",
+    ),
+    value(
+        "proxy_cache_sort_args",
+        HSL,
+        1,
+        FLAG,
+        "cache.sort_args",
+        note="Ours: sort the arguments by name, in the key and for the origin.",
+    ),
+    value(
+        "proxy_cache_deception_armor",
+        HSL,
+        1,
+        FLAG,
+        "cache.deception_armor",
+        note="Ours, on: do not store by proxy_cache_valid alone where the URL is ambiguous or the "
+        "media type is not that of its extension.",
     ),
     value(
         "proxy_cache_heuristic",

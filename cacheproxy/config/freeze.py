@@ -2,7 +2,7 @@
 
 nginx's ``merge_*_conf`` functions and ``ngx_http_block``.
 
-Imports: ``policy.options``, ``model``, ``table``, ``bundled``, ``listening``.
+Imports: ``policy.options``, ``model``, ``table``, ``bundled``, ``listening``, ``logins``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from cacheproxy.config.bundled import DEFAULT_TYPES
 from cacheproxy.config.directives import LOCAL_TARGETS
 from cacheproxy.config.listening import check_listens, server_listens
+from cacheproxy.config.logins import warn_of_logins
 from cacheproxy.config.model import (
     Config,
     LimitExcept,
@@ -27,7 +28,7 @@ from cacheproxy.config.model import (
 from cacheproxy.config.purge_guard import warn_unguarded
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import MISSING, Build, Context, Level
-from cacheproxy.config.variables import Declared, reads_of_get
+from cacheproxy.config.variables import Declared, behind, reads_of_get
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.options import (
     CacheOptions,
@@ -253,6 +254,7 @@ def _proxy(build: Build, level: Level) -> ProxyOptions:
             )
     _buffers(build, level, extra)
     options = _record(ProxyOptions, "proxy", level, **extra)
+    options = dataclasses.replace(options, reads=behind(_read_by(options), build.of("map")))
     _check_tls(build, level, options)
     return options
 
@@ -267,6 +269,16 @@ def _sliced(build: Build, proxy: ProxyOptions, cache: CacheOptions) -> ProxyOpti
         found.append(proxy.proxy_pass.template)
     read = "slice_range" in reads_of_get(found, build.of("map"))
     return proxy if read else dataclasses.replace(proxy, slice=0)
+
+
+def _read_by(options: ProxyOptions) -> set[str]:
+    """The variables in what makes a request to the origin."""
+    target = options.proxy_pass
+    templates = [value for _, value in options.set_header]
+    templates += [one for one in (options.method, options.set_body) if one is not None]
+    if target is not None and target.template is not None:
+        templates.append(target.template)
+    return {name for template in templates for name in template.variables}
 
 
 def _check_tls(build: Build, level: Level, options: ProxyOptions) -> None:
@@ -367,7 +379,9 @@ def _cache(build: Build, level: Level) -> CacheOptions:
             extra["key"] = build.template(DEFAULT_KEY)
         except ConfigError as error:
             build.fault(error.message, level.place("cache.cache"))
-    return _record(CacheOptions, "cache", level, **extra)
+    options = _record(CacheOptions, "cache", level, **extra)
+    warn_of_logins(build, level, options)
+    return options
 
 
 def _nearest(level: Level) -> tuple[Any, Any]:

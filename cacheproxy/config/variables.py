@@ -27,7 +27,7 @@ from cacheproxy.template import (
     constant_template,
 )
 
-__all__ = ["CaptureContext", "Declared", "Map", "declared_names", "reads_of_get"]
+__all__ = ["CaptureContext", "Declared", "Map", "behind", "declared_names", "reads_of_get"]
 
 
 class CaptureContext(Protocol):
@@ -49,6 +49,7 @@ class Declared:
         self._getters: dict[str, Getter] = {
             str(digit): _capture(str(digit)) for digit in "123456789"
         }
+        self._maps: dict[str, Map] = {}
         self.names: set[str] = set()
         self.used: set[str] = set()
 
@@ -258,3 +259,25 @@ def reads_of_get(templates: Iterable[Template], maps: Mapping[str, Map]) -> froz
             waiting += found.source.variables
             waiting += [inner for value in found.values for inner in value.variables]
     return frozenset(reads)
+
+
+def behind(names: Iterable[str], maps: Mapping[str, Map]) -> frozenset[str]:
+    """*names* and every variable that they may be made of: by *maps*, and by what these capture."""
+    found: set[str] = set()
+    waiting = [name.lower() for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for one in maps.values():
+            if name == one.name or any(_captures(pattern, name) for pattern, _ in one.regexes):
+                for template in (one.source, *one.values):
+                    waiting += [inner.lower() for inner in template.variables]
+    return frozenset(found)
+
+
+def _captures(pattern: re.Pattern[bytes], name: str) -> bool:
+    if name.isdigit():
+        return int(name) <= pattern.groups
+    return name in (group.lower() for group in pattern.groupindex)

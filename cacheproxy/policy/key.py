@@ -2,7 +2,7 @@
 
 nginx: ``ngx_http_file_cache_create_key``, ``ngx_http_file_cache_variants_hash``.
 
-Imports: ``http`` only.
+Imports: ``cookies``, ``http``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from hashlib import md5
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.syntax import is_token, parse_qvalues
+from cacheproxy.policy.cookies import cookie_value
 
 __all__ = [
     "CONTENT_CODINGS",
@@ -176,6 +177,8 @@ def _reduce(value: bytes) -> bytes:
 def _normal(name: bytes, fields: Fields) -> bytes | None:
     if name == b"accept-encoding":
         return normal_accept_encoding(fields.combined(name))
+    if name == b"cookie":
+        return cookie_value(fields)
     value = fields.combined(name)
     if value is None:
         return None

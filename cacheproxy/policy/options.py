@@ -259,6 +259,8 @@ class ProxyOptions:
     #: ``proxy_websocket``, a directive of ours: forward a valid WebSocket
     #: handshake without being told how (nginx configurations spell it out).
     websocket: bool = False
+    #: The variables that what is sent to the origin is made of, those behind ``map`` included.
+    reads: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,12 @@ class CacheOptions:
     purge_reads: frozenset[str] = frozenset()
     #: ``proxy_cache_status``, a directive of ours: send Cache-Status (RFC 9211).
     status: bool = True
+    #: Directives of ours: ``proxy_cache_cookies`` (None: all count), ``proxy_cache_ignore_args``,
+    #: ``proxy_cache_sort_args``, ``proxy_cache_deception_armor``.
+    cookies: tuple[bytes, ...] | None = None
+    ignore_args: tuple[bytes, ...] = ()
+    sort_args: bool = False
+    deception_armor: bool = True
 
 
 @dataclass(frozen=True, slots=True)

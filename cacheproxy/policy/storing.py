@@ -5,10 +5,13 @@ What the operator or the application's ``X-Accel-Expires`` says wins over
 Cache-Control, that over Expires, that over ``proxy_cache_valid``.
 
 Stricter than nginx: a request with Authorization (RFC 9111 §3.5), one that says
-``no-store``, and qualified ``no-cache``/``private`` are obeyed.
+``no-store``, and qualified ``no-cache``/``private`` are obeyed; what is storable by the
+operator's word alone must not look like web cache deception (``deception``), and
+``proxy_cache_valid any`` does not mean an answer to one client's malformed request.
+Laxer: a response that sets a cookie and expressly may be shared is stored, without it.
 
-Imports: ``cache_control``, ``freshness``, ``key``, ``options``, ``partial``, ``stored``,
-``tags``, ``http``.
+Imports: ``cache_control``, ``deception``, ``freshness``, ``key``, ``options``, ``partial``,
+``stored``, ``tags``, ``http``.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from cacheproxy.policy.cache_control import (
     request_directives,
     response_directives,
 )
+from cacheproxy.policy.deception import deceives, declared_shareable
 from cacheproxy.policy.freshness import (
     Lifetime,
     LifetimeSource,
@@ -42,6 +46,7 @@ from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.tags import TagLimitError, tags_of
 
 __all__ = [
+    "REQUEST_FAULTS",
     "UNDERSTOOD_STATUSES",
     "NoStore",
     "NoStoreReason",
@@ -60,6 +65,16 @@ UNDERSTOOD_STATUSES = frozenset(
     | {421, 422, 425, 426, 428, 429, 431, 451}
     | {500, 501, 502, 503, 504, 505, 506, 507, 508, 511}
 )
+
+#: Status codes by which an origin finds fault with one request: its credentials, its fields,
+#: its size, its rate. ``proxy_cache_valid`` must name them to have them stored (``any`` does
+#: not), or one client's bad header is everybody's error page.
+REQUEST_FAULTS = frozenset(
+    {400, 401, 406, 407, 408, 411, 412, 413, 415, 416, 417, 421, 422, 425, 426, 428, 429, 431}
+)
+
+#: Where nothing but the operator's word makes a response storable.
+_OPERATORS_WORD = frozenset({LifetimeSource.PROXY_CACHE_VALID, LifetimeSource.HEURISTIC})
 
 #: Never stored: they concern one connection, one user or this hop. Content-Length
 #: is framing, which ``StoredResponse.body_length`` carries.
@@ -92,6 +107,8 @@ class NoStoreReason(Enum):
     NO_CACHE = "Cache-Control: no-cache without a validator"
     AUTHORIZATION = "request has Authorization and the response does not allow it"
     SET_COOKIE = "response sets a cookie"
+    COOKIE = "request has a cookie and only a heuristic gives a lifetime"
+    DECEPTION = "URL or media type is suspect and the response does not allow sharing"
     VARY_ANY = "Vary: *, or a Vary that names no fields, or too many"
     ACCEL_EXPIRES = "X-Accel-Expires forbids it"
     NO_FRESHNESS = "neither the response nor proxy_cache_valid gives a lifetime"
@@ -149,10 +166,17 @@ def decide_storing(
     names = () if b"vary" in ignore else vary_names(fields)
     if names is None:
         return NoStore(NoStoreReason.VARY_ANY)
+    if b"content-encoding" in fields and b"vary" not in ignore:
+        # Whether it says so or not: not every client can read it.
+        names = tuple(sorted({*names, b"accept-encoding"}))
     age = initial_age(fields, request_time, response_time)
     lifetime = _lifetime(response, options, ignore, directives, accel, age, response_time)
     if lifetime is None:
         return NoStore(NoStoreReason.NO_FRESHNESS)
+    if lifetime.source in _OPERATORS_WORD:
+        refusal = _forbidden_to_guess(request, response, options, lifetime, names, response_time)
+        if refusal is not None:
+            return refusal
     if targeted and lifetime.source in (LifetimeSource.S_MAXAGE, LifetimeSource.MAX_AGE):
         lifetime = Lifetime(lifetime.seconds, LifetimeSource.TARGETED)
     stored = _stored(response, directives, accel, lifetime, key, request_time, response_time)
@@ -230,7 +254,11 @@ def _forbidden_by_response(
         return NoStore(NoStoreReason.STATUS, str(status))
     if directives.must_understand and status not in UNDERSTOOD_STATUSES:
         return NoStore(NoStoreReason.NOT_UNDERSTOOD, str(status))
-    if b"set-cookie" in fields and b"set-cookie" not in ignore:
+    if (
+        (b"set-cookie" in fields or b"set-cookie2" in fields)
+        and b"set-cookie" not in ignore
+        and not _shared_without_cookie(directives)
+    ):
         return NoStore(NoStoreReason.SET_COOKIE)
     if b"authorization" in request.fields and not _authorized(options, directives):
         return NoStore(NoStoreReason.AUTHORIZATION)
@@ -243,6 +271,43 @@ def _forbidden_by_response(
     if directives.private:
         return NoStore(NoStoreReason.PRIVATE)
     return None
+
+
+def _forbidden_to_guess(
+    request: RequestHead,
+    response: ResponseHead,
+    options: CacheOptions,
+    lifetime: Lifetime,
+    names: tuple[bytes, ...],
+    response_time: float,
+) -> NoStore | None:
+    """What forbids to store a response whose lifetime its origin did not state.
+
+    With ``proxy_cache_valid`` the operator has decided, cookies or not, as in nginx. A
+    heuristic is no decision about the pages of those who are logged in.
+    """
+    if declared_shareable(response, response_time):
+        return None
+    if (
+        lifetime.source is LifetimeSource.HEURISTIC
+        and b"cookie" in request.fields
+        and b"cookie" not in names
+    ):
+        return NoStore(NoStoreReason.COOKIE)
+    suspect = deceives(request, response) if options.deception_armor else ""
+    return NoStore(NoStoreReason.DECEPTION, suspect) if suspect else None
+
+
+def _shared_without_cookie(directives: ResponseDirectives) -> bool:
+    """Whether a response that sets a cookie says that all but the cookie may be shared.
+
+    By its name in ``no-cache`` or ``private`` (RFC 9111 §5.2.2.4, .7), or by ``s-maxage``,
+    or ``public`` with a lifetime. Not by ``public, max-age=0``, which frameworks send with
+    every page: each validation would then take a cookie from somebody.
+    """
+    if b"set-cookie" in directives.no_cache_fields | directives.private_fields:
+        return True
+    return bool(directives.s_maxage or (directives.public and directives.max_age))
 
 
 def _authorized(options: CacheOptions, directives: ResponseDirectives) -> bool:
@@ -295,8 +360,8 @@ def _lifetime(
     )
     if lifetime is not None:
         return lifetime
-    valid = options.valid
-    seconds = valid.get(response.status, valid.get(None))
+    valid, status = options.valid, response.status
+    seconds = valid.get(status, None if status in REQUEST_FAULTS else valid.get(None))
     if seconds:  # 0 means: do not store (nginx)
         return Lifetime(seconds + age, LifetimeSource.PROXY_CACHE_VALID)
     if options.heuristic:

@@ -182,7 +182,7 @@ def transient_fields(received: Fields) -> list[tuple[bytes, bytes]]:
     return [pair for pair in received.pairs if pair[0].lower() in _TRANSIENT]
 
 
-_TRANSIENT = frozenset({b"age", b"x-accel-expires", b"set-cookie", b"connection"})
+_TRANSIENT = frozenset({b"age", b"x-accel-expires", b"set-cookie", b"set-cookie2", b"connection"})
 
 #: The exchange at hand may not store, but that says nothing about what is stored.
 _KEEPS_ENTRY = frozenset(
@@ -192,6 +192,7 @@ _KEEPS_ENTRY = frozenset(
         NoStoreReason.CACHE_OFF,
         NoStoreReason.NO_FRESHNESS,
         NoStoreReason.AUTHORIZATION,
+        NoStoreReason.COOKIE,
         NoStoreReason.PROXY_NO_CACHE,
         NoStoreReason.EXPIRED,
     }

@@ -22,9 +22,7 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.policy.key import (
-    digest,
     matches,
-    request_key,
     selecting,
     variant_digest,
 )
@@ -39,16 +37,17 @@ from cacheproxy.policy.reuse import (
     invalidates,
     may_serve_stale,
 )
-from cacheproxy.policy.storing import NoStore, Store, decide_storing, supersedes
+from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
 from cacheproxy.policy.validation import freshen, selects, validation_fields
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.collapse import UNSHARED_TIME, Growing
+from cacheproxy.proxy.counted import count
 from cacheproxy.proxy.following import Following
 from cacheproxy.proxy.head_update import update_get
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
-from cacheproxy.proxy.keys import cache_key, holds
+from cacheproxy.proxy.keys import holds, keys_of
 from cacheproxy.proxy.parts import (
     Missing,
     answer_part,
@@ -121,6 +120,7 @@ class CacheTurn:
     """One request's dealings with one zone."""
 
     __slots__ = (
+        "_detail",
         "_did",
         "_missing",
         "_only_stored",
@@ -132,12 +132,14 @@ class CacheTurn:
         "_storing",
         "_why",
         "background",
+        "base",
         "digest",
         "entry",
         "exchange",
         "key",
         "options",
         "primary",
+        "request",
         "storage",
     )
 
@@ -164,6 +166,7 @@ class CacheTurn:
         self._only_stored = False
         #: What Cache-Status says: why the origin was asked; what was done, if not a mere hit.
         self._why = b""
+        self._detail = b""
         self._did: bytes | None = None
 
     @property
@@ -184,17 +187,12 @@ class CacheTurn:
         """Make the key and look for a stored response."""
         exchange = self.exchange
         exchange.source = self
-        route = exchange.route
-        same = exchange.method == b"GET" or (exchange.method == b"HEAD" and self.converts_head)
-        if same and route.key is not None:
-            self.key, self.primary = route.key, route.digest or b""
-        else:
-            self.key = request_key(cache_key(exchange), exchange.method, self.converts_head)
-            self.primary = digest(self.key)
-            if exchange.location.key_follows_route and exchange.method == b"GET":
-                route.key, route.digest = self.key, self.primary
-        self.digest = self.primary
-        if self.options.bypass and holds(self.options.bypass, exchange):
+        self.request, suffix, self._detail = count(exchange)
+        # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
+        self.key, self.primary, self.base = keys_of(exchange, self.converts_head, suffix)
+        self.digest = self.base
+        self._storing = not self._detail
+        if self._detail or (self.options.bypass and holds(self.options.bypass, exchange)):
             exchange.cache_status = b"BYPASS"
             self._why = b"bypass"
             self.fetch()
@@ -203,7 +201,7 @@ class CacheTurn:
 
     def look_up(self) -> None:
         """Find the entry; a cold one is found later."""
-        self.storage.lookup(self.primary, self._found)
+        self.storage.lookup(self.base, self._found)
 
     def _found(self, entry: Entry | None) -> None:
         if self.gone:
@@ -212,7 +210,7 @@ class CacheTurn:
             return
         self._primary_entry = entry
         if entry is not None and entry.stored.key == self.key and entry.stored.vary:
-            fields = self.exchange.head.fields
+            fields = self.request.fields
             if not matches(entry.stored.vary, fields):
                 names = [name for name, _ in entry.stored.vary]
                 self.digest = variant_digest(self.key, selecting(names, fields))
@@ -233,7 +231,7 @@ class CacheTurn:
             return
         verdict = decide_reuse(
             None if entry is None else entry.stored,
-            exchange.head,
+            self.request,
             exchange.world.scheduler.wall(),
             self.options,
             key=self.key,
@@ -260,7 +258,7 @@ class CacheTurn:
             self.exchange.answer_status(504)
         else:
             self._why = cache_status.FORWARD_REASONS.get(verdict.reason, b"miss")
-            if entry is None and self.digest != self.primary:
+            if entry is None and self.digest != self.base:
                 self._why = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
@@ -332,7 +330,7 @@ class CacheTurn:
         """Start anew: what was waited for or followed has ended."""
         self.exchange.source = self
         self._drop_entry()
-        self.digest = self.primary
+        self.digest = self.base
         self.look_up()
 
     def look_for_variant(self, growing: Growing, digest: bytes) -> None:
@@ -378,6 +376,7 @@ class CacheTurn:
         exchange = self.exchange
         self._request_time = exchange.world.scheduler.wall()
         relay = self._relay = Relay(exchange, self)
+        relay.request, relay.counts = self.request, True
         if self.entry is not None and (
             self.options.revalidate or self.entry.stored.always_validate
         ):
@@ -425,14 +424,18 @@ class CacheTurn:
                 missing = None
             else:
                 head = combined
-        if exchange.method == b"HEAD" and not self.converts_head:
+        plain = self.base == self.primary and not self._detail
+        if plain and exchange.method == b"HEAD" and not self.converts_head:
             update_get(exchange, self.storage, head, self._request_time)
         self._consider_storing(relay, head, now)
         if self.options.status and not self.background:
             delivery = relay.delivery
             stored = delivery is not None and delivery.writer is not None
             theirs = 206 if missing is not None and head.status != 206 else 0
-            tell(exchange, cache_status.forward_value(self._why, theirs, stored=stored), head)
+            did = cache_status.forward_value(
+                self._why, theirs, stored=stored, detail=self._detail
+            )
+            tell(exchange, did, head)
         if entry is not None:
             entry.release()
             self.entry = None
@@ -450,7 +453,7 @@ class CacheTurn:
         exchange = self.exchange
         options = self.options
         decision = decide_storing(
-            exchange.head,
+            self.request,
             head,
             options,
             exchange.location.proxy.ignore_headers,
@@ -461,6 +464,8 @@ class CacheTurn:
             exchange.route.host,
         )
         if not isinstance(decision, Store):
+            if decision.reason is NoStoreReason.DECEPTION:
+                self._detail = b"deception-" + decision.detail.encode()
             if self.entry is not None and supersedes(decision, head.status):
                 self._drop(self.entry)
             self._set_free(head.status)
@@ -471,7 +476,7 @@ class CacheTurn:
         partial = head.status == 206 and not keyed_by_range(options)
         if partial and relay.splice is None and not self._passed_range:
             return  # nobody asked for a part
-        if options.min_uses > 1 and self.storage.note_use(self.primary) < options.min_uses:
+        if options.min_uses > 1 and self.storage.note_use(self.base) < options.min_uses:
             self._release()
             return
         if not self.storage.fits(head.body_length) or relay.goes_elsewhere(head):
@@ -505,7 +510,7 @@ class CacheTurn:
 
         They would come back with the next first one, older than what was seen meanwhile.
         """
-        if entry.digest == self.primary and entry.stored.vary:
+        if entry.digest == self.base and entry.stored.vary:
             self.storage.purge(ByKey(self.primary), lambda count: None)
         else:
             self.storage.delete(entry.digest)
@@ -521,10 +526,10 @@ class CacheTurn:
             if vary:
                 # An older one of the same variant must not be found behind this one.
                 self.storage.delete(variant_digest(self.key, vary))
-            return self.primary
+            return self.base
         theirs = primary.stored.vary
         if theirs == vary or [n for n, _ in theirs] != [n for n, _ in vary]:
-            return self.primary
+            return self.base
         return variant_digest(self.key, vary)
 
     def _revalidated(self, entry: Entry, head: ResponseHead, now: float) -> None:
@@ -532,7 +537,7 @@ class CacheTurn:
         assert relay is not None
         stored = freshen(
             entry.stored,
-            self.exchange.head,
+            self.request,
             head,
             self.options,
             self.exchange.location.proxy.ignore_headers,
@@ -585,7 +590,7 @@ class CacheTurn:
         return False
 
     def _stale_allowed(self, entry: Entry, condition: str, now: float) -> bool:
-        return may_serve_stale(entry.stored, condition, now, self.options, self.exchange.head)
+        return may_serve_stale(entry.stored, condition, now, self.options, self.request)
 
     def _answer_stale(self, entry: Entry, condition: str, status: int = 0) -> None:
         self._release()

@@ -3,8 +3,9 @@
 What the general path (``caching``, ``static``) has just answered is remembered on its
 ``Route`` as a ``ReadyResponse``: the head as it will be sent, with the body. The next
 request that is equal in all that matters (a GET on a kept connection, the same
-Host and target, the same Accept-Encoding after normalisation, nothing that asks
-for more thought) is answered with those octets, as long as the entry is the one
+Host and target, the same Accept-Encoding after normalisation, the same cookies if they
+count, the same fields that could steer the answer, nothing that asks for more thought) is
+answered with those octets, as long as the entry is the one
 in memory and is fresh, or the file the one on disk. Once a second the head is
 rendered anew, for ``Age`` and for what ``expires`` makes of the time.
 
@@ -32,6 +33,8 @@ from cacheproxy.policy.options import CoreOptions
 from cacheproxy.policy.ranges import offering_ranges
 from cacheproxy.policy.reuse import STEERING_FIELDS, reusable_until
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.unkeyed import METHOD_FIELDS, forms
+from cacheproxy.proxy.counted import COUNTED_FIELDS, CountRules
 from cacheproxy.proxy.interfaces import Downstream, Entry, OpenFile, Storage
 from cacheproxy.proxy.keys import RouteContext
 from cacheproxy.proxy.pages import SERVER, SERVER_WITH_VERSION
@@ -54,8 +57,11 @@ __all__ = [
     "traits_of",
 ]
 
-#: Differently encoded forms remembered for one route.
+#: Answers remembered for one route: they differ by coding, cookies, steering fields.
 MAX_READY = 8
+
+#: The longest form, in octets, that an answer is remembered by: it holds cookies.
+MAX_FORM = 2048
 
 #: Octets of all that is remembered for one listening address, and what each costs
 #: besides its body. The bodies are mostly those in the zone's memory or among the files
@@ -67,7 +73,7 @@ READY_OVERHEAD = 4096
 JOIN_LIMIT = 16 * 1024
 
 #: Fields that leave a request to the general path.
-_SLOW_FIELDS = STEERING_FIELDS | {
+_SLOW_FIELDS = STEERING_FIELDS | forms(METHOD_FIELDS) | {
     b"authorization",
     b"expect",
     b"if-range",
@@ -79,19 +85,41 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 class Traits:
-    """What the fast path wants to know of a request's fields."""
+    """What the fast path wants to know of a request's fields.
 
-    __slots__ = ("encoding", "simple")
+    What selects an answer beside the route is its *form*. For a *bare* request it is the
+    normalised Accept-Encoding; else `form_for` makes it, by a location's rules.
+    """
+
+    __slots__ = ("_rules", "bare", "cookieless", "encoding", "form", "simple")
 
     def __init__(self, fields: Fields) -> None:
+        names = fields.names()
         self.encoding = normal_accept_encoding(fields.combined(b"accept-encoding"))
         connection = fields.combined(b"connection")
         agent = fields.get(b"user-agent")
         self.simple = (
-            _SLOW_FIELDS.isdisjoint(fields.names())
+            _SLOW_FIELDS.isdisjoint(names)
             and (connection is None or connection.lower() == b"keep-alive")
             and (agent is None or b"MSIE " not in agent)
         )
+        self.bare = COUNTED_FIELDS.isdisjoint(names)
+        #: The form, and that of a request without the cookies, by the rules looked at last.
+        self.form = self.cookieless = self.encoding
+        self._rules: CountRules | None = None
+
+    def form_for(self, rules: CountRules | None, fields: Fields) -> bytes:
+        """What selects an answer for a request with *fields* in a location with *rules*."""
+        if rules is not self._rules:
+            self._rules = rules
+            self.form = self.cookieless = self.encoding
+            if rules is not None and not self.bare:
+                self.cookieless += rules.unkeyed.suffix(fields)
+                cookie = rules.cookie(fields)
+                self.form = self.cookieless
+                if cookie is not None:
+                    self.form += b"\n" + cookie
+        return self.form
 
 
 def traits_of(fields: Fields) -> Traits:
@@ -164,7 +192,18 @@ def hit_pairs(
 class ReadyResponse(ABC):
     """An answer that is ready to send: *data*, then *body* where the two are not joined."""
 
-    __slots__ = ("body", "context", "cost", "data", "length", "pairs", "second", "status")
+    __slots__ = (
+        "body",
+        "by_cookie",
+        "context",
+        "cost",
+        "data",
+        "form",
+        "length",
+        "pairs",
+        "second",
+        "status",
+    )
 
     #: The word for ``$upstream_cache_status``.
     cache_status = b""
@@ -174,6 +213,9 @@ class ReadyResponse(ABC):
         self.context = context
         #: Octets that it is accounted for, with a body of *size*.
         self.cost = size + READY_OVERHEAD
+        #: What it is remembered by; whether the client's cookies selected it.
+        self.form = b""
+        self.by_cookie = False
         self.second = -1
         self.data = b""
         self.body = b""
@@ -297,7 +339,9 @@ class HotHits:
         traits = traits_of(fields)
         if not traits.simple or head.method != b"GET" or head.version != 11:
             return None
-        ready: ReadyResponse | None = route.ready.get(traits.encoding)
+        ready = (
+            route.ready.get(traits.encoding) if traits.bare else _selected(route, traits, fields)
+        )
         if ready is None:
             return None
         access = route.location.access
@@ -305,7 +349,7 @@ class HotHits:
             return None  # refused, and logged, by the general path
         now = self._wall()
         if not ready.is_current(now):
-            del route.ready[traits.encoding]
+            del route.ready[ready.form]
             return None
         if ready.second != int(now):
             ready.render(now)
@@ -325,16 +369,34 @@ class HotHits:
         exchange.log()
 
 
+def _selected(route: Route, traits: Traits, fields: Fields) -> ReadyResponse | None:
+    """What is ready for a request that has cookies, or fields that could steer the answer."""
+    known = route.ready
+    form = traits.form_for(route.location.counts, fields)
+    ready: ReadyResponse | None = known.get(form)
+    if ready is None and form is not traits.cookieless:
+        ready = known.get(traits.cookieless)
+        if ready is not None and ready.by_cookie:
+            return None  # it is for those who have no cookie
+    return ready
+
+
 def remember(exchange: Exchange, storage: Storage, base: Entry, entry: Entry) -> None:
     """Note that *entry*, found through *base*, answers requests like this one."""
     if entry.body is None or not _repeats(exchange):
         return
     vary = base.stored.vary
-    if vary and any(name != b"accept-encoding" for name, _ in vary):
+    if vary and not _SELECTING.issuperset([name for name, _ in vary]):
         return
     if entry is base and base.stored.body_length > 0 and _compresses(exchange, base):
         return  # the plain form goes out only while the other is being made
-    _keep(exchange, ReadyHit(_context(exchange), storage, base, entry))
+    ready = ReadyHit(_context(exchange), storage, base, entry)
+    ready.by_cookie = any(name == b"cookie" for name, _ in vary)
+    _keep(exchange, ready)
+
+
+#: By which fields a variant may be selected that is remembered.
+_SELECTING = frozenset({b"accept-encoding", b"cookie"})
 
 
 def _compresses(exchange: Exchange, entry: Entry) -> bool:
@@ -374,15 +436,25 @@ def _keep(exchange: Exchange, ready: ReadyResponse) -> None:
     traits = traits_of(fields)
     if site.routes.get((fields.get(b"host"), exchange.head.target)) is not route:
         return  # nobody would find it
+    rules = route.location.counts
+    form = traits.form_for(rules, fields)
+    if ready.by_cookie and form is not traits.cookieless:
+        if rules is None or rules.cookies is None or len(form) > MAX_FORM:
+            return  # every visitor's cookies are different
+    else:
+        form = traits.cookieless
+    ready.form = form
+    ready.cost += len(form)
     known = route.ready
-    if len(known) >= MAX_READY:
-        known.clear()
-    known[traits.encoding] = ready
+    if len(known) >= MAX_READY and form not in known:
+        # Those for single visitors go first.
+        del known[next((old for old in known if b"\n" in old), next(iter(known)))]
+    known[form] = ready
     order = site.ready_order
-    order.append((route, traits.encoding, ready))
+    order.append((route, form, ready))
     site.ready_size += ready.cost
     while site.ready_size > READY_SIZE:
-        old_route, encoding, old = order.popleft()
+        old_route, form, old = order.popleft()
         site.ready_size -= old.cost
-        if old_route.ready.get(encoding) is old:
-            del old_route.ready[encoding]
+        if old_route.ready.get(form) is old:
+            del old_route.ready[form]

@@ -19,6 +19,7 @@ from cacheproxy.policy.purge import ByKey, ByPrefix
 from cacheproxy.policy.reuse import invalidated_targets, invalidates, represents_target
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import Store, decide_storing
+from cacheproxy.proxy.counted import counts_whole
 from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.keys import holds, key_of_target, unsliced_key
 from cacheproxy.proxy.relay import Relay
@@ -76,8 +77,13 @@ class Invalidation:
                 if key is not None:
                     place = digest(key)
                     stored: StoredResponse | None = None
-                    if target == exchange.head.target and represents_target(
-                        exchange.method, exchange.site.scheme, host, target, head
+                    if (
+                        target == exchange.head.target
+                        and represents_target(
+                            exchange.method, exchange.site.scheme, host, target, head
+                        )
+                        # Nothing that a GET's answer could not depend on has reached the origin.
+                        and counts_whole(exchange)
                     ):
                         stored = self._storable(head, key, place)
                     self._storage.purge(ByKey(place), lambda count: None)

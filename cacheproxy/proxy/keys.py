@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
+from cacheproxy.policy.key import digest, request_key
+from cacheproxy.proxy.counted import counted
 from cacheproxy.proxy.site import CompiledLocation, Route, Site
 from cacheproxy.template import Template
 
@@ -21,6 +23,7 @@ __all__ = [
     "cache_key",
     "holds",
     "key_of_target",
+    "keys_of",
     "unsliced_key",
 ]
 
@@ -65,10 +68,32 @@ class RouteContext:
 
 
 def cache_key(context: Exchange | RouteContext) -> bytes:
-    """``proxy_cache_key``, for a location with a cache."""
+    """``proxy_cache_key``, for a location with a cache, with the query that counts."""
     template = context.location.cache_key
     assert template is not None
-    return template.render(context)
+    return counted(context, template.render)
+
+
+def keys_of(
+    exchange: Exchange, converts_head: bool, suffix: bytes
+) -> tuple[bytes, bytes, bytes]:
+    """The whole key of a request, its URL's digest, and the digest to look it up by.
+
+    *suffix* tells it apart from others for the URL (``UnkeyedFields``): the last two differ then.
+    """
+    route, method = exchange.route, exchange.method
+    same = method == b"GET" or (method == b"HEAD" and converts_head)
+    if same and route.key is not None:
+        key, primary = route.key, route.digest or b""
+    else:
+        key = request_key(cache_key(exchange), method, converts_head)
+        primary = digest(key)
+        if exchange.location.key_follows_route and method == b"GET":
+            route.key, route.digest = key, primary
+    if suffix:
+        key += suffix
+        return key, primary, digest(key)
+    return key, primary, primary
 
 
 def holds(conditions: tuple[Template, ...], exchange: Exchange) -> bool:

@@ -16,7 +16,7 @@ Source: nginx ``ngx_http_upstream.c``; RFC 9110 §7.6, §15.2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cacheproxy.errors import ProtocolError, Stage, UpstreamError
 from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
@@ -34,6 +34,7 @@ from cacheproxy.policy.retry import (
 )
 from cacheproxy.policy.routing import proxy_uri
 from cacheproxy.proxy.body import RequestBody
+from cacheproxy.proxy.counted import counted
 from cacheproxy.proxy.delivery import READ_ON, Delivery
 from cacheproxy.proxy.interfaces import (
     Cancellable,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
 __all__ = ["Relay", "ResponseTaker"]
+
+T = TypeVar("T")
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -103,9 +106,11 @@ class Relay:
         "_tries",
         "cache",
         "conditional",
+        "counts",
         "delivery",
         "exchange",
         "finished",
+        "request",
         "splice",
     )
 
@@ -118,6 +123,10 @@ class Relay:
         self.conditional: Pairs = []
         #: What the response is put together by, where a part of it is stored.
         self.splice: Splice | None = None
+        #: What is passed on of the client's request; a cache leaves out what does not count
+        #: (``proxy.counted``), and with *counts* so it is with the query.
+        self.request = exchange.head
+        self.counts = False
         self.finished = False
         self._attempt: Cancellable | None = None
         self._stream: UpstreamStream | None = None
@@ -147,13 +156,15 @@ class Relay:
         exchange.source = self
         proxy = exchange.location.proxy
         try:
-            uri = self._resolve()
+            uri = self._as_counted(self._resolve)
         except (ProtocolError, UpstreamError) as problem:
             exchange.log_error("error", problem.message)
             self._give_up(500)
             return
         template = proxy.method
-        self._method = exchange.method if template is None else template.render(exchange).upper()
+        self._method = exchange.method
+        if template is not None:
+            self._method = self._as_counted(lambda: template.render(exchange)).upper()
         if self.cache is not None and self._method == b"HEAD" and self.cache.converts_head:
             self._method = b"GET"
         length = exchange.head.body_length
@@ -164,8 +175,9 @@ class Relay:
             # An attempt in another location has sent part of it already.
             self._give_up(502)
             return
-        if proxy.set_body is not None:
-            self._body = proxy.set_body.render(exchange)
+        set_body = proxy.set_body
+        if set_body is not None:
+            self._body = self._as_counted(lambda: set_body.render(exchange))
             self._send_with(uri, len(self._body))
         elif body is None:
             # An empty body that the client declared stays declared: some origins ask for it.
@@ -177,6 +189,10 @@ class Relay:
             body.streaming = True
             self._chunked_request = body.length < 0
             self._send_with(uri, body.length)
+
+    def _as_counted(self, make: Callable[[], T]) -> T:
+        """What *make* makes of the exchange, with the query that is to be sent."""
+        return counted(self.exchange, lambda _: make()) if self.counts else make()
 
     def _takes_body(self) -> bool:
         method = self.exchange.method
@@ -231,12 +247,12 @@ class Relay:
         try:
             if location.proxy.websocket and is_websocket_handshake(exchange.head):
                 names = (b"connection", b"upgrade")
-                pairs = rewriter.render(exchange, exchange.head)
+                pairs = self._as_counted(lambda: rewriter.render(exchange, self.request))
                 pairs = [pair for pair in pairs if pair[0].lower() not in names]
                 pairs += [*own, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
                 lines = encode_field_lines(pairs)
             else:
-                lines = rewriter.encode(exchange, exchange.head)
+                lines = self._as_counted(lambda: rewriter.encode(exchange, self.request))
                 if own:
                     lines += encode_field_lines(own)
             self._head = join_request_head(self._method, uri, lines, version)

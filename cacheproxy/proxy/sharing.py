@@ -140,7 +140,7 @@ class Sharing:
         exchange = turn.exchange
         verdict = decide_reuse(
             growing.stored,
-            exchange.head,
+            turn.request,
             exchange.world.scheduler.wall(),
             turn.options,
             key=turn.key,
@@ -171,7 +171,7 @@ class Sharing:
         """What grows is another variant: look for the one that this request selects."""
         turn = self._turn
         names = [name for name, _ in growing.stored.vary]
-        own = variant_digest(turn.key, selecting(names, turn.exchange.head.fields))
+        own = variant_digest(turn.key, selecting(names, turn.request.fields))
         self._moves += 1
         if own == turn.digest or self._moves > MAX_MOVES:
             turn.fetch_alone()

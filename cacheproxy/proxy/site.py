@@ -32,6 +32,7 @@ from cacheproxy.policy.forwarding import (
 from cacheproxy.policy.options import ErrorPage
 from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.proxy.added import FieldAdder, compile_field_adder
+from cacheproxy.proxy.counted import CountRules, without_query
 from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
 from cacheproxy.template import Template
 
@@ -102,6 +103,7 @@ class CompiledLocation:
         "cache",
         "cache_key",
         "core",
+        "counts",
         "error_pages",
         "field_adder",
         "free_methods",
@@ -147,6 +149,8 @@ class CompiledLocation:
         self.redirects: RedirectRewriter | None = None
         self.storage: Storage | None = None
         self.cache_key: Template | None = None
+        #: What of a request counts for the cache; None where there is none.
+        self.counts: CountRules | None = None
         if proxy.proxy_pass is not None:
             target = proxy.proxy_pass
             if target.template is None:
@@ -159,6 +163,7 @@ class CompiledLocation:
             self.response_rewriter = compile_response_fields(proxy)
             if self.cache is not None:
                 self.stored_rewriter = self.response_rewriter
+                self.counts = CountRules(proxy, self.cache)
             self.redirects = compile_redirects(proxy, location.pattern)
         if self.cache is not None:
             self.cache_key = self.cache.key
@@ -321,6 +326,7 @@ class Route:
     __slots__ = (
         "args",
         "captures",
+        "counted",
         "digest",
         "has_args",
         "host",
@@ -356,8 +362,15 @@ class Route:
         self.redirect = redirect
         self.key: bytes | None = None
         self.digest: bytes | None = None
-        #: What is ready to send, by the normalised Accept-Encoding.
+        #: What is ready to send, by what of a request's fields selects it (``hot.Traits``).
         self.ready: dict[bytes, ReadyResponse] = {}
+        #: The route of the query that counts, where that is not the client's.
+        self.counted: Route | None = None
+        rules = location.counts
+        if rules is not None and rules.query is not None:
+            theirs = rules.target(target)
+            if theirs is not target:
+                self.counted = Route(server, location, host, uri, theirs, captures, redirect)
 
 
 class Site:
@@ -392,6 +405,8 @@ class Site:
         route = self.routes.get(memo)
         if route is None:
             route = self._find(head, host_field)
+            if route.counted is not None:
+                self._share(route, route.counted, head)
             if len(head.target) <= ROUTE_MEMO_TARGET:
                 if len(self.routes) >= ROUTE_MEMO_SIZE:
                     self.routes.clear()
@@ -399,6 +414,18 @@ class Site:
                     self.ready_size = 0
                 self.routes[memo] = route
         return route
+
+    def _share(self, route: Route, counted: Route, head: RequestHead) -> None:
+        """Let what is ready for one query serve all that count as the same."""
+        location = route.location
+        adder, cache = location.field_adder, location.cache
+        read = set() if adder is None else set(adder.variables)
+        if cache is not None and without_query(read | cache.purge_reads):
+            path, args = counted.target.path, counted.target.args
+            target = path + b"?" + args if args else path
+            route.ready = self.route(
+                RequestHead(head.method, target, head.version, head.fields)
+            ).ready
 
     def _find(self, head: RequestHead, host_field: bytes | None) -> Route:
         target = parse_target(head.target)

@@ -115,3 +115,26 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual((cache.lock_age, cache.lock_timeout), (1.0, 2.0))
         self.assertFalse(cache.convert_head)
         self.assertEqual(len(cache.bypass), 1)
+
+    def test_what_counts(self) -> None:
+        """Ours: names, a star at the end, ``off`` alone against the enclosing level."""
+        outside = "proxy_cache_cookies sessionid wp_*; proxy_cache_ignore_args utm_* a[];"
+        cache = location("", outside).cache
+        self.assertEqual(cache.cookies, (b"sessionid", b"wp_*"))
+        self.assertEqual(cache.ignore_args, (b"utm_*", b"a[]"))
+        self.assertFalse(cache.sort_args)
+        self.assertTrue(cache.deception_armor)
+        off = "proxy_cache_cookies off; proxy_cache_ignore_args off; proxy_cache_sort_args on;"
+        cache = location(off + "proxy_cache_deception_armor off;", outside).cache
+        self.assertIsNone(cache.cookies)
+        self.assertEqual(cache.ignore_args, ())
+        self.assertTrue(cache.sort_args)
+        self.assertFalse(cache.deception_armor)
+
+    def test_names_that_cannot_be(self) -> None:
+        """What no cookie or argument is called, or was meant for something else."""
+        for name in ("a off", "off a", "a=b", "a*b", "$x", "''", "'a b'"):
+            for directive in ("proxy_cache_cookies", "proxy_cache_ignore_args"):
+                self.assertEqual(len(faults(f"{directive} {name};")), 1, name)
+        self.assertEqual(len(faults("proxy_cache_cookies 'a;';")), 1)
+        self.assertEqual(len(faults("proxy_cache_ignore_args a&b;")), 1)

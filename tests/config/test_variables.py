@@ -107,6 +107,29 @@ class MapTests(SynchronousTestCase):
             self.assertEqual(len(faults(f"map $host $m {{ {content} }}")), 1, content)
 
 
+class BehindTests(SynchronousTestCase):
+    """What a value is made of: maps of maps, what they hold, and what they capture."""
+
+    def test_reads_of_what_is_sent(self) -> None:
+        """Everything on the way, and nothing else."""
+        maps = (
+            "map $http_a $one { default $http_b; ~(?<Part>.) $two; }"
+            "map $http_c $two { default $one; }"
+            "map $http_d $other { default 1; }"
+        )
+        for text, reads in (
+            ("$host", {"host"}),
+            ("$other", {"other", "http_d"}),
+            ("$TWO", {"two", "one", "http_a", "http_b", "http_c"}),
+            ("$part", {"part", "http_a", "http_b", "two", "http_c", "one"}),
+            ("$1", {"1", "http_a", "http_b", "two", "http_c", "one"}),
+        ):
+            made = location(f"proxy_set_header X {text}; proxy_pass http://a;", maps)
+            self.assertEqual(made.proxy.reads, reads, text)
+        made = location("proxy_pass http://$other; proxy_set_body $host;", maps)
+        self.assertEqual(made.proxy.reads, {"host", "other", "http_d"})
+
+
 class CaptureTests(SynchronousTestCase):
     """Captures of ``location`` and ``server_name``."""
 

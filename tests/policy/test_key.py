@@ -92,6 +92,12 @@ class VaryTests(SynchronousTestCase):
         for value in (b"en;q=0.5, de", b"en, de", b"en", b"en, de;q=0.4", b"en, de;q=x", b""):
             self.assertFalse(matches(language, fields((b"Accept-Language", value))), value)
 
+    def test_cookies_in_several_lines(self) -> None:
+        """They are one value, cut at semicolons (RFC 9113 §8.2.3)."""
+        vary = selecting((b"cookie",), fields((b"Cookie", b"a=1; b=2")))
+        self.assertTrue(matches(vary, fields((b"Cookie", b"a=1"), (b"cookie", b"b=2"))))
+        self.assertFalse(matches(vary, fields((b"Cookie", b"a=1"))))
+
     def test_cookies_are_compared_exactly(self) -> None:
         """A value that is no list is not taken apart at its commas."""
         vary = selecting((b"cookie",), fields((b"Cookie", b"a=1,2")))

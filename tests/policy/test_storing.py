@@ -348,3 +348,85 @@ class SupersedingTests(_Case):
         self.assertFalse(self.says((CC, b"max-age=60"), (b"Set-Cookie", b"a=b"), status=404))
         self.assertFalse(self.says((CC, b"max-age=60"), asked=[(CC, b"no-store")], status=404))
         self.assertFalse(self.says(status=404, no_cache=True))
+
+
+class LoginTests(_Case):
+    """What one visitor's cookies and requests must not do to the others."""
+
+    def test_cookie_that_is_expressly_left_out(self) -> None:
+        """A response that sets one is stored where it says that the rest may be shared."""
+        cookie = (b"Set-Cookie", b"a=b")
+        for value in (
+            b"public, max-age=9",
+            b"s-maxage=9",
+            b'max-age=9, no-cache="Set-Cookie"',
+            b'max-age=9, private="set-cookie, x"',
+        ):
+            stored = self.assert_stored((CC, value), cookie, (b"Set-Cookie2", b"c=d")).stored
+            self.assertFalse({b"set-cookie", b"set-cookie2"} & set(stored.fields.names()))
+        for value in (b"max-age=9", b"public, max-age=0", b"s-maxage=0, max-age=9", b"public"):
+            for name in (b"Set-Cookie", b"Set-Cookie2"):
+                self.assert_not_stored(
+                    NoStoreReason.SET_COOKIE,
+                    (CC, value),
+                    (name, b"a=b"),
+                    options=cache_options({None: 9}),
+                )
+
+    def test_heuristic_with_cookies(self) -> None:
+        """A guess is no permission to share what somebody with cookies got."""
+        modified = (b"Last-Modified", date(-1000))
+        options = cache_options(heuristic=100.0)
+        asked: Pairs = [(b"Cookie", b"s=1")]
+        self.assert_stored(modified, options=options)
+        self.assert_not_stored(NoStoreReason.COOKIE, modified, options=options, asked=asked)
+        for more in ((CC, b"public"), (b"Vary", b"Cookie")):
+            self.assert_stored(modified, more, options=options, asked=asked)
+        # The operator's own word holds, as in nginx.
+        self.assert_stored(modified, options=cache_options({200: 9}), asked=asked)
+
+    def test_faults_of_one_request(self) -> None:
+        """``any`` does not mean them; a code that is named does, and the origin's own word."""
+        for status in (400, 401, 413, 429, 431):
+            self.assert_not_stored(
+                NoStoreReason.NO_FRESHNESS, status=status, options=cache_options({None: 9})
+            )
+            self.assert_stored(status=status, options=cache_options({status: 9}))
+            self.assert_stored((CC, b"max-age=9"), status=status)
+        for status in (403, 404, 405, 410, 414, 500, 503):
+            self.assert_stored(status=status, options=cache_options({None: 9}))
+
+    def test_encoded_content_varies(self) -> None:
+        """Whoever cannot read the coding does not get it, though Vary is missing."""
+        coded = (b"Content-Encoding", b"br")
+        asked: Pairs = [(b"Accept-Encoding", b"br")]
+        found = self.assert_stored((CC, b"max-age=9"), coded, asked=asked).stored
+        self.assertEqual(found.vary, ((b"accept-encoding", b"br"),))
+        ignored = self.assert_stored(
+            (CC, b"max-age=9"), coded, asked=asked, ignore=frozenset({b"vary"})
+        )
+        self.assertEqual(ignored.stored.vary, ())
+
+    def test_deception(self) -> None:
+        """What only the operator declares shareable must be what it looks like."""
+        page = (b"Content-Type", b"text/html")
+        request_ = request()
+        request_.target = b"/account/x.css"
+
+        def decided(*pairs: tuple[bytes, bytes], **options: Any) -> Any:
+            found = decide_storing(
+                request_,
+                response(page, *pairs),
+                cache_options({200: 9}, **options),
+                frozenset({b"cache-control"}),
+                False,
+                b"key",
+                NOW,
+                NOW,
+            )
+            return found.reason if isinstance(found, NoStore) else None
+
+        self.assertIs(decided(), NoStoreReason.DECEPTION)
+        self.assertIs(decided((CC, b"private")), NoStoreReason.DECEPTION)
+        self.assertIsNone(decided((CC, b"public")))
+        self.assertIsNone(decided(deception_armor=False))

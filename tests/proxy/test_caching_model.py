@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import cacheproxy.proxy.caching
 import cacheproxy.proxy.invalidation
+from cacheproxy.policy.key import digest
 from cacheproxy.policy.purge import ByHost, ByKey, ByPrefix, ByTags, Everything, Selection
 from cacheproxy.policy.storing import Store, StoringDecision, decide_storing
 from cacheproxy.storage.zone import Zone
@@ -148,9 +149,9 @@ class ModelTests(BenchCase):
 
     def selection(self, kind: str) -> Selection:
         """A way of saying "that URL"."""
-        digest = cacheproxy.proxy.caching.digest(b"/")
+        primary = digest(b"/")
         return {
-            "key": ByKey(digest),
+            "key": ByKey(primary),
             "prefix": ByPrefix(b"/"),
             "host": ByHost(b"test.example"),
             "tags": ByTags(frozenset({TAG})),
@@ -307,11 +308,11 @@ class ModelTests(BenchCase):
             for variant in (b"a", b"b"):
                 self.carry_out(("get", variant, b"", "get"))
             zone: Any = self.bench.runtime.storage("z")
-            zone.delete(cacheproxy.proxy.caching.digest(b"/"))
+            zone.delete(digest(b"/"))
             self.bench.reactor.settle()
             self.carry_out(("change",))
             self.assertEqual(self.bench.get(b"/", b"X-A: b").get(b"etag"), b'"2"')
-            zone.delete(cacheproxy.proxy.caching.digest(b"/"))
+            zone.delete(digest(b"/"))
             self.bench.reactor.settle()
             for variant in (b"a", b"b"):
                 self.assertEqual(self.bench.get(b"/", b"X-A: " + variant).get(b"etag"), b'"2"')

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +50,10 @@ OPTIONS = st.lists(
             "limit_except POST { allow all; }",
             "proxy_cache_purge $arg_purge;",
             "proxy_cache_purge 0 $http_x_purge;",
+            "proxy_cache_cookies a lang;",
+            "proxy_cache_ignore_args utm_* purge;",
+            "proxy_cache_sort_args on;",
+            "proxy_set_header X-Forwarded-Proto https;",
         ]
     ),
     unique_by=lambda option: option.split()[option.startswith("add_header")],
@@ -62,6 +68,8 @@ RESPONSE_FIELDS = st.lists(
             b"Vary: Accept-Encoding",
             b"Vary: Accept-Language",
             b"Vary: Origin, Accept-Encoding",
+            b"Vary: Cookie",
+            b"Vary: Cookie, Accept-Encoding",
             b"Content-Type: text/plain",
             b"Content-Type: text/html; charset=latin-1",
             b"Age: 10",
@@ -89,6 +97,15 @@ REQUEST_FIELDS = st.lists(
             b"Accept-Language: de",
             b"Accept-Language: en",
             b"Cookie: a=b",
+            b"Cookie: _ga=1",
+            b"Cookie: _ga=2; a=b",
+            b"Cookie: lang=de; a=b",
+            b"Cookie: a=b; lang=de",
+            b"Cookie:",
+            b"X-Forwarded-Proto: https",
+            b"X-Forwarded-Proto: http",
+            b"X-Forwarded-Host: a",
+            b"X-HTTP-Method-Override: PUT",
             b"User-Agent: x",
             b"User-Agent: Mozilla/4.0 (compatible; MSIE 5.5)",
             b'If-None-Match: "e"',
@@ -122,7 +139,9 @@ BODIES = st.sampled_from([b"", b"small", b"text " * 100, b"x" * 40_000])
 REQUESTS = st.lists(
     st.tuples(
         st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"POST", b"PURGE"]),
-        st.sampled_from([b"/", b"/a", b"/a?b", b"/a?purge=1"]),
+        st.sampled_from(
+            [b"/", b"/a", b"/a?b", b"/a?purge=1", b"/a?b&utm_x", b"/a?utm_x&b", b"/?utm_x=1"]
+        ),
         REQUEST_FIELDS,
         st.sampled_from([0, 0, 0, 1, 7, 61]),
     ),
@@ -335,6 +354,81 @@ class CurrencyTests(BenchCase):
             self.assertEqual(new.get(b"/").get(b"v"), b"2")
             self.assertEqual(old.get(b"/").get(b"v"), b"1")
         self.assertEqual(len(bench.origin().requests), 1)
+
+    def test_cookies_that_do_not_count(self) -> None:
+        """``Vary: Cookie`` and a request without a cookie that counts."""
+        client = self.ready("", b"Vary: Cookie, Accept-Encoding")
+        self.assertTrue(self.is_hot(client))
+        self.origin.reply(response(200, b"other", FRESH, b"Vary: Cookie, Accept-Encoding"))
+        self.assertFalse(self.is_hot(client, b"Cookie: _ga=1"))
+        self.assertTrue(self.is_hot(client))
+        client = self.ready("proxy_cache_cookies a;", b"Vary: Cookie")
+        for number in range(20):
+            self.assertTrue(self.is_hot(client, b"Cookie: _ga=%d" % number))
+            self.assertTrue(self.is_hot(client))
+
+    def test_cookies_where_nothing_varies(self) -> None:
+        """Any cookie will do, counted or not."""
+        for options in ("", "proxy_cache_cookies a;"):
+            client = self.ready(options)
+            for cookie in (b"Cookie: a=1", b"Cookie: a=2; b=3", b"Cookie:"):
+                self.assertTrue(self.is_hot(client, cookie), cookie)
+
+    def test_cookies_that_count(self) -> None:
+        """Each value has its own, where the location says which cookies these are."""
+        client = self.ready("proxy_cache_cookies lang;", b"Vary: Cookie")
+        for body in (b"de", b"en"):
+            cookie = b"Cookie: x=1; lang=" + body
+            self.origin.reply(response(200, body, FRESH, b"Vary: Cookie"))
+            client.get(b"/", cookie)
+            client.get(b"/", cookie)
+            self.assertTrue(self.is_hot(client, cookie))
+            self.assertEqual(client.get(b"/", b"Cookie: y=2;lang=" + body).body, body)
+        self.assertEqual(client.get(b"/").body, b"old")
+
+    def test_anonymous_answer_outlives_many_visitors(self) -> None:
+        """Sessions take no place from the answer that all the others get."""
+        client = self.ready("proxy_cache_cookies id;", b"Vary: Cookie")
+        self.origin.default = response(200, b"own", FRESH, b"Vary: Cookie")
+        for number in range(3 * MAX_READY):
+            for _ in range(3):
+                client.get(b"/", b"Cookie: id=%d" % number)
+        self.assertTrue(self.is_hot(client))
+
+    def test_behind_a_load_balancer(self) -> None:
+        """A field that could steer the answer keeps requests apart, and hot."""
+        client = self.ready()
+        proto = b"X-Forwarded-Proto: https"
+        self.origin.reply(response(200, b"https", FRESH))
+        for _ in range(2):
+            self.assertEqual(client.get(b"/", proto).body, b"https")
+        self.assertTrue(self.is_hot(client, proto))
+        self.assertEqual(client.get(b"/").body, b"old")
+
+    def test_ignored_arguments(self) -> None:
+        """A campaign's link is hot as soon as it is known."""
+        client = self.ready("proxy_cache_ignore_args utm_*;")
+        for number in range(3):
+            target = b"/?utm_id=%d" % number
+            client.get(target)
+            spied: list[bool] = []
+            answer = client.protocol._hot
+
+            def spy(
+                downstream: object,
+                head: object,
+                answer: Any = answer,
+                spied: list[bool] = spied,
+            ) -> object:
+                ready = answer(downstream, head)
+                spied.append(ready is not None)
+                return ready
+
+            client.protocol._hot = spy
+            client.get(target)
+            client.protocol._hot = answer
+            self.assertEqual(spied, [True])
+        self.assertEqual(len(self.origin.requests), 1)
 
     def test_forms_are_bounded(self) -> None:
         """A client cannot make a route remember without end."""

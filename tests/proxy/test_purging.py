@@ -539,7 +539,8 @@ class GuardTests(PurgingCase):
         """Who is not in the list makes no purge request; the origin may say what it is."""
         self.purgeable()
         self.try_everything(405)
-        self.assertEqual(self.purge(b"/a"), (204, b"1"))
+        # Two of the tricks have fields that could steer the answer, and entries of their own.
+        self.assertEqual(self.purge(b"/a"), (204, b"3"))
 
     def test_by_limit_except(self) -> None:
         """GET is for all, the rest for a few."""
@@ -548,7 +549,7 @@ class GuardTests(PurgingCase):
             http=BY_METHOD,
         )
         self.try_everything(403)
-        self.assertEqual(self.purge(b"/a"), (204, b"1"))
+        self.assertEqual(self.purge(b"/a"), (204, b"3"))
         lines = self.bench.log("error.log")
         self.assertTrue(any("access forbidden by rule, client: 192.0.2.1" in x for x in lines))
 
