@@ -68,6 +68,8 @@ class DecisionTests(SynchronousTestCase):
         """By id, by its beginning, or open."""
         self.assertIn("cookie", reason("other-set-cookie"))
         self.assertIn("RFC 9213", reason("surrogate-max-age"))
+        self.assertIn("smallest", reason("freshness-max-age-two-stale-fresh-sepline"))
+        self.assertIn("HEAD", reason("head-200-update"))
         self.assertEqual(reason("freshness-none"), "open")
 
 
@@ -91,3 +93,9 @@ class ReportTests(SynchronousTestCase):
         self.assertIn("``base`` (required)\n   stores\n\n   open", text)
         self.assertTrue(all(len(line) <= 100 for line in text.splitlines()))
         self.assertNotIn("``odd``", text)
+
+    def test_checks_in_the_document(self) -> None:
+        """Those answered with no stand under their reason, together."""
+        text = document("1.0", GROUPS, found(odd=["Assertion", "no"]), {})
+        self.assertIn("Checks answered with no, and why\n----", text)
+        self.assertIn("* ``odd``: open", text)

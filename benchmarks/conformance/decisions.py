@@ -29,8 +29,76 @@ _UNREACHABLE = (
     "do not."
 )
 
-#: The beginning of an id, for what the older release alone asks.
+#: Beginnings of ids, for what the older release alone asks.
 _OLDER = {"age-parse-": _AGE, "surrogate-": _SURROGATE, "stale-close-": _UNREACHABLE}
+
+_MALFORMED = (
+    "A lifetime that is given twice counts with the smallest value, a malformed one is 0: what "
+    "contradicts itself, or cannot be read, is stale (RFC 9111 §4.2.1)."
+)
+_AGE_PARAMETER = "Age has no parameters. What is no number is ignored (RFC 9111 §5.1)."
+_WARNING = "Warning is obsolete (RFC 9111 §5.5)."
+_HEURISTIC = "A tenth of so short a time is over at once (RFC 9111 §4.2.2)."
+_UNQUOTED = (
+    "An entity-tag without quotes is malformed. It is compared, and sent back, as it came: it "
+    "means what the origin means by it, and is no other tag."
+)
+_FORWARDED = (
+    "On a miss the whole is asked for, so that it can be stored; the client's own condition is "
+    "answered from it, with 304 where it holds."
+)
+_NOT_UPDATED = (
+    "A 304 does not change how the stored body was made or which part it is, on which its use "
+    "depends (RFC 9111 §3.2)."
+)
+_HEAD = (
+    "``proxy_cache_convert_head``, which is on by default as in nginx, asks for the whole in "
+    "place of a HEAD, so that it is stored. With ``off`` the HEAD reaches the origin, and its "
+    "answer freshens what is stored, or makes it stale (RFC 9111 §4.3.5)."
+)
+
+#: Checks, by the beginnings of their ids: there is no right answer, but a reason for ours.
+_CHECKS: dict[str, str] = {
+    "freshness-max-age-two-": _MALFORMED,
+    "freshness-max-age-decimal-": _MALFORMED,
+    "freshness-max-age-a100": _MALFORMED,
+    "freshness-max-age-100a": _MALFORMED,
+    "age-parse-parameter": _AGE_PARAMETER,
+    "age-parse-numeric-parameter": _AGE_PARAMETER,
+    "stale-503": (
+        "A server error is passed on, unless ``stale-if-error`` or ``proxy_cache_use_stale`` "
+        "says otherwise."
+    ),
+    "stale-warning-": _WARNING,
+    "heuristic-delta-": _HEURISTIC,
+    "ccreq-max-stale-age": (
+        "What arrives stale, and has no validator, is not stored: nearly nobody could use it."
+    ),
+    "ccreq-no-store": (
+        "``no-store`` in a request is about storing. A stored response answers it (RFC 9111 "
+        "§5.2.1.5)."
+    ),
+    "conditional-etag-strong-respond-obs-text": (
+        "The suite's origin sends the letter as two octets, its client as one. They differ."
+    ),
+    "conditional-etag-quoted-respond-unquoted": _UNQUOTED,
+    "conditional-etag-unquoted-respond-quoted": _UNQUOTED,
+    "conditional-etag-strong-generate-unquoted": _UNQUOTED,
+    "conditional-etag-vary-headers-mismatch": (
+        "The origin is not asked about the variants of others: a 304 would leave nothing to "
+        "store for this one, so that every request for it would go to the origin."
+    ),
+    "conditional-etag-forward": _FORWARDED,
+    "304-etag-update-response-Content-": _NOT_UPDATED,
+    "head-": _HEAD,
+    "other-age-delay": (
+        "A response that the origin has just made for this request has no Age (RFC 9111 §5.1)."
+    ),
+    "cdn-max-age-case-insensitive": (
+        "The field is a Dictionary, whose keys are in lower case (RFC 8941 §3.1.2). One that is "
+        "malformed is ignored."
+    ),
+}
 
 _DECIDED: dict[str, str] = {
     "headers-store-Set-Cookie": _COOKIE,
@@ -75,5 +143,6 @@ def reason(name: str) -> str:
     """Why the test with this id is not passed; ``open`` where that was not decided."""
     known = _DECIDED.get(name)
     if known is None:
-        known = next((text for start, text in _OLDER.items() if name.startswith(start)), "open")
+        starts = {**_CHECKS, **_OLDER}
+        known = next((text for start, text in starts.items() if name.startswith(start)), "open")
     return known

@@ -99,19 +99,32 @@ def _missed(groups: Sequence[Group], found: Mapping[str, Outcome]) -> str:
                 if test.kind == kind and found[test.id] is not Outcome.PASS:
                     lines.append(f"``{test.id}`` ({kind})\n   {test.name}\n")
                     lines.append(_indented(reason(test.id)))
-    checks = [
-        f"``{test.id}``"
-        for group in groups
-        for test in group.tests
-        if test.kind == "check" and found[test.id] is not Outcome.PASS
-    ]
-    if checks:
-        lines.append("Checks answered with no: " + ",\n".join(checks) + ".\n")
+    return "\n".join(lines) + _checks(groups, found)
+
+
+def _checks(groups: Sequence[Group], found: Mapping[str, Outcome]) -> str:
+    """The checks that were answered with no, those with one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for group in groups:
+        for test in group.tests:
+            if test.kind == "check" and found[test.id] is not Outcome.PASS:
+                by_reason.setdefault(reason(test.id), []).append(f"``{test.id}``")
+    if not by_reason:
+        return ""
+    title = "Checks answered with no, and why"
+    lines = [f"\n{title}\n{'-' * len(title)}\n"]
+    for text, names in by_reason.items():
+        lines.append(_filled(f"{', '.join(names)}: {text}", "* ", "  "))
     return "\n".join(lines)
 
 
 def _indented(text: str) -> str:
-    return "\n".join(wrap(text, 96, initial_indent="   ", subsequent_indent="   ")) + "\n"
+    return _filled(text, "   ", "   ")
+
+
+def _filled(text: str, first: str, others: str) -> str:
+    lines = wrap(text, 96, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

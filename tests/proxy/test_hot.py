@@ -10,9 +10,18 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheproxy.policy.purge import ByKey
+from cacheproxy.policy.purge import ByKey, Everything
 from cacheproxy.proxy.hot import MAX_READY
-from tests.proxy.harness import Bench, BenchCase, Client, http_date, message, response
+from tests.proxy.harness import (
+    Bench,
+    BenchCase,
+    Client,
+    OriginConnection,
+    Request,
+    http_date,
+    message,
+    response,
+)
 
 FRESH = b"Cache-Control: max-age=60"
 
@@ -166,11 +175,11 @@ class EqualityTests(BenchCase):
         status: int,
         body: bytes,
         fields: list[bytes],
-        requests: list[tuple[bytes, bytes, list[bytes], int]],
+        requests: list[tuple[bytes, bytes, list[bytes], int | str]],
     ) -> None:
         """The same story told with and without it gives the same octets and log lines."""
         told = [
-            self.tell(options, response(status, body, FRESH, *fields), requests, hot)
+            self.tell(options, (status, body, [FRESH, *fields]), requests, hot)
             for hot in (True, False)
         ]
         self.assertEqual(told[0], told[1])
@@ -178,8 +187,8 @@ class EqualityTests(BenchCase):
     def tell(
         self,
         options: list[str],
-        answer: bytes,
-        requests: list[tuple[bytes, bytes, list[bytes], int]],
+        answer: tuple[int, bytes, list[bytes]],
+        requests: list[tuple[bytes, bytes, list[bytes], int | str]],
         hot: bool,
     ) -> object:
         """Every request twice; what the client saw, what was logged, what the origin was asked."""
@@ -189,23 +198,49 @@ class EqualityTests(BenchCase):
             "log_format l '$status $body_bytes_sent $bytes_sent $upstream_cache_status"
             " $request $request_completion $sent_http_content_length $sent_http_etag $host $uri';",
         )
-        self.origin.default = answer
+        status, body, fields = answer
+        version = 0
+
+        def reply(connection: OriginConnection, request: Request) -> None:
+            """The content now; 304 where the entity-tag is known."""
+            tag = b'"e"' if not version else b'"e%d"' % version
+            lines = [line.replace(b'"e"', tag) for line in fields]
+            known = request.get(b"if-none-match")
+            if known is not None and b"ETag: " + known in lines:
+                connection.send(response(304, b"", *lines, b"X-Confirmed: %d" % version))
+            else:
+                connection.send(response(status, body + b"%d" % version * bool(body), *lines))
+
+        self.origin.default = reply  # type: ignore[assignment]  # a callable
         seen: list[bytes] = []
         client = bench.client(hot=hot)
-        for method, target, fields, pause in requests:
-            for _ in range(3):
+        for method, target, asked, pause in requests:
+            data = message(method, target, *asked, body=b"" if method == b"POST" else None)
+            pieces = [data * 4] if pause == "pipeline" else [data] * 3
+            for piece in pieces:
                 if client.transport.closed:
                     seen.append(client.received)
                     client = bench.client(hot=hot)
-                client.send(
-                    message(method, target, *fields, body=b"" if method == b"POST" else None)
-                )
-            bench.advance(pause, 61)
+                client.send(piece)
+            if isinstance(pause, int):
+                bench.advance(pause, 61)
+            elif pause == "change":
+                version += 1
+            elif pause != "pipeline":
+                self.purge(soft=pause == "soft")
         seen.append(client.received)
         log = bench.log()
-        asked = [request.head for request in self.origin.requests]
+        origin = [request.head for request in self.origin.requests]
         bench.close()
-        return seen, log, asked
+        return seen, log, origin
+
+    def purge(self, soft: bool) -> None:
+        """Everything in the zone is removed, or made stale."""
+        self.bench.reactor.advance(0.25)
+        zone = self.bench.runtime.storage("z")
+        assert zone is not None
+        zone.purge(Everything(), lambda count: None, soft=soft)
+        self.bench.reactor.settle()
 
 
 class CurrencyTests(BenchCase):
