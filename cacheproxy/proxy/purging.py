@@ -1,8 +1,9 @@
 """Purge requests: ``proxy_cache_purge``, and what more a request may say of what goes.
 
 Without any field of ours a request purges what a GET of its URI would find, with all
-variants; where the URI ends in ``*`` as the client wrote it, everything whose key starts
-with the rest. These fields of the request select otherwise, one of them at a time:
+variants, and with all slices or ranges where those are the end of the key; where the URI
+ends in ``*`` as the client wrote it, everything whose key starts with the rest. These
+fields of the request select otherwise, one of them at a time:
 
 - ``Cache-Purge: host`` what is stored for the request's host, ``Cache-Purge: all`` the zone;
 - ``Surrogate-Key``, ``xkey``, ``Cache-Tag`` (``policy.tags``) what has one of these tags.
@@ -41,6 +42,9 @@ __all__ = ["PurgeOrder", "PurgeTurn", "UnclearPurge", "read_order", "serve"]
 COUNT = b"Cache-Purged"
 
 _WORDS = frozenset({b"host", b"all", b"soft", b"hard"})
+
+#: How the value of a range starts, after what its key has before it.
+_RANGE_START = b"bytes="
 
 
 class UnclearPurge(Exception):
@@ -157,8 +161,8 @@ class PurgeTurn:
                 continue
             own = request_key(key, method, options.convert_head)
             found.append(ByKey(digest(own)))
-            if keyed_by_slice(exchange.location.cache_key):
-                found.append(ByPrefix(own + b"bytes="))
+            if keyed_by_slice(exchange.location.cache_key) or _keyed_by_range(exchange):
+                found.append(ByPrefix(own + _RANGE_START))
         return found
 
     def _done(self, count: int) -> None:
@@ -191,6 +195,16 @@ def _key_of_get(exchange: Exchange) -> bytes:
     if other.location.cache_key is None:
         other.location = exchange.location
     return cache_key(other)
+
+
+def _keyed_by_range(exchange: Exchange) -> bool:
+    """Whether ranges are stored by the client's Range (nginx's way), and this names none."""
+    key = exchange.location.cache_key
+    return (
+        key is not None
+        and key.text.endswith(("$http_range", "${http_range}"))
+        and b"range" not in exchange.head.fields
+    )
 
 
 def _answer(exchange: Exchange, status: int, count: int | None, text: str) -> None:

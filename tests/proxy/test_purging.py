@@ -291,6 +291,49 @@ class SelectionTests(PurgingCase):
         self.assertEqual(self.purge(b"/a?z=1"), (404, b"0"))
 
 
+class RangeKeyTests(PurgingCase):
+    """Keys that end in a range."""
+
+    def test_slices(self) -> None:
+        """One purge takes every slice of the URI, and no other's."""
+        self.purgeable(
+            "slice 10; proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range;"
+            "proxy_cache_valid 200 206 1h;"
+        )
+        self.origin.default = sliced
+        for target in (b"/a", b"/ab"):
+            self.assertEqual(self.seen(target), (b"MISS", b"0123456789" * 3))
+            self.assertEqual(self.seen(target)[0], b"HIT")
+        self.assertEqual(self.purge(b"/a"), (204, b"3"))
+        self.assertEqual(self.purge(b"/a"), (404, b"0"))
+        self.assertEqual(self.states(b"/a", b"/ab"), "MH")
+        self.assertEqual(self.purge(b"/a*"), (204, b"6"))
+
+    def test_ranges(self) -> None:
+        """As nginx stores ranges; one of them can be named by its Range."""
+        self.purgeable(
+            "proxy_cache_key $uri$http_range; proxy_set_header Range $http_range;"
+            "proxy_cache_valid 200 206 1h;"
+        )
+        self.origin.default = sliced
+        first, second = b"Range: bytes=0-4", b"Range: bytes=5-9"
+        for field in (first, second):
+            self.stored(b"/a", fields=(field,))
+        self.assertEqual(self.purge(b"/a", first), (204, b"1"))
+        self.assertEqual(self.seen(b"/a", second)[0], b"HIT")
+        self.assertEqual(self.seen(b"/a", first)[0], b"MISS")
+        self.assertEqual(self.purge(b"/a"), (204, b"2"))
+
+
+def sliced(connection: OriginConnection, request: Request) -> None:
+    """An origin of 30 octets that knows ranges."""
+    body = b"0123456789" * 3
+    start, stop = map(int, (request.get(b"range") or b"bytes=0-29")[6:].split(b"-"))
+    stop = min(stop, 29)
+    lines = [FRESH, b'ETag: "e"', b"Content-Range: bytes %d-%d/30" % (start, stop)]
+    connection.send(response(206, body[start : stop + 1], *lines))
+
+
 class SoftTests(PurgingCase):
     """``Cache-Purge: soft``."""
 
