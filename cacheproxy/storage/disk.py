@@ -106,6 +106,11 @@ class Store:
     now: float
     wanted: Callable[[], bool]
 
+    @property
+    def size(self) -> int:
+        """Octets of the body."""
+        return len(self.rest) + (0 if self.body is None else self.body.size)
+
 
 class TemporaryBody:
     """A body on its way to disk, in a file of its own; used by one thread at a time."""

@@ -35,8 +35,13 @@ LOG_INTERVAL = 60.0
 OWED_LIMIT = 10_000
 
 
+#: Octets stored in one transaction before no other store is taken along: the zone is brought
+#: back to ``max_size`` after each.
+GROUP_SIZE = 1 << 20
+
 #: What a write is asked with: the work, or the store and who is told.
-_Write = Callable[[], None] | tuple[Store, Callable[[bool], None]]
+_Stored = tuple[Store, Callable[[bool], None]]
+_Write = Callable[[], None] | _Stored
 
 
 class DiskTier:
@@ -136,18 +141,25 @@ class DiskTier:
         while writes:
             first = writes.popleft()
             if isinstance(first, tuple):
-                group = [first]
-                while writes and len(group) < PUT_LIMIT:
-                    following = writes[0]
-                    if not isinstance(following, tuple):
-                        break
-                    group.append(following)
-                    writes.popleft()
-                self._store_all(group)
+                self._store_all(self._group(first))
             else:
                 first()
 
-    def _store_all(self, group: list[tuple[Store, Callable[[bool], None]]]) -> None:
+    def _group(self, first: _Stored) -> list[_Stored]:
+        """*first* and the stores that follow it, as far as they go into one transaction."""
+        writes = self._writes
+        group = [first]
+        size = first[0].size
+        while writes and len(group) < PUT_LIMIT and size < GROUP_SIZE:
+            following = writes[0]
+            if not isinstance(following, tuple):
+                break
+            group.append(following)
+            size += following[0].size
+            writes.popleft()
+        return group
+
+    def _store_all(self, group: list[_Stored]) -> None:
         outcomes = self.disk.commit_all([store for store, _ in group])
         self.call_from_thread(self._stored, [done for _, done in group], outcomes)
 

@@ -51,6 +51,14 @@ class OrderTests(ZoneCase):
         self.assertEqual([len(group) for group in self.groups], [PUT_LIMIT, 3])
         self.assertEqual(self.tier.disk.index.usage()[0], len(digests))
 
+    def test_large_stores_share_none(self) -> None:
+        """Or the zone would outgrow ``max_size`` by a whole group of them."""
+        large = bytes(tier.GROUP_SIZE // 2 + 1)
+        for number in range(5):
+            self.made.store(b"%d" % number, b"small" if number == 4 else large)
+        self.thread.run()
+        self.assertEqual([len(group) for group in self.groups], [2, 2, 1])
+
     def test_what_comes_between_stays_between(self) -> None:
         """A removal takes the store before it, not the one after."""
         self.made.store(b"a", b"1")

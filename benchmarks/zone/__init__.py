@@ -1,0 +1,1 @@
+"""A zone of a million entries, and an object of 5 GB: ``make bench-zone``."""
