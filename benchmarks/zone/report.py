@@ -212,7 +212,7 @@ def _transfers(found: Sequence[Transfer]) -> Table:
     return Table(
         f"An object of {size / _GB:.1f} GB",
         "Memory is the worker's, resident before and at its peak during the download. The slow"
-        " client takes a quarter of what the fast one took.",
+        " client takes half of what the fast one took.",
         ("", "server", "rate", "processor", "head after", "before", "peak"),
         rows,
     )
