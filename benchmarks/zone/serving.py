@@ -226,11 +226,9 @@ def bounds(folder: Path, max_size: int, seconds: int) -> Bounds:
         server.wait_ready()
         wait_until(lambda: _is_there(zone), "the zone's index")
         script = unique_urls(folder, SIZES)
-        load = subprocess.Popen(
-            [*pin(LOAD_CORE), "wrk", "-t1", "-c8", f"-d{seconds}s", "-s", str(script)]
-            + ["-H", "X-Run: a", f"http://127.0.0.1:{server.port}"],
-            stdout=subprocess.DEVNULL,
-        )
+        command = [*pin(LOAD_CORE), "wrk", "-t1", "-c8", f"-d{seconds}s", "-s", str(script)]
+        command += ["-H", "X-Run: a", f"http://127.0.0.1:{server.port}"]
+        load = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         full = False
         try:
             while load.poll() is None:

@@ -79,9 +79,10 @@ def storm(folder: Path, seconds: int, rounds: int) -> list[Storm]:
 def _run(server: Server, folder: Path, script: Path, run: str, seconds: int) -> Storm:
     cache = folder / server.name / "cache"
     before, spent = _files(cache), cpu_of(server.worker)
+    command = [*pin(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
+    command += ["-s", str(script), "-H", f"X-Run: {run}", f"http://127.0.0.1:{server.port}"]
     result = subprocess.run(
-        [*pin(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
-        + ["-s", str(script), "-H", f"X-Run: {run}", f"http://127.0.0.1:{server.port}"],
+        command,
         capture_output=True,
         text=True,
         timeout=seconds + 60,
