@@ -61,7 +61,8 @@ def blocking(zone: CacheZone, digests: list[bytes]) -> dict[str, Any]:
     disk = Disk(zone, print, 1 << 20)
     disk.open()
     now, clock = time.time(), time.perf_counter
-    finds, rows = [], []
+    finds: list[float] = []
+    rows: list[float] = []
     # The first time brings the pages in; what is measured is the second.
     for times in (finds, rows, finds, rows):
         times.clear()
