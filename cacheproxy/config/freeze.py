@@ -264,7 +264,9 @@ def _sliced(build: Build, proxy: ProxyOptions, cache: CacheOptions) -> ProxyOpti
     if not proxy.slice:
         return proxy
     found = [value for _, value in proxy.set_header]
-    found += [*cache.bypass, *(one for one in (proxy.set_body, proxy.method, cache.key) if one)]
+    found += [one for one in (proxy.set_body, proxy.method) if one is not None]
+    if cache.cache is not None:
+        found += cache.bypass if cache.key is None else (*cache.bypass, cache.key)
     if proxy.proxy_pass is not None and proxy.proxy_pass.template is not None:
         found.append(proxy.proxy_pass.template)
     read = "slice_range" in reads_of_get(found, build.of("map"))

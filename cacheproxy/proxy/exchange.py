@@ -429,6 +429,10 @@ class Exchange:
             return False
         return wants_encoding(self.head, fields, options, self.world.scheduler.wall())
 
+    def wanted_of(self, length: int) -> tuple[int, int]:
+        """Which octets [start, stop) of a body that is at hand ``send_body`` is to get."""
+        return 0, length
+
     def send_body(self, data: bytes) -> None:
         """Send a piece of the body; a piece for a response without body is dropped."""
         if self.lost or not self.has_body:

@@ -97,12 +97,14 @@ def send(exchange: Exchange, it: Representation) -> None:
     if not exchange.has_body or not it.length:
         _close(it)
         exchange.end()
-    elif body is not None:
-        exchange.send_body(body)
+        return
+    start, stop = exchange.wanted_of(it.length)
+    if body is not None:
+        exchange.send_body(body[start:stop])
         _close(it)
         exchange.end()
     else:
-        BodySource(exchange, it.readable, [(b"", 0, it.length)], b"").start()
+        BodySource(exchange, it.readable, [(b"", start, stop)], b"").start()
 
 
 def send_part(exchange: Exchange, pairs: Pairs, readable: Readable, piece: Slice) -> None:

@@ -134,6 +134,9 @@ class SliceExchange(Exchange):
         self.of_whole = True
         self.begin(206, pairs, length)
 
+    def wanted_of(self, length: int) -> tuple[int, int]:
+        return (0, length) if self._slicing is None else self._slicing.wanted_of(length)
+
     def send_body(self, data: bytes) -> None:
         if self._slicing is not None and self.has_body:
             self._slicing.on_body(data)
@@ -415,6 +418,15 @@ class Slicing:
             return Whole(WholeReason.NO_RANGE)
         # Many ranges, however short, would each cost a slice.
         return decide_ranges(value, total, 1)
+
+    def wanted_of(self, length: int) -> tuple[int, int]:
+        """Which octets of the slice under way, which is stored, the client is to get."""
+        part = self._part
+        if self._passing or part is None or length != part.stop - part.start:
+            return 0, length
+        start = max(0, self._position - part.start)
+        self._at = part.start + start
+        return start, min(length, self._stop - part.start)
 
     def on_body(self, data: bytes) -> None:
         """Octets of the slice under way, or of what is passed on."""

@@ -199,6 +199,14 @@ class WholeTests(SliceCase):
             self.assertEqual(self.bench.get(target).body, BODY)
             self.assertEqual(self.asked(), ranges)
 
+    def test_key_without_a_cache(self) -> None:
+        """A key that names the slice says nothing where nothing is cached."""
+        self.proxy("", http="slice 1k; proxy_cache_key $uri$slice_range;")
+        self.origin.default = Thing()
+        answer = self.bench.get(b"/", b"Range: bytes=10-4000")
+        self.assertEqual((answer.status, answer.body), (206, BODY[10:4001]))
+        self.assertEqual(self.asked(), [b"10-4000"])
+
     def test_range_by_way_of_a_map(self) -> None:
         """``$slice_range`` is read through a ``map`` too."""
         self.proxy(
