@@ -660,7 +660,7 @@ def plain(bench: Bench, body: bytes, value: bytes) -> tuple[int, bytes, bytes | 
 class EqualityTests(BenchCase):
     """For any sizes and ranges: the octets of the whole, exactly."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(
         st.integers(0, 300),
         st.integers(1, 120),
