@@ -15,6 +15,7 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.key import digest, matches, selecting, variant_digest
 from cacheproxy.policy.storing import NoStore
 from cacheproxy.policy.validation import HeadSays, freshen, head_says, outdated
+from cacheproxy.proxy.counted import count
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.keys import cache_key, key_of_target
 
@@ -31,7 +32,7 @@ def update_get(
     key = _key_of_get(exchange)
     if key is None:
         return
-    asked = exchange.head
+    asked, _, _ = count(exchange)
     request = RequestHead(b"GET", asked.target, asked.version, asked.fields)
     now = exchange.world.scheduler.wall()
 

@@ -24,6 +24,7 @@ from cacheproxy.policy.reuse import Action, decide_reuse
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.collapse import KnownParts
+from cacheproxy.proxy.counted import count
 from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.proxy.representation import send_part
 
@@ -62,7 +63,7 @@ def answer_part(exchange: Exchange, options: CacheOptions, key: bytes, entry: En
     """Answer from the stored part *entry*, which is then taken over; False if it does not do."""
     stored = entry.stored
     verdict = decide_reuse(
-        _selected(stored), exchange.head, exchange.world.scheduler.wall(), options, key=key
+        _selected(stored), count(exchange)[0], exchange.world.scheduler.wall(), options, key=key
     )
     piece = reuse_part(stored, exchange.head)
     if verdict.action is not Action.FRESH or piece is None:
@@ -104,7 +105,7 @@ class Missing:
         """
         stored = entry.stored
         now = exchange.world.scheduler.wall()
-        verdict = decide_reuse(_selected(stored), exchange.head, now, options, key=key)
+        verdict = decide_reuse(_selected(stored), count(exchange)[0], now, options, key=key)
         if verdict.action not in (Action.FRESH, Action.STALE, Action.REVALIDATE):
             return None
         wanted = wanted_octets(exchange.head, stored, whole)

@@ -183,6 +183,25 @@ class CookieTests(_Case):
             bench.get(b"/", *fields)
         self.assertEqual(len(self.origin.requests), 1)
 
+    def test_parts_and_heads(self) -> None:
+        """A stored part, and the answer to a HEAD, are compared by what counts as well."""
+        bench = self.site(application(), self.OPTIONS + "proxy_cache_convert_head off;")
+        varies = b"Vary: Cookie"
+        self.origin.default = response(
+            206, b"56789", FRESH, varies, b"Content-Range: bytes 5-9/10"
+        )
+        for number in range(2):
+            cookie = b"Cookie: _ga=%d" % number
+            found = bench.get(b"/part", b"Range: bytes=-5", cookie)
+        self.assertEqual(found.get(b"x-cache"), b"HIT")
+        own = bench.get(b"/part", b"Range: bytes=-5", b"Cookie: sessionid=1")
+        self.assertEqual(own.get(b"x-cache"), b"MISS")
+        self.origin.default = response(200, b"", FRESH, varies, b'ETag: "e"')
+        bench.get(b"/", b"Cookie: _ga=1")
+        self.origin.default = response(200, b"", FRESH, varies, b'ETag: "e"', b"X-New: 1")
+        bench.client().request(b"HEAD", b"/", b"Cookie: _ga=2")
+        self.assertEqual(bench.get(b"/", b"Cookie: _ga=3").get(b"x-new"), b"1")
+
     def test_unkeyed_cookie_cannot_poison(self) -> None:
         """A cookie that would be reflected does not reach the origin, however it is written."""
         bench = self.site(application(FRESH), self.OPTIONS)
