@@ -96,7 +96,9 @@ class Report:
             f"A zone of {self.entries:,} entries",
             f"Look-ups are drawn from the {self.bodies:,} entries that have a body file (1 KB);"
             " the others are rows alone, with the heads and sizes that they would have. Median"
-            " and 99th percentile; the goal is for the median.",
+            " and 99th percentile; the goal is for the median. A request is answered through a"
+            " disk thread, because the index may have to be read from the disk: a thread is woken"
+            " and wakes the reactor.",
             ("", "measured", "goal"),
             rows,
         )
@@ -187,7 +189,8 @@ def _storms(found: Sequence[Storm]) -> Table:
         "Misses that are stored",
         "No URL is asked for twice; 1 KB each, 32 connections. The share stored is that of the"
         " moment at which the load ends: what is missing waits to be written, or was not stored"
-        " because too much waited.",
+        " because too much waited. Most of what both take is the making of files, which some file"
+        " systems do many times slower for minutes after many were removed.",
         ("", "requests/s", "processor a request", "p99", "stored", "errors"),
         rows,
     )
