@@ -129,7 +129,11 @@ class DiskTier:
 
     def _submit(self, write: _Write) -> None:
         self._writes.append(write)
-        if not self._told:
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let the writing thread know of what waits."""
+        if self._writes and not self._told:
             self._told = True
             self._writer.submit(self._write_all)
 
@@ -140,10 +144,15 @@ class DiskTier:
         writes = self._writes
         while writes:
             first = writes.popleft()
-            if isinstance(first, tuple):
-                self._store_all(self._group(first))
-            else:
-                first()
+            try:
+                if isinstance(first, tuple):
+                    self._store_all(self._group(first))
+                else:
+                    first()
+            except Exception:
+                # A fault of the program in one must not leave the others undone.
+                self.call_from_thread(self._tell)
+                raise
 
     def _group(self, first: _Stored) -> list[_Stored]:
         """*first* and the stores that follow it, as far as they go into one transaction."""

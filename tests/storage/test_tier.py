@@ -105,6 +105,19 @@ class OrderTests(ZoneCase):
         self.assertIn("fault of the program", "".join(self.made.lines))
 
 
+    def test_fault_in_a_write_spares_those_behind_it(self) -> None:
+        """What waits is done all the same; the thread's own loop logs the fault."""
+
+        def fault() -> None:
+            raise ValueError("fault of the program")
+
+        self.tier.write(fault)
+        digest = self.made.store(b"k", b"body")
+        self.assertRaises(ValueError, self.thread.run)
+        self.thread.run()
+        self.assertIsNotNone(self.tier.disk.index.find(digest))
+
+
 class FailureTests(ZoneCase):
     """A failing disk costs the cache, never the request."""
 
