@@ -274,6 +274,23 @@ class SelectionTests(PurgingCase):
         self.stored(b"/a")
         self.assertEqual(self.purge(b"/a"), (204, b"1"))
 
+    def test_query_that_does_not_count(self) -> None:
+        """The key is that of a GET there as well."""
+        self.purgeable("proxy_cache_ignore_args utm_*; proxy_cache_sort_args on;")
+        self.stored(b"/a?c=d&b")
+        self.assertEqual(self.seen(b"/a?b&c=d&utm_source=x")[0], b"HIT")
+        self.assertEqual(self.purge(b"/a?utm_medium=y&b&c=d"), (204, b"1"))
+        self.assertEqual(self.states(b"/a?c=d&b"), "M")
+
+    def test_what_fields_outside_of_the_key_made(self) -> None:
+        """A response of its own for a field that could poison is of the same URL."""
+        self.purgeable()
+        self.stored(b"/a")
+        self.stored(b"/a", fields=(b"X-Forwarded-Host: evil.example",))
+        self.assertEqual(self.purge(b"/a")[0], 204)
+        self.assertEqual(self.states(b"/a"), "M")
+        self.assertEqual(self.seen(b"/a", b"X-Forwarded-Host: evil.example")[0], b"MISS")
+
     def test_zone_with_variables(self) -> None:
         """The zone that the request leads to."""
         self.purgeable(http="map $arg_z $zone { '' z; default none; }")
