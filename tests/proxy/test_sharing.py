@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from cacheproxy.proxy import sharing
-from tests.proxy.harness import response
+from tests.proxy.harness import OriginConnection, response
 from tests.proxy.test_following import FRESH, FollowingCase, head
 
 
@@ -180,3 +180,56 @@ class SharingTests(FollowingCase):
         origin.send(b"cd")
         self.assertEqual(followers[1].response().body, b"abcd")
         self.assertEqual(self.bench.get(b"/").body, b"abcd")
+
+    def test_slices(self) -> None:
+        """``slice``: each slice is shared while it comes, a broken one is asked for again."""
+        self.cache(
+            "slice 1k; proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range;"
+            " proxy_cache_valid 206 1h;"
+        )
+        clients = [self.ask(), self.ask()]
+        whole = bytes(at % 251 for at in range(2500))
+
+        def begin(start: int, stop: int) -> OriginConnection:
+            part = b"Content-Range: bytes %d-%d/%d" % (start, stop - 1, len(whole))
+            length = b"Content-Length: %d" % (stop - start)
+            lines = [b"HTTP/1.1 206 Part", part, b'ETag: "e"', length]
+            origin = self.origin.last
+            origin.send(b"\r\n".join(lines) + b"\r\n\r\n" + whole[start : start + 100])
+            return origin
+
+        origin = begin(0, 1024)
+        for client in clients:
+            self.assertEqual(self.body_so_far(client), whole[:100])
+        origin.send(whole[100:1024])
+        self.assertEqual(self.asked, 2)
+        late = self.ask()
+        begin(1024, 2048).reset()
+        self.assertEqual(self.asked, 3)
+        begin(1024, 2048).send(whole[1124:2048])
+        self.assertEqual(self.asked, 4)
+        begin(2048, 2500).send(whole[2148:])
+        for client in (*clients, late):
+            self.assertEqual(client.response().body, whole)
+        self.assertEqual(self.asked, 4)
+
+    def test_combination(self) -> None:
+        """A response put together with a stored part is shared like any other."""
+        self.cache()
+        tag = b'ETag: "e"'
+        part = response(206, b"01234", FRESH, tag, b"Content-Range: bytes 0-4/10")
+        self.origin.reply(part)
+        self.bench.get(b"/", b"Range: bytes=-10")
+        clients = [self.ask(), self.ask()]
+        self.assertEqual(self.origin.requests[1].get(b"range"), b"bytes=5-")
+        rest = b"HTTP/1.1 206 P\r\n" + FRESH + b"\r\n" + tag
+        rest += b"\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\n"
+        self.origin.last.send(rest + b"56")
+        clients.append(self.ask())
+        self.bench.reactor.settle()
+        for client in clients:
+            self.assertEqual(self.body_so_far(client), b"0123456")
+        self.origin.last.send(b"789")
+        for client in clients:
+            self.assertEqual(client.response().body, b"0123456789")
+        self.assertEqual(self.asked, 2)
