@@ -41,6 +41,9 @@ Pairs = list[tuple[bytes, bytes]]
 
 _NOTHING: frozenset[str] = frozenset()
 
+#: Octets of a temporary file beside which a response is stored.
+UNLIMITED = 1 << 62
+
 #: Octets that nobody wants which are still read, so that the connection can be used again.
 READ_ON = 64 * 1024
 
@@ -236,14 +239,19 @@ class Delivery:
 
     def _client_is_slow(self) -> None:
         exchange = self._exchange
-        # A client's pace must not hold up what others wait for.
-        if (not self._buffering and self.writer is None) or exchange.lost:
+        # A client's pace must not hold up what is stored, and others may follow; nor does it
+        # in nginx, whatever the limit of the temporary file.
+        stored = self.writer is not None
+        if not (self._buffering or stored) or exchange.lost:
             self._wait("client")
             return
         proxy = exchange.location.proxy
         count, size = proxy.buffers
         spool = self._spool = exchange.world.spool(
-            count * size, proxy.max_temp_file_size, proxy.temp_path, replayable=False
+            count * size,
+            UNLIMITED if stored else proxy.max_temp_file_size,
+            proxy.temp_path,
+            replayable=False,
         )
         spool.on_drain(lambda: self._go_on("disk"))
         self._reader = spool.read(self)

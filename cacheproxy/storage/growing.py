@@ -25,8 +25,8 @@ __all__ = ["CHUNK", "MIN_CHUNK", "READ_AHEAD", "SMALL_PIECE", "Follower", "Follo
 #: Pieces up to this many octets are joined, so that an origin which sends single octets
 #: does not make a list of a million of them.
 SMALL_PIECE = 4096
-#: Octets that the followers of one body have read from its file at a time, all together;
-#: and the most and the least that is read for one of them. (Much of it waits for clients.)
+#: Octets that the followers of one body are given at a time, all together, and the most and
+#: the least that one of them is: while clients are slow it all waits on their connections.
 READ_AHEAD = 16 << 20
 CHUNK = 256 * 1024
 MIN_CHUNK = 16 * 1024
@@ -161,7 +161,7 @@ class Followers:
 
     @property
     def chunk(self) -> int:
-        """How much is read from the file for one follower at a time."""
+        """How much one follower is given at a time."""
         return max(MIN_CHUNK, min(CHUNK, READ_AHEAD // max(1, len(self._all))))
 
     def read(
@@ -253,7 +253,7 @@ class Follower:
             self._at_the_end(sink)
             return False
         if position >= pieces.start:
-            self._deliver(sink, pieces.take(position, min(stop - position, CHUNK)))
+            self._deliver(sink, pieces.take(position, min(stop - position, followers.chunk)))
         else:
             self._busy = True
             length = min(stop, pieces.start) - position

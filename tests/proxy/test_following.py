@@ -143,17 +143,19 @@ class StreamingTests(FollowingCase):
         self.assertEqual(self.asked, 1)
 
     def test_slow_leader(self) -> None:
-        """``proxy_buffering off``: what others follow does not come at the leader's pace."""
-        leader, origin = self.lead("proxy_buffering off;")
-        leader.transport.hold()
-        follower = self.ask()
-        body = BODY * 3
-        origin.send(head(len(body)))
-        for at in range(0, len(body), 60_000):
-            origin.send(body[at : at + 60_000])
-        self.assertEqual(follower.response().body, body)
-        leader.release()
-        self.assertEqual(leader.response().body, body)
+        """What is stored, and others follow, does not come at the pace of the leader's client."""
+        for options in ("proxy_buffering off;", "proxy_max_temp_file_size 0; proxy_buffers 4 8k;"):
+            leader, origin = self.lead(options)
+            leader.transport.hold()
+            follower = self.ask()
+            body = BODY * 3
+            origin.send(head(len(body)))
+            for at in range(0, len(body), 60_000):
+                origin.send(body[at : at + 60_000])
+            self.assertEqual(follower.response().body, body)
+            leader.release()
+            self.assertEqual(leader.response().body, body)
+            self.bench.close()
 
     def test_held_disk(self) -> None:
         """What waits for the disk is sent from memory; the origin waits, not the followers."""
