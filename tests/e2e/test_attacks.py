@@ -66,6 +66,37 @@ def test_quick_start_passes_no_field_that_steers_urls(tmp_path: Path) -> None:
             assert b"override" not in get(port, "/method").body
 
 
+def test_site_with_logins(tmp_path: Path) -> None:
+    """Poisoned links, and an account dressed up as a style sheet, before a whole proxy."""
+    port = free_port()
+
+    def app_with_users(seen: Seen) -> bytes:
+        said = {name.lower(): value for name, value in seen.fields}
+        host = said.get("x-forwarded-host", said["host"])
+        page = f"<a href=//{host}/>{said.get('cookie', 'stranger')}</a>".encode()
+        if seen.target.startswith("/account"):
+            return reply(page, Content_Type="text/html")
+        return reply(page, Cache_Control="max-age=60", Vary="Cookie")
+
+    with origin(app_with_users) as app:
+        conf = (
+            f"http {{ proxy_cache_path {tmp_path}/zone keys_zone=z:1m; proxy_cache_valid 200 1m;"
+            f" server {{ listen 127.0.0.1:{port}; location / {{"
+            f" proxy_pass http://127.0.0.1:{app.port}; proxy_set_header Host $http_host;"
+            " proxy_cache z; proxy_cache_cookies sessionid; } } }\n"
+        )
+        with proxy(tmp_path, conf, ports=(port,)):
+            for _ in range(3):
+                get(port, "/", X_Forwarded_Host="evil", host="site.test")
+                get(port, "/account/x.css", Cookie="a=1; sessionid=victim", host="site.test")
+            page = get(port, "/", Cookie="_ga=1", host="site.test")
+            assert page.body == b"<a href=//site.test/>stranger</a>"
+            again = get(port, "/", Cookie="_ga=2", host="site.test")
+            assert again.body == page.body
+            assert again.get("Age") is not None
+            assert b"victim" not in get(port, "/account/x.css", host="site.test").body
+
+
 def test_many_hot_pages_do_not_outgrow_their_zone(tmp_path: Path) -> None:
     """Bodies that have left ``memory=`` do not live on in what is ready to be sent."""
     port = free_port()
