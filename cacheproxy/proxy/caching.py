@@ -14,13 +14,11 @@ Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy import cache_status
-from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.policy.key import (
     matches,
     selecting,
@@ -39,7 +37,6 @@ from cacheproxy.policy.reuse import (
 )
 from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
 from cacheproxy.policy.validation import freshen, selects, validation_fields
-from cacheproxy.proxy import hot
 from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.collapse import UNSHARED_TIME, Growing
 from cacheproxy.proxy.counted import count
@@ -56,8 +53,9 @@ from cacheproxy.proxy.parts import (
     part_digest,
 )
 from cacheproxy.proxy.relay import Relay
-from cacheproxy.proxy.representation import Representation, send, tell
+from cacheproxy.proxy.representation import tell
 from cacheproxy.proxy.sharing import Sharing
+from cacheproxy.proxy.stored_answer import StoredAnswer
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -629,61 +627,8 @@ class CacheTurn:
         return delivery.answer_partially(head)
 
     def _answer(self, entry: Entry, age: float, fresh: bool = False) -> None:
-        """Answer from a stored response, whose gzip form is made once and kept."""
-        exchange = self.exchange
-        location = exchange.location
-        stored = entry.stored
-        gzip = location.gzip
-        if gzip is None or stored.body_length <= 0 or not exchange.would_gzip(
-            stored.status, stored.fields, stored.body_length
-        ):
-            self._send(entry, entry, age, fresh)
-            return
-        encoded = self.storage.peek_encoded(entry, b"gzip", gzip.comp_level)
-        if encoded is None:
-            self._encode(entry, age, fresh)
-        else:
-            self._send(entry, encoded, age, fresh)
-
-    def _encode(self, entry: Entry, age: float, fresh: bool) -> None:
-        gzip = self.exchange.location.gzip
-        assert gzip is not None
-
-        def done(encoded: Entry | None) -> None:
-            if self.gone:
-                entry.release()
-                if encoded is not None:
-                    encoded.release()
-                return
-            self._send(entry, encoded or entry, age, fresh)
-
-        fields = encoded_fields(entry.stored.fields, b"gzip", gzip.vary)
-        head = replace(entry.stored, fields=fields, body_length=-1)
-        self.storage.encoded(entry, b"gzip", gzip.comp_level, head, done)
-
-    def _send(self, base: Entry, entry: Entry, age: float, fresh: bool) -> None:
-        exchange = self.exchange
-        stored = entry.stored
-        exchange.upstream_fields = stored.fields
-        pairs = hot.hit_pairs(exchange.location, stored, age, self._did)
-        if fresh:
-            hot.remember(exchange, self.storage, base, entry)
-        if base is not entry:
-            exchange.gzip_done = True
-            base.release()
-        send(
-            exchange,
-            Representation(
-                stored.status,
-                stored.reason,
-                pairs,
-                stored.fields,
-                stored.body_length,
-                entry,
-                entry.body,
-                stored.response_time,
-            ),
-        )
+        """Answer from a stored response; *fresh*: one that answers others like this one, too."""
+        StoredAnswer(self.exchange, self.storage, self._did, fresh).start(entry, age)
 
     # -- Source, while nothing is being sent -------------------------------
 

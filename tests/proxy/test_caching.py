@@ -468,44 +468,6 @@ class VaryTests(CachingCase):
             self.assertEqual(self.seen(b"/", b"Accept-Language: " + language)[0], b"MISS")
 
 
-class GzipTests(CachingCase):
-    """A stored response's gzip form is made once and kept."""
-
-    def test_made_once(self) -> None:
-        """Hits get it; clients that do not accept it get the plain one."""
-        import gzip
-
-        body = b"compressible " * 500
-        self.cache("gzip on; gzip_types text/plain; gzip_min_length 10; gzip_vary on;")
-        self.origin.reply(response(200, body, FRESH, b"Content-Type: text/plain"))
-        accept = b"Accept-Encoding: gzip"
-        self.seen()
-        first = self.ask(b"/", accept)
-        second = self.ask(b"/", accept)
-        for answer in (first, second):
-            self.assertEqual(answer.get(b"content-encoding"), b"gzip")
-            self.assertEqual(gzip.decompress(answer.body), body)
-            self.assertEqual(answer.get(b"vary"), b"Accept-Encoding")
-        self.assertEqual(first.body, second.body)
-        plain = self.ask()
-        self.assertIsNone(plain.get(b"content-encoding"))
-        self.assertEqual(plain.body, body)
-        self.assertEqual(len(self.origin.requests), 1)
-
-    def test_client_gone_while_it_is_made(self) -> None:
-        """Nothing breaks."""
-        self.cache("gzip on; gzip_types text/plain; gzip_min_length 10;")
-        self.origin.reply(response(200, b"x" * 5000, FRESH, b"Content-Type: text/plain"))
-        self.seen()
-        self.bench.disk.hold()
-        client = self.bench.client()
-        client.send(message(b"GET", b"/", b"Accept-Encoding: gzip"))
-        client.vanish()
-        self.bench.disk.release()
-        self.bench.reactor.settle()
-        self.assertEqual(self.seen(), (b"HIT", b"x" * 5000))
-
-
 class ConditionalTests(CachingCase):
     """Preconditions and ranges of hits (RFC 9110 §13, §14)."""
 
