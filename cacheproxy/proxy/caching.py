@@ -287,6 +287,8 @@ class CacheTurn:
         if entry is not None and answer_part(exchange, options, self.key, entry):
             return
         if self._only_stored:
+            if entry is not None:
+                entry.release()
             exchange.answer_status(504)
             return
         value = plain_range(exchange.head)

@@ -13,17 +13,22 @@ __all__ = ["CACHE_CONTROL", "CDN_CACHE_CONTROL", "Origin", "Reference", "Saying"
 
 @dataclass(frozen=True)
 class Says:
-    """What a field means to a shared cache; *lifetime* None: not to be stored."""
+    """What a field means to a shared cache; *lifetime* None: not to be stored.
+
+    *cookie*: all but the cookie of a response that sets one may be shared.
+    """
 
     lifetime: float | None
     stale: bool = True
     always: bool = False
     while_revalidate: float = 0.0
+    cookie: bool = False
 
 
 CACHE_CONTROL: dict[bytes, Says] = {
     b"max-age=10": Says(10),
-    b"max-age=10, s-maxage=30": Says(30, stale=False),
+    b"max-age=10, s-maxage=30": Says(30, stale=False, cookie=True),
+    b"public, max-age=10": Says(10, cookie=True),
     b"max-age=20, max-age=5": Says(5),
     b'max-age="10"': Says(10),
     b"max-age=-1": Says(0),
@@ -54,7 +59,7 @@ def understand(kept: dict[bytes, bytes], passing: dict[bytes, bytes]) -> Says:
         says = CACHE_CONTROL[kept[b"Cache-Control"]]
     else:
         says = Says(None)  # no heuristic
-    return Says(None) if b"Set-Cookie" in passing else says
+    return Says(None) if b"Set-Cookie" in passing and not says.cookie else says
 
 
 @dataclass

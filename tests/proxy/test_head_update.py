@@ -94,6 +94,15 @@ class HeadUpdateTests(CachingCase):
         self.assertEqual(self.seen(b"/", b"X-A: 1"), (b"HIT", b"1"))
         self.assertEqual(self.seen(b"/", b"X-A: 2"), (b"EXPIRED", b"new"))
 
+    def test_fields_outside_the_key(self) -> None:
+        """A HEAD with a field that could steer the application has nothing to say of the rest."""
+        self.stored()
+        self.head(200, TAG, b"X-Of: evil", asked=(b"X-Forwarded-Host: evil.example",))
+        answer = self.ask()
+        self.assertEqual((answer.get(b"x-cache"), answer.get(b"x-of")), (b"HIT", b"get"))
+        self.head(404, asked=(b"X-Forwarded-Host: evil.example",))
+        self.assertEqual(self.seen(), (b"HIT", b"old"))
+
     def test_nothing_stored(self) -> None:
         """There is nothing to update."""
         self.cache("proxy_cache_convert_head off;")
