@@ -172,7 +172,9 @@ def _zone_parameter(found: dict[str, Any], key: str, text: str) -> None:
     elif key == "use_temp_path":
         found[key] = units.flag(text)
     elif key in _PACING:
-        units.number(text) if key.endswith("files") else units.seconds(text)
+        pace = units.number(text) if key.endswith("files") else units.seconds(text)
+        if not key.startswith("purger"):
+            found[key] = pace
     elif key == "purger":
         units.flag(text)
     else:
@@ -188,7 +190,8 @@ ROWS: list[Row] = [
         "zone",
         Merge.GLOBAL,
         note="memory=SIZE is ours: ready-to-send entries in each worker. "
-        "loader_*, manager_* and purger* are accepted without effect.",
+        "loader_* pace the reading of a zone after a start. purger* are accepted without effect: "
+        "a purge goes through the disk at once.",
     ),
     Row("proxy_cache", HSL, (1, 1), _cache, "cache.cache"),
     value("proxy_cache_key", HSL, 1, template, "cache.key"),

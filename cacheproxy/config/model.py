@@ -198,7 +198,10 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class CacheZone:
-    """``proxy_cache_path``. *memory* is ours: octets of ready-to-send entries per worker."""
+    """``proxy_cache_path``. *memory* is ours: octets of ready-to-send entries per worker.
+
+    *loader_* and *manager_*: items, then seconds, of one iteration, and seconds between two.
+    """
 
     name: str
     path: str
@@ -210,6 +213,12 @@ class CacheZone:
     memory: int = 64 << 20
     use_temp_path: bool = True
     temp_path: str = ""
+    loader_files: int = 100
+    loader_threshold: float = 0.2
+    loader_sleep: float = 0.05
+    manager_files: int = 100
+    manager_threshold: float = 0.2
+    manager_sleep: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import islice
 from typing import Final
 
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
-from cacheproxy.policy.purge import ByKey, Selection, mark_stale, selects
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.storage.entry import (
     NO_PARENT,
@@ -47,9 +47,12 @@ from cacheproxy.storage.index import (
     Index,
     IndexLockedError,
     NewRow,
+    Row,
     body_path,
     converted,
 )
+from cacheproxy.storage.labels import labels_of
+from cacheproxy.storage.removal import DiskPurge, DiskPurges, Step, label_step, seen
 
 __all__ = ["BROKEN", "Broken", "Disk", "Found", "Store", "TemporaryBody", "Tokens", "new_token"]
 
@@ -68,6 +71,7 @@ _JOINED = 1 << 16
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 #: Tokens drawn from the system at a time: each call gives up the interpreter's lock.
 _TOKENS = 256
+_NO_LABELS: frozenset[bytes] = frozenset()
 _PROCESS_START: Final = time.time()
 
 
@@ -95,7 +99,8 @@ class Store:
     """A response to be stored: *body* is what was streamed of it so far, *rest* what was not.
 
     *wanted* is asked in the writing thread, before anything is done; *header* gets the
-    body's checksum there. *now* is the wall time of its first use.
+    body's checksum there. *now* is the wall time of its first use, *generation* how many
+    purges had been asked for before the store was.
     """
 
     digest: bytes
@@ -105,6 +110,7 @@ class Store:
     rest: bytes
     now: float
     wanted: Callable[[], bool]
+    generation: int = 0
 
     @property
     def size(self) -> int:
@@ -198,7 +204,9 @@ class Disk:
         self._index: Index | None = None
         self._temporary = ""
         self._opened = 0.0
-        self._sweep: Iterator[bool] | None = None
+        #: The files that are still to be looked at for orphans.
+        self._sweep: Iterator[bytes] | None = None
+        self.purges = DiskPurges()
         #: The last store left the zone above ``max_size``.
         self.over = False
         #: The index was found damaged while it was in use; the next opening replaces it.
@@ -229,8 +237,9 @@ class Disk:
         except CorruptIndexError as error:
             self._set_aside(str(error))
             self._index = self._open_index()
+        self.purges.load(self._index)
         if not self._index.take_clean_mark():
-            self._sweep = self._orphans()
+            self._sweep = self._files(self.zone.path, len(self.zone.levels))
         self._temporary = self._temporary_folder()
         self._remove_stale_temporaries()
 
@@ -306,6 +315,7 @@ class Disk:
         """Remove everything."""
         while self.index.cull(CULL_STEP, inactive_at=None, excess=1 << 62):
             pass
+        self.purges.clear(self.index)
 
     def check(self) -> None:
         """``StorageError`` if the folder or its index was taken away."""
@@ -324,13 +334,17 @@ class Disk:
 
     def find(self, digest: bytes, now: float) -> Found | Broken | None:
         """The entry of *digest*, unless it is missing or inactive at wall time *now*."""
+        purges = self.purges.active  # before the row: a purge that ends now has taken it
         row = self.index.find(digest)
         if row is None or row.deadline < now:
             return None
         try:
-            header = decode(row.value)
+            found = decode(row.value)
         except StorageError:
             return BROKEN
+        header = seen(purges, row, found) if purges else found
+        if header is None:
+            return None
         path = self.path(digest)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -390,7 +404,11 @@ class Disk:
                 if store.wanted():
                     body = self._write_body(store)
                     tag = b"p" + store.primary
-                    rows.append(self._row(store.digest, tag, store.header, body, store.now))
+                    rows.append(
+                        self._row(
+                            store.digest, tag, store.header, body, store.now, store.generation
+                        )
+                    )
                     bodies.append((number, body))
                 elif store.body is not None:
                     store.body.discard()
@@ -400,8 +418,8 @@ class Disk:
             outcomes[number] = True if failure is None else failure
             if failure is not None:
                 body.discard()
-        if self.zone.max_size is not None and rows:
-            self.over = self.cull_excess()
+        if rows and (self.zone.max_size is not None or self.zone.min_free):
+            self.over = self.cull_excess(CULL_STEP) == CULL_STEP
         return outcomes
 
     def _write_body(self, store: Store) -> TemporaryBody:
@@ -468,81 +486,87 @@ class Disk:
     ) -> None:
         try:
             body.finish(header.token)
-            self.index.put_all([self._row(digest, tag, header, body, now)])
+            self.index.put_all([self._row(digest, tag, header, body, now, 0)])
         except StorageError:
             body.discard()
             raise
 
     def _row(
-        self, digest: bytes, tag: bytes, header: Header, body: TemporaryBody, now: float
+        self,
+        digest: bytes,
+        tag: bytes,
+        header: Header,
+        body: TemporaryBody,
+        now: float,
+        generation: int,
     ) -> NewRow:
         """The row of what is in *body*; *header* gets its checksum."""
         header.checksum = body.checksum
         value = encode(header)
         blocks = -(-(body.size + SEAL_SIZE) // _BLOCK) * _BLOCK
         size = blocks + len(value) + ROW_OVERHEAD
-        return NewRow(digest, tag, value, size, now + self.zone.inactive, body.move)
+        labels = labels_of(header.stored) if tag[:1] == b"p" else _NO_LABELS
+        deadline, epoch = now + self.zone.inactive, self.index.epoch(generation)
+        return NewRow(digest, tag, value, size, deadline, body.move, labels, epoch)
 
-    def update(self, digest: bytes, stored: StoredResponse, edition: bytes) -> None:
+    def update(
+        self, digest: bytes, stored: StoredResponse, edition: bytes, generation: int = 0
+    ) -> None:
         """Replace the head of *digest*; the body, its length and its token stay."""
 
-        def change(value: bytes) -> bytes | None:
+        def change(row: Row) -> tuple[bytes, frozenset[bytes]] | None:
             try:
-                header = decode(value)
+                header = decode(row.value)
             except StorageError:
                 return None
+            if seen(self.purges.active, row, header) is None:
+                return None  # about to be removed
             length = header.stored.body_length
             if stored.body_length not in (-1, length):
                 return None
             head = replace(stored, body_length=length)
-            return encode(Header(head, header.token, edition, NO_PARENT, header.checksum))
+            value = encode(Header(head, header.token, edition, NO_PARENT, header.checksum))
+            return value, labels_of(head)
 
-        self.index.replace_value(digest, change)
+        self.index.replace_value(digest, change, self.index.epoch(generation))
 
     def delete(self, digest: bytes) -> None:
         """Remove one entry with its encoded siblings."""
         self.index.delete([digest])
 
-    def purge(self, selection: Selection, stale_at: float | None = None) -> set[bytes]:
-        """Remove what *selection* takes, or make it stale at wall time *stale_at*; the digests."""
-        if isinstance(selection, ByKey) and stale_at is None:
-            return self.index.purge(selection.primary)
-        found: set[bytes] = set()
-        after = 0
-        while rows := self.index.entries(after, CULL_STEP):
-            after = rows[-1][0]
-            for _, digest, primary, value in rows:
-                try:
-                    header = decode(value)
-                except StorageError:
-                    self.delete(digest)
-                    continue
-                if not selects(selection, primary, header.stored):
-                    continue
-                found.add(digest)
-                if stale_at is None:
-                    self.delete(digest)
-                else:
-                    self.update(digest, mark_stale(header.stored, stale_at), new_token())
-        return found
+    def purge_step(self, purge: DiskPurge) -> Step:
+        """One step of *purge*; the first begins it."""
+        return self.purges.step(self.index, purge)
+
+    def finish_purge(self, purge: DiskPurge) -> None:
+        """Do all that is left of *purge*, and what of it failed."""
+        self.purges.finish(self.index, purge)
+
+    def purge_left_step(self, limit: int) -> int:
+        """One step of a purge that an earlier process left; 0 where there is none."""
+        return limit if self.purges.step_left(self.index) else 0
 
     def touch(self, digests: list[bytes], now: float) -> None:
         """Note that *digests* were used at wall time *now*."""
         deadline = now + self.zone.inactive
         self.index.touch((deadline, digest) for digest in digests)
 
+    def label_step(self, limit: int) -> int:
+        """Label rows of an older version: how many were looked at; 0 when all have theirs."""
+        return label_step(self.index, limit)
+
     # -- keeping the bounds --------------------------------------------------
 
-    def cull_inactive(self, now: float) -> bool:
-        """One step of removing what is inactive at *now*; whether more may be left."""
-        return self.index.cull(CULL_STEP, inactive_at=now) == CULL_STEP
+    def cull_inactive(self, now: float, limit: int = CULL_STEP) -> int:
+        """Remove up to *limit* entries of those inactive at *now*; how many."""
+        return self.index.cull(limit, inactive_at=now)
 
-    def cull_excess(self) -> bool:
-        """One step towards ``max_size`` and ``min_free``; whether more may be left."""
+    def cull_excess(self, limit: int = CULL_STEP) -> int:
+        """Remove up to *limit* entries towards ``max_size`` and ``min_free``; how many."""
         excess = self._excess()
         if excess <= 0:
-            return False
-        return self.index.cull(CULL_STEP, inactive_at=None, excess=excess) == CULL_STEP
+            return 0
+        return self.index.cull(limit, inactive_at=None, excess=excess)
 
     def _excess(self) -> int:
         """Octets to free now; 0 or less when the bounds hold."""
@@ -558,26 +582,15 @@ class Disk:
             excess = max(excess, zone.min_free - status.f_bavail * status.f_frsize)
         return excess
 
-    def sweep_step(self) -> bool:
-        """One step of reclaiming files without a row; whether more are to be looked at."""
+    def sweep_step(self, limit: int = SWEEP_STEP) -> int:
+        """Reclaim those of up to *limit* files that have no row; how many were looked at."""
         if self._sweep is None:
-            return False
-        if next(self._sweep, False):
-            return True
-        self._sweep = None
-        return False
-
-    def _orphans(self) -> Iterator[bool]:
-        """Unlink orphans batch by batch; yields after each."""
-        batch: list[bytes] = []
-        for digest in self._files(self.zone.path, len(self.zone.levels)):
-            batch.append(digest)
-            if len(batch) == SWEEP_STEP:
-                self._remove_unknown(batch)
-                batch = []
-                yield True
-        if batch:
-            self._remove_unknown(batch)
+            return 0
+        digests = list(islice(self._sweep, limit))
+        self._remove_unknown(digests)
+        if len(digests) < limit:
+            self._sweep = None
+        return len(digests)
 
     def _files(self, folder: str, depth: int) -> Iterator[bytes]:
         """Digests of the body files at *depth* folders below *folder*."""

@@ -9,7 +9,10 @@ The columns of diskcache's table as they are used here:
   which orders both inactivity expiry and least-recently-used culling;
 - *tag*: ``p`` + primary digest for an entry, ``e`` + digest of the entry that it
   encodes for a sibling; diskcache's tag index makes a purge cost what it removes;
-- *size*: what the entry occupies: whole file system blocks, head and row.
+- *size*: what the entry occupies: whole file system blocks, head, row and labels;
+- *access_count*: the epoch in which the row was written: purges divide the time of a
+  zone into epochs, and take what is of an earlier one;
+- *access_time*: changes whenever the value does (see ``storage.labels``).
 
 diskcache's own culling is off (its bound is checked only on ``set``, and it
 removes old files by name after the new one took that name). Writes are SQL in
@@ -35,6 +38,7 @@ import diskcache
 
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.key import levels_path
+from cacheproxy.storage.labels import Labels, labels_size
 
 __all__ = [
     "INDEX_NAME",
@@ -62,6 +66,8 @@ CACHE_PAGES = 512
 PUT_LIMIT = 64
 #: Key of diskcache's Settings table: 1 while nobody has the zone open.
 _CLEAN = "cacheproxy_clean"
+#: Another: how often the index was opened.
+_SESSION = "cacheproxy_session"
 _SETTINGS: dict[str, Any] = {
     "eviction_policy": "none",
     "cull_limit": 0,
@@ -133,18 +139,21 @@ class Row(NamedTuple):
     """What a look-up needs of a row.
 
     *value* is the encoded header, *deadline* the wall time from which the entry is
-    inactive, *owner* the primary digest (of an encoded sibling: its entry's digest).
+    inactive, *owner* the primary digest (of an encoded sibling: its entry's digest),
+    *epoch* when it was written.
     """
 
     value: bytes
     deadline: float
     owner: bytes
+    epoch: int
 
 
 class NewRow(NamedTuple):
     """An entry to be made: *place* moves its body file to the path it is given.
 
-    *tag* is as in the table, *size* what the entry occupies, *deadline* in wall seconds.
+    *tag* is as in the table, *size* what the entry occupies besides its *labels*,
+    *deadline* in wall seconds, *epoch* that of the call (see ``Index.epoch``).
     """
 
     digest: bytes
@@ -153,6 +162,8 @@ class NewRow(NamedTuple):
     size: int
     deadline: float
     place: Callable[[str], None]
+    labels: frozenset[bytes] = frozenset()
+    epoch: int = 1
 
 
 class Index:
@@ -171,6 +182,11 @@ class Index:
             )
             self.identity = self._stat()
             self._sql("SELECT key, value, expire_time FROM Cache LIMIT 1").fetchall()
+            #: Labels and purges under way; their methods are called in ``transaction``.
+            self.labels = Labels(self._sql)
+            with self._cache.transact():
+                self.labels.prepare()
+                self._session = self._next_session()
 
     def _sql(self, statement: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
         cursor: sqlite3.Cursor = self._cache._sql(statement, parameters)
@@ -187,6 +203,24 @@ class Index:
             return self._stat() == self.identity
         except OSError:
             return False
+
+    def _next_session(self) -> int:
+        rows = self._sql("SELECT value FROM Settings WHERE key = ?", (_SESSION,)).fetchall()
+        session = int(rows[0][0]) + 1 if rows else 1
+        self._sql(
+            "INSERT OR REPLACE INTO Settings (key, value) VALUES (?, ?)", (_SESSION, session)
+        )
+        return session
+
+    def epoch(self, generation: int) -> int:
+        """The epoch after so many purges since this opening: later than all before it."""
+        return (self._session << 32) + generation
+
+    @contextmanager
+    def transaction(self, doing: str = "write index") -> Iterator[None]:
+        """Changes that hold together, under their name in an error."""
+        with converted(f"cannot {doing}"), self._cache.transact():
+            yield
 
     def close(self) -> None:
         """Close the calling thread's connection; the others' go with their threads."""
@@ -214,9 +248,11 @@ class Index:
         """The row of *digest*, or None."""
         with converted("cannot read index"):
             row = self._sql(
-                "SELECT value, expire_time, tag FROM Cache WHERE key = ? AND raw = 1", (digest,)
+                "SELECT value, expire_time, tag, access_count FROM Cache"
+                " WHERE key = ? AND raw = 1",
+                (digest,),
             ).fetchone()
-        return None if row is None else Row(row[0], row[1], row[2][1:])
+        return None if row is None else Row(row[0], row[1], row[2][1:], row[3])
 
     def usage(self) -> tuple[int, int]:
         """(entries, octets that they occupy)."""
@@ -241,27 +277,7 @@ class Index:
         found = [bytes(key) for _, key, tag in rows if bytes(tag or b"")[:1] == b"p"]
         return found, rows[-1][0] if rows else after
 
-    def entries(self, after: int, limit: int) -> list[tuple[int, bytes, bytes, bytes]]:
-        """Up to *limit* (number, digest, primary, value) of entries numbered above *after*."""
-        with converted("cannot read index"):
-            rows = self._sql(
-                "SELECT rowid, key, tag, value FROM Cache WHERE rowid > ?"
-                " ORDER BY rowid LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        return [
-            (number, bytes(key), bytes(tag)[1:], bytes(value))
-            for number, key, tag, value in rows
-            if bytes(tag)[:1] == b"p"
-        ]
-
     # -- writing -------------------------------------------------------------
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make one transaction of all that is written within; for loading many rows."""
-        with converted("cannot write index"), self._cache.transact():
-            yield
 
     def put_all(self, rows: Sequence[NewRow]) -> None:
         """Make *rows* in one transaction, in their order; at most ``PUT_LIMIT``.
@@ -274,42 +290,100 @@ class Index:
         parameters: list[Any] = []
         with converted("cannot store"):
             with self._cache.transact():
+                numbers = self._numbers([row.digest for row in rows])
+                replaced = list(numbers.values())
+                # Numbers are given here, so that those of new rows are known.
+                (last,) = self._sql("SELECT max(rowid) FROM Cache").fetchone()
+                last = last or 0
                 for row in rows:
                     name = body_path(self._levels, row.digest)
                     row.place(os.path.join(self._cache.directory, name))
                     deadline = row.deadline
-                    parameters += (row.digest, deadline, deadline, deadline, row.tag, row.size)
+                    number = None
+                    if row.digest not in numbers:
+                        last = number = numbers[row.digest] = last + 1
+                    parameters += (number, row.digest, deadline, deadline, deadline, row.epoch)
+                    parameters += (row.tag, row.size + labels_size(row.labels))
                     parameters += (diskcache.core.MODE_BINARY, name, row.value)
                 # One statement: each gives up the interpreter's lock several times.
                 self._sql(
-                    "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag,"
-                    " size, mode, filename, value) VALUES "
-                    + ",".join(["(?, 1, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+                    "INSERT INTO Cache (rowid, key, raw, store_time, expire_time, access_time,"
+                    " access_count, tag, size, mode, filename, value) VALUES "
+                    + ",".join(["(?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(rows))
                     + " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
-                    " expire_time = excluded.expire_time, tag = excluded.tag,"
+                    " expire_time = excluded.expire_time, access_time = access_time + 1,"
+                    " access_count = excluded.access_count, tag = excluded.tag,"
                     " size = excluded.size, filename = excluded.filename,"
                     " value = excluded.value",
                     parameters,
                 )
+                # A digest that is there more than once has what comes last.
+                labels = {numbers[row.digest]: row.labels for row in rows}
+                self.labels.put(labels.items(), replaced)
                 self._drop_tagged([b"e" + row.digest for row in rows], removed)
             self._unlink(removed)
 
-    def replace_value(self, digest: bytes, change: Callable[[bytes], bytes | None]) -> None:
-        """Replace the value by what *change* makes of it (None: leave it); siblings go."""
+    def _numbers(self, digests: list[bytes]) -> dict[bytes, int]:
+        """The numbers of those of *digests* that have a row."""
+        marks = ",".join("?" * len(digests))
+        rows = self._sql(
+            f"SELECT key, rowid FROM Cache WHERE raw = 1 AND key IN ({marks})", digests
+        ).fetchall()
+        return {bytes(key): number for key, number in rows}
+
+    def replace_value(
+        self,
+        digest: bytes,
+        change: Callable[[Row], tuple[bytes, frozenset[bytes]] | None],
+        epoch: int,
+    ) -> None:
+        """Replace value and labels by what *change* makes of the row (None: leave it).
+
+        Siblings go.
+        """
         removed: list[str] = []
         with converted("cannot update"):
             with self._cache.transact():
                 row = self._sql(
-                    "SELECT value FROM Cache WHERE key = ? AND raw = 1", (digest,)
+                    "SELECT rowid, value, expire_time, tag, access_count FROM Cache"
+                    " WHERE key = ? AND raw = 1",
+                    (digest,),
                 ).fetchone()
-                changed = None if row is None else change(bytes(row[0]))
+                changed = None
+                if row is not None:
+                    changed = change(Row(bytes(row[1]), row[2], bytes(row[3])[1:], row[4]))
                 if changed is not None:
-                    self._sql(
-                        "UPDATE Cache SET value = ?, size = size + ? WHERE key = ? AND raw = 1",
-                        (changed, len(changed) - len(row[0]), digest),
-                    )
-                    self._drop_tagged([b"e" + digest], removed)
+                    value, labels = changed
+                    self._set_value(digest, value, len(row[1]), removed, epoch)
+                    self.labels.put([(row[0], labels)], [row[0]])
             self._unlink(removed)
+
+    def replace_values(self, values: Iterable[tuple[bytes, bytes, int]]) -> None:
+        """Replace the values (digest, new, length of the old) of rows that stay what they were.
+
+        Epoch and labels do not change; siblings go.
+        """
+        removed: list[str] = []
+        with converted("cannot update"):
+            with self._cache.transact():
+                for digest, value, length in values:
+                    self._set_value(digest, value, length, removed)
+            self._unlink(removed)
+
+    def _set_value(
+        self,
+        digest: bytes,
+        value: bytes,
+        old_length: int,
+        removed: list[str],
+        epoch: int | None = None,
+    ) -> None:
+        self._sql(
+            "UPDATE Cache SET value = ?, size = size + ?, access_time = access_time + 1,"
+            " access_count = coalesce(?, access_count) WHERE key = ? AND raw = 1",
+            (value, len(value) - old_length, epoch, digest),
+        )
+        self._drop_tagged([b"e" + digest], removed)
 
     def delete(self, digests: Iterable[bytes]) -> int:
         """Remove entries with their siblings and files; how many entries there were."""
@@ -321,15 +395,6 @@ class Index:
                     count += self._drop(digest, removed)
             self._unlink(removed)
         return count
-
-    def purge(self, primary: bytes) -> set[bytes]:
-        """Remove every variant of *primary*; their digests."""
-        with converted("cannot purge"):
-            rows = self._sql("SELECT key FROM Cache WHERE tag = ?", (b"p" + primary,)).fetchall()
-        digests = {bytes(key) for (key,) in rows}
-        if digests:
-            self.delete(digests)
-        return digests
 
     def touch(self, deadlines: Iterable[tuple[float, bytes]]) -> None:
         """Set new inactivity deadlines: (wall seconds, digest); siblings follow."""

@@ -19,8 +19,10 @@ Imports: ``policy``, ``proxy.interfaces``.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.tags import TagLimitError, tags_of
 from cacheproxy.proxy.interfaces import BodySink
 from cacheproxy.storage.readers import FileHandle, FileReader, MemoryReader, read_bytes
 from cacheproxy.storage.threads import CallFromThread, Executor
@@ -34,6 +36,8 @@ BODY_SHARE = 8
 #: Octets of the objects of one entry, and of each field line, besides their text.
 ENTRY_OVERHEAD = 1200
 FIELD_OVERHEAD = 180
+#: Octets of the places of a tag, besides its text, which is a field's.
+TAG_OVERHEAD = 250
 
 
 def memory_body_limit(memory: int) -> int:
@@ -45,6 +49,13 @@ def cost_of(stored: StoredResponse, body: bytes) -> int:
     """Octets accounted for an entry: body, head twice (as stored, ready to send), objects."""
     head = len(stored.key) + sum(len(name) + len(value) for name, value in stored.fields.pairs)
     return len(body) + 2 * head + FIELD_OVERHEAD * len(stored.fields.pairs) + ENTRY_OVERHEAD
+
+
+def _tags_of(stored: StoredResponse) -> frozenset[bytes]:
+    try:
+        return tags_of(stored.fields)
+    except TagLimitError:
+        return frozenset()  # never stored so
 
 
 class MemoryEntry:
@@ -65,6 +76,7 @@ class MemoryEntry:
         "primary",
         "siblings",
         "stored",
+        "tags",
         "touched",
         "used",
     )
@@ -78,7 +90,8 @@ class MemoryEntry:
         self.body = body
         self.edition = edition
         self.hot: object | None = None
-        self.cost = cost_of(stored, body)
+        self.tags = _tags_of(stored)
+        self.cost = cost_of(stored, body) + TAG_OVERHEAD * len(self.tags)
         self.siblings: dict[tuple[bytes, int], MemoryEntry] | None = None
         self.used = False
         self.last_used = 0.0
@@ -156,7 +169,7 @@ class FileEntry:
 class Memory:
     """At most *limit* octets of entries."""
 
-    __slots__ = ("_entries", "_limit", "_used", "_variants", "body_limit", "size")
+    __slots__ = ("_entries", "_limit", "_tagged", "_used", "_variants", "body_limit", "size")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -166,6 +179,8 @@ class Memory:
         self._entries: OrderedDict[bytes, MemoryEntry] = OrderedDict()
         #: Variants by primary digest; an entry whose digest is the primary is not listed.
         self._variants: dict[bytes, set[bytes]] = {}
+        #: Digests by tag.
+        self._tagged: dict[bytes, set[bytes]] = {}
         #: Digests, not entries: what was evicted must not live on until the next interval.
         self._used: dict[bytes, None] = {}
 
@@ -188,6 +203,18 @@ class Memory:
         """All of them."""
         return list(self._entries.values())
 
+    def variants(self, primary: bytes) -> list[MemoryEntry]:
+        """Every variant of a key."""
+        return self._those([primary, *self._variants.get(primary, ())])
+
+    def tagged(self, tags: Iterable[bytes]) -> list[MemoryEntry]:
+        """Every entry with at least one of *tags*."""
+        return self._those(set().union(*[self._tagged.get(tag, ()) for tag in tags]))
+
+    def _those(self, digests: Iterable[bytes]) -> list[MemoryEntry]:
+        entries = self._entries
+        return [entries[digest] for digest in digests if digest in entries]
+
     def add(self, entry: MemoryEntry, now: float) -> bool:
         """Keep *entry* in place of an older one; whether there was room. *now*: wall."""
         self.remove(entry.digest)
@@ -198,6 +225,8 @@ class Memory:
         self.size += entry.cost
         if entry.digest != entry.primary:
             self._variants.setdefault(entry.primary, set()).add(entry.digest)
+        for tag in entry.tags:
+            self._tagged.setdefault(tag, set()).add(entry.digest)
         self._shrink(now)
         return entry.digest in self._entries
 
@@ -230,16 +259,17 @@ class Memory:
             variants.discard(entry.digest)
             if not variants:
                 del self._variants[entry.primary]
-
-    def remove_primary(self, primary: bytes) -> list[bytes]:
-        """Forget every variant of a key; their digests."""
-        digests = [primary, *self._variants.get(primary, ())]
-        return [digest for digest in digests if self.remove(digest) is not None]
+        for tag in entry.tags:
+            tagged = self._tagged[tag]
+            tagged.discard(entry.digest)
+            if not tagged:
+                del self._tagged[tag]
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
         self._variants.clear()
+        self._tagged.clear()
         self._used.clear()
         self.size = 0
 

@@ -1,20 +1,43 @@
-"""Purges that a zone remembers, so that no answer from before one is stored after it.
+"""Purges of a zone, as the reactor thread sees them: under way on disk, and remembered.
+
+What is in memory goes, or becomes stale, in the call; what is on disk in steps behind the
+writes that were asked for before (``storage.removal``).
 
 A response may be asked for before a purge and come after it: what it says may be what
 the purge is to remove. The zone refuses to store it. Purges are remembered for
 ``RECENT_TIME`` and up to ``RECENT_LIMIT``; of those that are forgotten the time of the
 last is kept, and everything asked for before that is refused, whatever it is.
 
-Runs in the reactor thread. Imports: ``policy``.
+Runs in the reactor thread.
 """
 
 from __future__ import annotations
 
-from cacheproxy.policy.purge import ByHost, ByKey, ByPrefix, ByTags, Selection
+from collections.abc import Callable
+
+from cacheproxy.errors import StorageError
+from cacheproxy.policy.purge import (
+    ByHost,
+    ByKey,
+    ByPrefix,
+    ByTags,
+    Everything,
+    Selection,
+    mark_stale,
+    selects,
+)
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.tags import TagLimitError, tags_of
+from cacheproxy.storage.memory import Memory, MemoryEntry
+from cacheproxy.storage.removal import DiskPurge, Step, stale_edition
+from cacheproxy.storage.tier import DiskTier
+from cacheproxy.storage.writer import Writer
 
-__all__ = ["RecentPurges"]
+__all__ = ["PurgeRun", "RecentPurges", "mark_writer", "purge_memory"]
+
+#: Entries that a soft purge marks in memory; it drops what there is more of, which the
+#: disk has, so that the reactor does not stand still.
+MARK_LIMIT = 5_000
 
 #: Seconds for which a purge is remembered by what it selects.
 RECENT_TIME = 600.0
@@ -102,3 +125,97 @@ class RecentPurges:
         except TagLimitError:
             return True
         return any(asked < marks.get(item, asked) for item in items)
+
+
+def purge_memory(
+    memory: Memory, selection: Selection, stale_at: float | None, on_disk: bool
+) -> set[bytes]:
+    """Remove what *selection* takes from memory, or mark it stale; the digests.
+
+    *on_disk* is whether what is dropped without being marked can be read again.
+    """
+    taken = [
+        entry
+        for entry in _candidates(memory, selection)
+        if selects(selection, entry.primary, entry.stored)
+    ]
+    if isinstance(selection, Everything) and stale_at is None:
+        memory.clear()
+        return {entry.digest for entry in taken}
+    for number, entry in enumerate(taken):
+        if stale_at is None or (number >= MARK_LIMIT and on_disk):
+            memory.remove(entry.digest)
+        elif (head := mark_stale(entry.stored, stale_at)) is not entry.stored:
+            edition = stale_edition(entry.edition)
+            stale = MemoryEntry(entry.digest, entry.primary, head, entry.body, edition)
+            stale.touched = entry.touched
+            memory.add(stale, entry.last_used)
+    return {entry.digest for entry in taken}
+
+
+def _candidates(memory: Memory, selection: Selection) -> list[MemoryEntry]:
+    if isinstance(selection, ByKey):
+        return memory.variants(selection.primary)
+    if isinstance(selection, ByTags):
+        return memory.tagged(selection.tags)
+    return memory.entries()
+
+
+def mark_writer(writer: Writer, now: float) -> None:
+    """Make stale what *writer*, which has finished, is about to put on disk.
+
+    Where its row is being made already the purge on disk comes after it, and does the same.
+    """
+    head = mark_stale(writer.stored, now)
+    if head is not writer.stored:
+        writer.stored = head
+        writer.edition = stale_edition(writer.edition)
+    if writer.updated is not None:
+        head, edition = writer.updated
+        marked = mark_stale(head, now)
+        if marked is not head:
+            writer.updated = marked, stale_edition(edition)
+
+
+class PurgeRun:
+    """A purge under way on disk. *gone* is what was taken besides: memory, stores finishing.
+
+    *begun* is called when look-ups need not wait for it any more, then *done* with the
+    number of entries; both once, and also where the disk fails: the purge is owed then.
+    """
+
+    __slots__ = ("_begun", "_count", "_done", "_gone", "_purge", "_tier")
+
+    def __init__(
+        self,
+        tier: DiskTier,
+        purge: DiskPurge,
+        gone: set[bytes],
+        begun: Callable[[], None],
+        done: Callable[[int], None],
+    ) -> None:
+        self._tier = tier
+        self._purge = purge
+        self._gone = gone
+        self._begun: Callable[[], None] | None = begun
+        self._done = done
+        self._count = 0
+
+    def step(self) -> None:
+        """Do one step, and what follows it."""
+        disk, purge = self._tier.disk, self._purge
+        self._tier.write(
+            lambda: disk.purge_step(purge), self._stepped, lambda: disk.finish_purge(purge)
+        )
+
+    def _stepped(self, step: Step | None, error: StorageError | None) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun()
+        if step is not None:
+            self._count += len(step.digests)
+            self._gone.difference_update(step.digests)
+            if step.more:
+                self.step()
+                return
+        self._done(self._count + len(self._gone))

@@ -74,6 +74,8 @@ class DiskTier:
         self._complained = False
         self._recovering = False
         self.closed = False
+        #: How many purges there have been: what is written tells which it came after.
+        self.generation = 0
         #: Nothing is to be asked of the disk.
         self.down = False
         #: The index has been opened once.

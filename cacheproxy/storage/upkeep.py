@@ -1,7 +1,7 @@
 """What a zone does by itself: writing uses down, culling, orphans, the filter of digests.
 
-Every ``INTERVAL`` seconds one round is queued behind the zone's writes; a round
-works in bounded steps, each queued anew, so that a store never waits long.
+Every ``INTERVAL`` seconds one round is queued behind the zone's writes. Culling keeps the
+pace of ``manager_*``; reading the zone after a start that of ``loader_*`` (``storage.pace``).
 
 A use of an entry in memory is written down at most once in ``TOUCH_SHARE`` of
 ``inactive``: the deadline then is wrong by no more than that, and a hit costs no write.
@@ -19,8 +19,11 @@ from functools import partial
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import Cancellable
+from cacheproxy.storage.disk import CULL_STEP, SWEEP_STEP
 from cacheproxy.storage.filter import DigestFilter
 from cacheproxy.storage.memory import Memory
+from cacheproxy.storage.pace import Pace, PacedWork
+from cacheproxy.storage.removal import PURGE_STEP
 from cacheproxy.storage.tier import DiskTier
 
 __all__ = ["INTERVAL", "Upkeep"]
@@ -37,8 +40,10 @@ NOTED_LIMIT = 10_000
 TOUCH_STEP = 500
 #: Rows read in one step of loading the filter.
 LOAD_STEP = 2000
-#: Seconds between two of those steps: loading a large zone takes a third of one core.
-LOAD_PAUSE = 0.01
+#: Rows of an older version labelled in one step.
+LABEL_STEP = 200
+#: Of work that is not to wait, but for the writes before each step.
+_UNPACED = Pace(1 << 62, float("inf"), 0.0)
 #: How many more entries than it has now a new filter is made for.
 GROWTH = 2
 
@@ -60,13 +65,29 @@ class Upkeep:
         self._config = config
         self._noted: dict[bytes, None] = {}
         self._timer: Cancellable | None = None
-        self._load_timer: Cancellable | None = None
-        self._culling = False
-        self._sweeping = False
         self._stopped = False
+        disk = tier.disk
+        manager = Pace(config.manager_files, config.manager_threshold, config.manager_sleep)
+        loader = Pace(config.loader_files, config.loader_threshold, config.loader_sleep)
+        self._excess = PacedWork(tier, manager, CULL_STEP, disk.cull_excess)
+        self._inactive = PacedWork(
+            tier,
+            manager,
+            CULL_STEP,
+            lambda limit: disk.cull_inactive(self._culled_at, limit),
+            self._culled_inactive,
+        )
+        self._sweep = PacedWork(tier, loader, SWEEP_STEP, disk.sweep_step)
+        self._label = PacedWork(tier, loader, LABEL_STEP, disk.label_step)
+        self._loader = PacedWork(tier, loader, LOAD_STEP, self._load_step, self._loaded)
+        #: What was being purged when the last process ended is not found, but still there.
+        self._purge_left = PacedWork(tier, _UNPACED, PURGE_STEP, disk.purge_left_step)
+        self._culled_at = 0.0
         #: Complete, and so allowed to say that a digest is absent.
         self._filter: DigestFilter | None = None
         self._loading: DigestFilter | None = None
+        #: The row that was loaded last.
+        self._after = 0
         #: Digests stored while the filter is being loaded.
         self._recent: list[bytes] = []
 
@@ -74,17 +95,27 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin; the first round comes soon, for what became inactive while nobody ran."""
-        self._sweep()
+        self._purge_left.start()
+        self._sweep.start()
         self._cull()
         self._load()
+        self._label.start()
         self._schedule()
 
     def stop(self) -> None:
         """Write what is noted and do nothing more."""
         self._stopped = True
-        for timer in (self._timer, self._load_timer):
-            if timer is not None and timer.active():
-                timer.cancel()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        for work in (
+            self._excess,
+            self._inactive,
+            self._sweep,
+            self._label,
+            self._loader,
+            self._purge_left,
+        ):
+            work.stop()
         self._collect()
         self._flush()
 
@@ -95,8 +126,10 @@ class Upkeep:
         self._collect()
         self._flush()
         self._tier.write(self._tier.disk.check)
+        self._purge_left.start()
         self._cull()
-        self._sweep()
+        self._sweep.start()
+        self._label.start()
         if self._filter is None and self._loading is None:
             self._load()
         self._schedule()
@@ -132,46 +165,17 @@ class Upkeep:
 
     def stored(self) -> None:
         """An entry was added: go on culling where its own step was not enough."""
-        if self._tier.disk.over and not self._culling:
-            self._excess()
+        if self._tier.disk.over:
+            self._excess.start()
 
     def _cull(self) -> None:
-        if self._culling or self._tier.down:
-            return
-        self._culling = True
-        now = self._tier.scheduler.wall()
-        disk = self._tier.disk
-        self._tier.write(lambda: disk.cull_inactive(now), self._culled_inactive)
+        if not self._inactive.running:
+            self._culled_at = self._tier.scheduler.wall()
+            self._inactive.start()
 
-    def _culled_inactive(self, more: bool | None, error: StorageError | None) -> None:
-        self._culling = False
-        if self._stopped or error is not None:
-            return
-        if more:
-            self._cull()
-        else:
-            self._excess()
-
-    def _excess(self) -> None:
-        if self._culling or self._tier.down:
-            return
-        self._culling = True
-        self._tier.write(self._tier.disk.cull_excess, self._culled_excess)
-
-    def _culled_excess(self, more: bool | None, error: StorageError | None) -> None:
-        self._culling = False
-        if more and not self._stopped:
-            self._excess()
-
-    def _sweep(self) -> None:
-        if not self._sweeping and not self._tier.down:
-            self._sweeping = True
-            self._tier.write(self._tier.disk.sweep_step, self._swept)
-
-    def _swept(self, more: bool | None, error: StorageError | None) -> None:
-        self._sweeping = False
-        if more and not self._stopped:
-            self._sweep()
+    def _culled_inactive(self, complete: bool) -> None:
+        if complete:
+            self._excess.start()
 
     # -- the filter ------------------------------------------------------------
 
@@ -204,32 +208,21 @@ class Upkeep:
             self._loading = None
             return
         self._loading = DigestFilter(count * GROWTH)
-        self._load_step(0)
+        self._after = 0
+        self._loader.start()
 
-    def _load_step(self, after: int) -> None:
+    def _load_step(self, limit: int) -> int:
+        """In the writing thread, which alone touches the filter now."""
         loading = self._loading
-        if loading is None or self._stopped:
-            return
-        disk = self._tier.disk
+        assert loading is not None
+        digests, last = self._tier.disk.index.digests(self._after, limit)
+        loading.update(digests)
+        found, self._after = last != self._after, last
+        return limit if found else 0
 
-        def step() -> int | None:
-            """In the writing thread, which alone touches the filter now."""
-            digests, last = disk.index.digests(after, LOAD_STEP)
-            loading.update(digests)
-            return None if last == after else last
-
-        self._tier.write(step, self._loaded_step)
-
-    def _loaded_step(self, last: int | None, error: StorageError | None) -> None:
-        if error is not None:
-            self._loading = None
-        elif last is not None:
-            self._load_timer = self._tier.scheduler.call_later(
-                LOAD_PAUSE, lambda: self._load_step(last)
-            )
-        else:
-            loaded, self._loading = self._loading, None
-            if loaded is not None:
-                loaded.update(self._recent)
+    def _loaded(self, complete: bool) -> None:
+        loaded, self._loading = self._loading, None
+        if complete and loaded is not None:
+            loaded.update(self._recent)
             self._filter = loaded
-            self._recent = []
+        self._recent = []

@@ -350,6 +350,7 @@ class Writer:
             rest,
             now,
             lambda: self._wanted(store, followed),
+            tier.generation,
         )
         tier.store(store, self._end)
 

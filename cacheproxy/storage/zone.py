@@ -20,13 +20,15 @@ from dataclasses import replace
 
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
-from cacheproxy.policy.purge import Selection, mark_stale, selects
+from cacheproxy.policy.key import digest as key_digest
+from cacheproxy.policy.purge import Selection, selects
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import Entry, Scheduler
 from cacheproxy.storage.disk import Disk, Found, new_token
 from cacheproxy.storage.encoding import Encoder
 from cacheproxy.storage.memory import FileEntry, Memory, MemoryEntry
-from cacheproxy.storage.purging import RecentPurges
+from cacheproxy.storage.purging import PurgeRun, RecentPurges, mark_writer, purge_memory
+from cacheproxy.storage.removal import DiskPurge
 from cacheproxy.storage.threads import DISK_THREADS, CallFromThread, Executor, ThreadExecutor
 from cacheproxy.storage.tier import DiskTier
 from cacheproxy.storage.upkeep import Upkeep
@@ -274,7 +276,12 @@ class Zone:
                 self._lookup(digest, done, LOOKUP_TRIES)
 
     def update(self, digest: bytes, stored: StoredResponse) -> None:
-        """Replace a head; ignored where its ``body_length`` is not that of what is stored."""
+        """Replace a head; ignored where its ``body_length`` is not that of what is stored.
+
+        And where what it says is older than a purge of it.
+        """
+        if self._recent.took(key_digest(stored.key), stored):
+            return
         edition = new_token()
         old = self.memory.get(digest)
         if old is not None and stored.body_length in (-1, len(old.body)):
@@ -289,9 +296,11 @@ class Zone:
             writer.updated = stored, edition
 
     def _update_disk(self, digest: bytes, stored: StoredResponse, edition: bytes) -> None:
-        disk = self.tier.disk
+        disk, generation = self.tier.disk, self.tier.generation
         self._remove_in_order(
-            digest, lambda: disk.update(digest, stored, edition), lambda: disk.delete(digest)
+            digest,
+            lambda: disk.update(digest, stored, edition, generation),
+            lambda: disk.delete(digest),
         )
 
     # -- removing --------------------------------------------------------------
@@ -341,39 +350,30 @@ class Zone:
         so that a store already begun is not kept either.
         """
         now = self._scheduler.wall()
+        stale_at = now if soft else None
         self._recent.note(selection, now, self._scheduler.monotonic())
-        gone = set()
-        for entry in self.memory.entries():
-            if selects(selection, entry.primary, entry.stored):
-                gone.add(entry.digest)
-                self.memory.remove(entry.digest)
-                if soft:
-                    head = mark_stale(entry.stored, now)
-                    stale = MemoryEntry(
-                        entry.digest, entry.primary, head, entry.body, new_token()
-                    )
-                    self.memory.add(stale, now)
+        self.tier.generation += 1
+        gone = purge_memory(self.memory, selection, stale_at, not self.tier.down)
         for lookup in self._lookups.values():
             lookup.stale = True
         begun = [w for w in self._writers if selects(selection, w.primary, w.stored)]
         for writer in list(self._finishing.values()):
-            if selects(selection, writer.primary, writer.stored) and self._cancel(writer.digest):
+            if selects(selection, writer.primary, writer.stored):
                 gone.add(writer.digest)
+                if soft:
+                    mark_writer(writer, now)
+                else:
+                    self._cancel(writer.digest)
         self._purging += 1
-        disk = self.tier.disk
-        stale_at = now if soft else None
+        purge = DiskPurge(selection, stale_at, self.tier.generation)
+        PurgeRun(self.tier, purge, gone, self._purge_begun, done).step()
 
-        def purged(found: set[bytes] | None, error: StorageError | None) -> None:
-            self._purging -= 1
-            done(len(gone | found if found else gone))
-
-        def work() -> set[bytes]:
-            return disk.purge(selection, stale_at)
-
-        self.tier.write(work, purged, work)
         # Who followed them looks again at once, and must do so behind the purge.
         for writer in begun:
             writer.abort()
+
+    def _purge_begun(self) -> None:
+        self._purging -= 1
 
     def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
         """Whether a purge since ``stored.request_time`` took it."""

@@ -18,7 +18,9 @@ class ZoneTests(SynchronousTestCase):
         """Each lands in the record, ``memory`` (ours) too."""
         config = http(
             "proxy_cache_path c levels=1:2:2 keys_zone=z:10m inactive=1h max_size=2g"
-            " min_free=5m use_temp_path=off memory=8m loader_files=5 purger=off;"
+            " min_free=5m use_temp_path=off memory=8m loader_files=5 loader_threshold=1s"
+            " loader_sleep=2ms manager_files=6 manager_threshold=300ms manager_sleep=1m"
+            " purger=on purger_files=7 purger_sleep=1s purger_threshold=2s;"
         )
         self.assertEqual(
             config.zones["z"],
@@ -32,6 +34,12 @@ class ZoneTests(SynchronousTestCase):
                 5 << 20,
                 8 << 20,
                 False,
+                loader_files=5,
+                loader_threshold=1.0,
+                loader_sleep=0.002,
+                manager_files=6,
+                manager_threshold=0.3,
+                manager_sleep=60.0,
             ),
         )
 

@@ -96,6 +96,10 @@ class QueueExecutor:
     def stop(self) -> None:
         self.run()
 
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """``callFromThread``, where the queue is the reactor's."""
+        self.queue.append(lambda: function(*arguments) and None)
+
     def step(self) -> bool:
         """Do one piece of work; whether there was one."""
         if not self.queue:
@@ -154,6 +158,7 @@ class Harness:
         pool: Executor | None = None,
         writer: Executor | None = None,
         scheduler: TestScheduler | None = None,
+        reactor: QueueExecutor | None = None,
         **settings: object,
     ) -> None:
         values: dict[str, object] = {
@@ -169,6 +174,8 @@ class Harness:
         self.scheduler = scheduler or TestScheduler()
         self.pool = pool or InlineExecutor()
         self.writer = writer or InlineExecutor()
+        #: Where calls from threads wait for the reactor; None: they are made at once.
+        self.reactor = reactor
         self.zone = self.make()
 
     def make(self) -> Zone:
@@ -176,7 +183,7 @@ class Harness:
         zone = Zone(
             self.config,
             scheduler=self.scheduler,
-            call_from_thread=call_at_once,
+            call_from_thread=call_at_once if self.reactor is None else self.reactor.call,
             log=self.lines.append,
             pool=self.pool,
             writer=self.writer,

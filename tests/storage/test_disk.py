@@ -13,6 +13,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -31,6 +32,7 @@ from cacheproxy.storage.disk import (
 )
 from cacheproxy.storage.entry import SEAL_SIZE, Header, seal
 from cacheproxy.storage.index import INDEX_NAME, ROW_OVERHEAD, IndexLockedError, NewRow
+from cacheproxy.storage.removal import DiskPurge
 from tests.storage.support import digest_of, head_of
 
 #: Wall time of the tests.
@@ -369,7 +371,7 @@ class FindingTests(DiskCase):
     def test_unreadable_head_is_broken(self) -> None:
         """Octets that are no header make no entry."""
         self.store(KEY, b"body")
-        self.disk.index.replace_value(DIGEST, lambda value: value[:-1])
+        self.disk.index.replace_value(DIGEST, lambda row: (row.value[:-1], frozenset()), 1)
         self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)
 
     def test_failing_read_is_an_error(self) -> None:
@@ -568,7 +570,7 @@ class StoringTests(DiskCase):
     def test_sibling_of_an_unreadable_head_is_not_stored(self) -> None:
         """A damaged parent costs the sibling, not the disk, and leaves no file."""
         self.store(KEY, b"body")
-        self.disk.index.replace_value(DIGEST, lambda value: b"garbage")
+        self.disk.index.replace_value(DIGEST, lambda row: (b"garbage", frozenset()), 1)
         self.assertIsNone(self.disk.find(self.sibling(new_token(), b"encoded"), NOW))
         self.assertEqual(self.temporaries(), [])
 
@@ -590,7 +592,7 @@ class StoringTests(DiskCase):
     def test_update_of_an_unreadable_head_is_ignored(self) -> None:
         """What is broken stays broken until it is looked up."""
         self.store(KEY, b"body")
-        self.disk.index.replace_value(DIGEST, lambda value: b"garbage")
+        self.disk.index.replace_value(DIGEST, lambda row: (b"garbage", frozenset()), 1)
         self.disk.update(DIGEST, head_of(KEY), new_token())
         self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)
 
@@ -604,7 +606,8 @@ class StoringTests(DiskCase):
             header = Header(head_of(KEY, body_length=0), new_token(), new_token())
             self.disk.commit(digest, DIGEST, header, body, NOW)
             digests.add(digest)
-        self.assertEqual(self.disk.purge(ByKey(DIGEST)), digests)
+        step = self.disk.purge_step(DiskPurge(ByKey(DIGEST), None, 1))
+        self.assertEqual((set(step.digests), step.more), (digests, False))
         self.assertFalse(any(os.path.exists(self.disk.path(digest)) for digest in digests))
         self.assertEqual(self.found(kept).body, b"k")
 
@@ -638,32 +641,53 @@ class BoundsTests(DiskCase):
         digests = self.fill(6)
         self.patch(disk_module, "CULL_STEP", 2)
         self.again(max_size=10_000)
-        self.assertTrue(self.disk.cull_excess())
+        self.assertEqual(self.disk.cull_excess(2), 2)
         self.assertEqual(self.left(digests), [2, 3, 4, 5])
         digests.append(self.store(b"more", bytes(50), NOW + 10))
         self.assertTrue(self.disk.over)
         self.assertEqual(self.left(digests), [4, 5, 6])
-        self.assertFalse(self.disk.cull_excess())
+        self.assertEqual(self.disk.cull_excess(2), 1)
         self.assertEqual(self.left(digests), [5, 6])
 
     def test_min_free(self) -> None:
         """Room on the file system is made from this zone, as far as it has any."""
         digests = self.fill(3)
-        self.assertFalse(self.disk.cull_excess())
+        self.assertEqual(self.disk.cull_excess(), 0)
         self.again(min_free=1)
-        self.assertFalse(self.disk.cull_excess())
+        self.assertEqual(self.disk.cull_excess(), 0)
         self.assertEqual(self.left(digests), [0, 1, 2])
         self.again(min_free=1 << 60)
-        self.assertFalse(self.disk.cull_excess())
+        self.assertEqual(self.disk.cull_excess(), 3)
+        self.assertEqual(self.left(digests), [])
+
+    def test_min_free_and_max_size(self) -> None:
+        """Both hold, each where it is the narrower; a store alone sees to it."""
+        room = [1 << 30]
+        statvfs = os.statvfs
+
+        def scarce(path: str) -> object:
+            real = statvfs(path)
+            free = room[0] - self.disk.index.usage()[1]
+            return SimpleNamespace(f_bavail=free // real.f_frsize, f_frsize=real.f_frsize)
+
+        self.patch(os, "statvfs", scarce)
+        self.again(max_size=15_000, min_free=1 << 20)
+        digests = self.fill(6)
+        self.assertEqual(self.left(digests), [3, 4, 5])
+        room[0] = (1 << 20) + 12_000
+        digests.append(self.store(b"more", bytes(50), NOW + 10))
+        self.assertEqual(self.left(digests), [5, 6])
+        room[0] = 1 << 20
+        self.again(min_free=1 << 20)
+        digests.append(self.store(b"last", bytes(50), NOW + 11))
         self.assertEqual(self.left(digests), [])
 
     def test_inactive_in_steps(self) -> None:
         """Those whose last use is ``inactive`` ago, a step at a time."""
-        self.patch(disk_module, "CULL_STEP", 2)
         digests = self.fill(5)
         self.disk.touch(digests[:1], NOW + 50)
-        self.assertTrue(self.disk.cull_inactive(NOW + 604.0))
-        self.assertFalse(self.disk.cull_inactive(NOW + 604.0))
+        self.assertEqual(self.disk.cull_inactive(NOW + 604.0, 2), 2)
+        self.assertEqual(self.disk.cull_inactive(NOW + 604.0, 2), 1)
         self.assertEqual(self.left(digests), [0, 4])
 
     def test_clear(self) -> None:
@@ -705,7 +729,6 @@ class SweepTests(DiskCase):
 
     def test_orphans_go_step_by_step(self) -> None:
         """In bounded steps; entries, and files newer than the opening, stay."""
-        self.patch(disk_module, "SWEEP_STEP", 2)
         kept = self.store(KEY, b"body")
         os.utime(self.disk.path(kept), (1, 1))
         orphans = [self.orphan(number) for number in range(6)]
@@ -713,7 +736,7 @@ class SweepTests(DiskCase):
         new = self.orphan(99, old=False)
         os.utime(new, (time.time() + 100, time.time() + 100))
         steps = 1
-        while self.disk.sweep_step():
+        while self.disk.sweep_step(2):
             steps += 1
             self.assertLessEqual(6 - sum(map(os.path.exists, orphans)), 2 * steps)
         self.assertGreaterEqual(steps, 4)

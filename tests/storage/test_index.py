@@ -155,7 +155,7 @@ class OpeningTests(IndexCase):
         digest = self.put(1)
         self.index.close()
         self.index = Index(self.path, (1,))
-        self.assertEqual(self.index.find(digest), (b"value", 1000.0, PRIMARY))
+        self.assertEqual(self.index.find(digest), (b"value", 1000.0, PRIMARY, 1))
 
     def test_no_database_is_corrupt(self) -> None:
         """Octets that SQLite refuses are told as damage, so that they are set aside."""
@@ -208,7 +208,7 @@ class RowTests(IndexCase):
         self.put(1, size=100)
         digest = self.put(1, size=40, deadline=2000.0, primary=named(9))
         self.assertEqual(self.index.usage(), (1, 40))
-        self.assertEqual(self.index.find(digest), (b"value", 2000.0, named(9)))
+        self.assertEqual(self.index.find(digest), (b"value", 2000.0, named(9), 1))
 
     def test_replacing_removes_siblings(self) -> None:
         """What was encoded from the older body is never served with the newer."""
@@ -228,7 +228,7 @@ class RowTests(IndexCase):
 
         with self.assertRaises(StorageError):
             self.index.put_all([NewRow(digest, b"p" + PRIMARY, b"newer", 7, 5.0, place)])
-        self.assertEqual(self.index.find(digest), (b"value", 1000.0, PRIMARY))
+        self.assertEqual(self.index.find(digest), (b"value", 1000.0, PRIMARY, 1))
         self.assertEqual(self.index.usage(), (2, 110))
         self.assertEqual(self.present(digest, sibling), [True, True])
 
@@ -284,7 +284,7 @@ class RowTests(IndexCase):
         """A longer head is accounted for; its siblings carry the older head and go."""
         digest = self.put(1, size=100)
         sibling = self.put_sibling(digest)
-        self.index.replace_value(digest, lambda value: value + b"123")
+        self.index.replace_value(digest, lambda row: (row.value + b"123", frozenset()), 1)
         row = self.index.find(digest)
         assert row is not None
         self.assertEqual((row.value, row.deadline), (b"value123", 1000.0))
@@ -295,8 +295,8 @@ class RowTests(IndexCase):
         """None means that the value stays, and with it the siblings."""
         digest = self.put(1, size=100)
         sibling = self.put_sibling(digest)
-        self.index.replace_value(digest, lambda value: None)
-        self.index.replace_value(named(2), lambda value: b"never asked for")
+        self.index.replace_value(digest, lambda row: None, 1)
+        self.index.replace_value(named(2), lambda row: (b"never asked for", frozenset()), 1)
         self.assertEqual(self.present(digest, sibling, named(2)), [True, True, False])
         self.assertEqual(self.index.usage(), (2, 110))
 
@@ -325,7 +325,7 @@ class RowTests(IndexCase):
 
 
 class RemovingTests(IndexCase):
-    """Deleting, purging."""
+    """Deleting."""
 
     def test_delete_counts_what_was_there(self) -> None:
         """Rows, files and siblings go; an unknown digest counts for nothing."""
@@ -341,16 +341,6 @@ class RemovingTests(IndexCase):
         making(b"orphan")(path)
         self.assertEqual(self.index.delete([named(1)]), 0)
         self.assertFalse(self.file(named(1)))
-
-    def test_purge_takes_the_primary_alone(self) -> None:
-        """All variants of one key and what was encoded from them, of no other."""
-        variants = [self.put(number, primary=named(100)) for number in range(3)]
-        sibling = self.put_sibling(variants[1])
-        other = self.put(7, primary=named(101))
-        self.assertEqual(self.index.purge(named(100)), set(variants))
-        self.assertEqual(self.present(*variants, sibling, other), [False] * 4 + [True])
-        self.assertEqual(self.index.purge(named(100)), set())
-        self.assertEqual(self.index.usage(), (1, 100))
 
 
 class CullingTests(IndexCase):
@@ -406,7 +396,7 @@ class CullingTests(IndexCase):
 
 _steps = st.lists(
     st.tuples(
-        st.sampled_from(["put", "put", "sibling", "change", "delete", "purge", "touch", "cull"]),
+        st.sampled_from(["put", "put", "sibling", "change", "delete", "touch", "cull"]),
         st.integers(0, 5),
         st.integers(0, 900),
     ),
@@ -442,11 +432,9 @@ class AccountTests(SynchronousTestCase):
             sibling = digest_of(digest)
             index.put_all([NewRow(sibling, b"e" + digest, b"v", amount, float(amount), place)])
         elif step == "change":
-            index.replace_value(digest, lambda value: bytes(amount))
+            index.replace_value(digest, lambda row: (bytes(amount), frozenset()), 1)
         elif step == "delete":
             index.delete([digest])
-        elif step == "purge":
-            index.purge(primary)
         elif step == "touch":
             index.touch([(float(amount), digest)])
         else:

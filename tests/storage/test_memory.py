@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cacheproxy.http.fields import Fields
 from cacheproxy.storage.memory import Memory, MemoryEntry
 from tests.storage.support import digest_of, head_of
 
 
-def entry_of(key: bytes, body: bytes = b"", variant: bytes = b"") -> MemoryEntry:
+def entry_of(
+    key: bytes, body: bytes = b"", variant: bytes = b"", tags: bytes = b""
+) -> MemoryEntry:
     """An entry of the tier."""
     digest = digest_of(key + variant)
-    return MemoryEntry(digest, digest_of(key), head_of(key), body, b"e" * 8)
+    head = head_of(key, fields=Fields([(b"xkey", tags)] if tags else []))
+    return MemoryEntry(digest, digest_of(key), head, body, b"e" * 8)
 
 
 class MemoryTests(SynchronousTestCase):
@@ -108,16 +112,17 @@ class MemoryTests(SynchronousTestCase):
             key, variant = b"%d" % (number % 3), b"%d" % (number // 3)
             digest = digest_of(key + variant)
             if step == "add":
-                memory.add(entry_of(key, bytes(size // 2), variant), float(now))
+                tags = b"all t%d" % (size % 3) if size % 2 else b""
+                memory.add(entry_of(key, bytes(size // 2), variant, tags), float(now))
             elif step == "peek":
                 memory.peek(digest)
             elif step == "remove":
                 memory.remove(digest)
             elif step == "purge":
-                memory.remove_primary(digest_of(key))
-                self.assertFalse(
-                    [e for e in memory._entries.values() if e.primary == digest_of(key)]
-                )
+                expected = [e for e in memory._entries.values() if e.primary == digest_of(key)]
+                self.assertCountEqual(memory.variants(digest_of(key)), expected)
+                for entry in expected:
+                    memory.remove(entry.digest)
             elif step == "collect":
                 memory.take_used(float(now))
             elif step == "idle":
@@ -128,6 +133,11 @@ class MemoryTests(SynchronousTestCase):
                     memory.attach(entry, (b"gzip", number), entry_of(b"s", bytes(size)))
             self.assertLessEqual(memory.size, 12_000)
             self.assertEqual(memory.size, sum(e.cost for e in memory._entries.values()))
+            for tag in (b"all", b"t1", b"other"):
+                tagged = [e for e in memory._entries.values() if tag in e.tags]
+                self.assertCountEqual(memory.tagged({tag}), tagged)
+            tags_known = {tag for e in memory._entries.values() for tag in e.tags}
+            self.assertEqual(set(memory._tagged), tags_known)
             listed = {d for digests in memory._variants.values() for d in digests}
             self.assertEqual(
                 listed, {e.digest for e in memory._entries.values() if e.digest != e.primary}

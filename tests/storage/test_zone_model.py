@@ -15,16 +15,54 @@ from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cacheproxy.policy.purge import ByKey
+from cacheproxy.http.fields import Fields
+from cacheproxy.policy.purge import (
+    ByHost,
+    ByKey,
+    ByPrefix,
+    ByTags,
+    Everything,
+    Selection,
+    mark_stale,
+    selects,
+)
+from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import Entry, MissWriter
+from cacheproxy.storage import purging, removal
 from tests.storage.support import Harness, QueueExecutor, RecordingSink, digest_of, head_of
 
 _keys = st.sampled_from([b"a", b"b"])
 _variants = st.sampled_from([b"", b"1"])
+_tags = st.sampled_from([b"", b"t", b"t u", b"u"])
+_hosts = st.sampled_from([b"h", b"i"])
 # Small, beyond the memory tier's limit of one body, and beyond one batch.
 _sizes = st.sampled_from([0, 10, 5000, 300_000])
+_selections = st.sampled_from(
+    [
+        ByKey(digest_of(b"a")),
+        ByKey(digest_of(b"b")),
+        ByPrefix(b"a"),
+        ByPrefix(b""),
+        ByHost(b"h"),
+        ByTags(frozenset({b"t"})),
+        ByTags(frozenset({b"t", b"u"})),
+        Everything(),
+    ]
+)
+_Name = tuple[bytes, bytes]
+#: A stored body and its head: what may be answered.
+_State = tuple[bytes, StoredResponse]
+
+
+def _same(entry: Entry, stored: StoredResponse) -> bool:
+    head = entry.stored
+    return (head.lifetime, head.stale_while_revalidate, head.response_time) == (
+        stored.lifetime,
+        stored.stale_while_revalidate,
+        stored.response_time,
+    )
 
 
 class ZoneMachine(RuleBasedStateMachine):
@@ -33,61 +71,112 @@ class ZoneMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.path = tempfile.mkdtemp()
-        self.pool, self.writer = QueueExecutor(), QueueExecutor()
-        self.harness = Harness(self.path, pool=self.pool, writer=self.writer, memory=32_000)
-        self.model: dict[tuple[bytes, bytes], tuple[bytes, float]] = {}
-        self.open: list[tuple[tuple[bytes, bytes], bytes, MissWriter]] = []
+        self.pool, self.writer, self.reactor = QueueExecutor(), QueueExecutor(), QueueExecutor()
+        self.harness = Harness(
+            self.path, pool=self.pool, writer=self.writer, reactor=self.reactor, memory=32_000
+        )
+        self.model: dict[_Name, _State] = {}
+        self.open: list[tuple[_Name, bytes, MissWriter, StoredResponse]] = []
         #: Look-ups without an answer yet: every state that each may answer with.
-        self.looking: list[tuple[tuple[bytes, bytes], list[float | None]]] = []
+        self.looking: list[tuple[_Name, list[_State | None]]] = []
+        #: Responses asked for, of which nothing has come yet, and whether they were purged since.
+        self.asked: list[tuple[_Name, StoredResponse, bool]] = []
+        self.purged: list[tuple[float, Selection]] = []
         self.serial = 0
+        # So that purges take several steps, with everything else between them.
+        self.steps, removal.PURGE_STEP = removal.PURGE_STEP, 1
+        self.marks, purging.MARK_LIMIT = purging.MARK_LIMIT, 1
+
+    @initialize(sizes=st.lists(_sizes, min_size=3, max_size=3), forget=st.booleans())
+    def fill(self, sizes: list[int], forget: bool) -> None:
+        """Begin with something to purge."""
+        for (key, variant, tags), size in zip(
+            ((b"a", b"", b"t u"), (b"a", b"1", b"t"), (b"b", b"", b"u")), sizes, strict=True
+        ):
+            self.begin(key, variant, tags, b"h", size)
+            self.end(0, True)
+        self.settle()
+        if forget:
+            self.forget()
+
+    def teardown(self) -> None:
+        removal.PURGE_STEP, purging.MARK_LIMIT = self.steps, self.marks
+        self.harness.zone.close()
+        shutil.rmtree(self.path)
 
     def changed(self) -> None:
         """Note the model's new state for every look-up under way."""
         for name, states in self.looking:
-            states.append(self.model[name][1] if name in self.model else None)
+            states.append(self.model.get(name))
+
+    def now(self) -> float:
+        """Every call comes a little later than the one before."""
+        self.harness.scheduler.clock.advance(0.01)
+        return self.harness.scheduler.wall()
+
+    def head(self, key: bytes, tags: bytes, host: bytes) -> StoredResponse:
+        """A head that is like no other; asked for now."""
+        self.serial += 1
+        return head_of(
+            key,
+            lifetime=1e6 + self.serial,
+            request_time=self.now(),
+            response_time=self.harness.scheduler.wall() + self.serial * 1e-3,
+            fields=Fields([(b"xkey", tags)] if tags else []),
+            host=host,
+        )
 
     @rule(key=_keys, variant=_variants)
     def start_to_look(self, key: bytes, variant: bytes) -> None:
         """A look-up under way answers with a state that held since it was asked for."""
         name = (key, variant)
-        item: tuple[tuple[bytes, bytes], list[float | None]] = (name, [])
+        item: tuple[_Name, list[_State | None]] = (name, [])
         self.looking.append(item)
         self.changed()
 
         def answered(entry: Entry | None) -> None:
             self.looking.remove(item)
-            assert (None if entry is None else entry.stored.lifetime) in item[1]
-            if entry is not None:
+            if entry is None:
+                assert None in item[1]
+            else:
+                assert any(state is not None and _same(entry, state[1]) for state in item[1])
                 entry.release()
 
         self.harness.zone.lookup(digest_of(key + variant), answered)
 
-    def teardown(self) -> None:
-        self.harness.zone.close()
-        shutil.rmtree(self.path)
-
     def settle(self) -> None:
-        for _ in range(6):
+        while self.pool.queue or self.writer.queue or self.reactor.queue:
             self.pool.run()
             self.writer.run()
+            self.reactor.run()
 
-    @rule(key=_keys, variant=_variants, size=_sizes)
-    def begin(self, key: bytes, variant: bytes, size: int) -> None:
-        self.serial += 1
+    @rule(key=_keys, variant=_variants, tags=_tags, host=_hosts)
+    def ask(self, key: bytes, variant: bytes, tags: bytes, host: bytes) -> None:
+        """A request goes to the origin."""
+        self.asked.append(((key, variant), self.head(key, tags, host), False))
+
+    @rule(at=st.integers(0, 3), size=_sizes)
+    def answer(self, at: int, size: int) -> None:
+        """Its response comes: it is stored unless it was purged since."""
+        if at >= len(self.asked):
+            return
+        name, head, purged = self.asked.pop(at)
+        self.store(name, head, size, purged)
+
+    @rule(key=_keys, variant=_variants, tags=_tags, host=_hosts, size=_sizes)
+    def begin(self, key: bytes, variant: bytes, tags: bytes, host: bytes, size: int) -> None:
+        self.store((key, variant), self.head(key, tags, host), size, False)
+
+    def store(self, name: _Name, head: StoredResponse, size: int, purged: bool) -> None:
+        key, variant = name
         body = (b"%06d" % self.serial * (size // 6 + 1))[:size]
-        writer = self.harness.zone.open_writer(
-            digest_of(key + variant),
-            digest_of(key),
-            head_of(
-                key,
-                lifetime=float(self.serial),
-                request_time=self.harness.scheduler.wall(),
-            ),
-        )
-        assert writer is not None
+        writer = self.harness.zone.open_writer(digest_of(key + variant), digest_of(key), head)
+        assert (writer is None) == purged
+        if writer is None:
+            return
         for start in range(0, size, 100_000):
             writer.write(body[start : start + 100_000])
-        self.open.append(((key, variant), body, writer))
+        self.open.append((name, body, writer, head))
         if len(self.open) > 4:
             self.open.pop(0)[2].abort()
 
@@ -95,23 +184,43 @@ class ZoneMachine(RuleBasedStateMachine):
     def end(self, at: int, whole: bool) -> None:
         if at >= len(self.open):
             return
-        name, body, writer = self.open.pop(at)
+        name, body, writer, head = self.open.pop(at)
         if whole:
             writer.finish()
-            stored = writer.stored  # type: ignore[attr-defined]  # the zone's own writer
-            self.model[name] = (body, stored.lifetime)
+            self.model[name] = (body, head)
             self.changed()
         else:
             writer.abort()
 
-    @rule(key=_keys, variant=_variants)
-    def freshen(self, key: bytes, variant: bytes) -> None:
-        if (key, variant) in self.model:
-            self.serial += 1
-            body, _ = self.model[key, variant]
-            head = head_of(key, lifetime=float(self.serial), body_length=len(body))
+    @rule(key=_keys, variant=_variants, tags=_tags)
+    def freshen(self, key: bytes, variant: bytes, tags: bytes) -> None:
+        """A 304 comes at once; it may change the tags."""
+        name = (key, variant)
+        if name in self.model:
+            body, old = self.model[name]
+            head = replace(self.head(key, tags, old.host), body_length=len(body))
             self.harness.zone.update(digest_of(key + variant), head)
-            self.model[key, variant] = (body, float(self.serial))
+            self.model[name] = (body, head)
+            self.changed()
+
+    @rule(key=_keys, variant=_variants)
+    def freshen_late(self, key: bytes, variant: bytes) -> None:
+        """A 304 comes to a request that was asked before: a purge since voids it."""
+        name = (key, variant)
+        matching = [item for item in self.asked if item[0] == name]
+        if name not in self.model or not matching:
+            return
+        self.asked.remove(matching[0])
+        _, asked, _ = matching[0]
+        body, old = self.model[name]
+        head = replace(asked, body_length=len(body), host=old.host, fields=old.fields)
+        voided = any(
+            at > head.request_time and selects(selection, digest_of(key), head)
+            for at, selection in self.purged
+        )
+        self.harness.zone.update(digest_of(key + variant), head)
+        if not voided:
+            self.model[name] = (body, head)
             self.changed()
 
     @rule(key=_keys, variant=_variants)
@@ -120,15 +229,76 @@ class ZoneMachine(RuleBasedStateMachine):
         self.changed()
         self.harness.zone.delete(digest_of(key + variant))
 
-    @rule(key=_keys)
-    def purge(self, key: bytes) -> None:
-        counts: list[int] = []
-        names = [name for name in self.model if name[0] == key]
-        for name in names:
-            del self.model[name]
+    @rule(selection=_selections, soft=st.booleans(), quiet=st.booleans())
+    def purge(self, selection: Selection, soft: bool, quiet: bool) -> None:
+        if quiet:
+            self.settle()
+        now = self.now()
+        taken = 0
+        for name, (body, head) in list(self.model.items()):
+            if selects(selection, digest_of(name[0]), head):
+                taken += 1
+                if soft:
+                    self.model[name] = (body, mark_stale(head, now))
+                else:
+                    del self.model[name]
         self.changed()
-        self.harness.zone.purge(ByKey(digest_of(key)), counts.append)
-        self.open = [item for item in self.open if item[0][0] != key]
+        self.purged.append((now, selection))
+        self.open = [
+            item for item in self.open if not selects(selection, digest_of(item[0][0]), item[3])
+        ]
+        self.asked = [
+            (name, head, purged or selects(selection, digest_of(name[0]), head))
+            for name, head, purged in self.asked
+        ]
+        counts: list[int] = []
+        self.harness.zone.purge(selection, counts.append, soft)
+        if quiet:
+            self.settle()
+            assert counts == [taken]
+
+    @rule(
+        selection=_selections,
+        soft=st.booleans(),
+        steps=st.integers(1, 3),
+        name=st.tuples(_keys, _variants),
+        tags=_tags,
+        change=st.sampled_from(["", "begin", "freshen"]),
+    )
+    def act_while_purging(
+        self,
+        selection: Selection,
+        soft: bool,
+        steps: int,
+        name: _Name,
+        tags: bytes,
+        change: str,
+    ) -> None:
+        """Look-ups, stores and updates between the steps of a purge."""
+        self.settle()
+        self.forget()
+        self.purge(selection, soft, False)
+        for _ in range(steps):
+            self.reactor.run()
+            self.writer.step()
+        if change == "begin":
+            self.begin(*name, tags, b"h", 10)
+            self.end(len(self.open) - 1, True)
+        elif change == "freshen":
+            self.freshen(*name, tags)
+        for other in ((b"a", b""), (b"a", b"1"), (b"b", b"")):
+            self.start_to_look(*other)
+        self.pool.run()
+        self.reactor.run()
+
+    @rule(selection=_selections, soft=st.booleans())
+    def purge_and_restart(self, selection: Selection, soft: bool) -> None:
+        """A purge that was begun is gone on with by the next process."""
+        self.settle()
+        self.purge(selection, soft, False)
+        self.writer.step()
+        self.restart(False)
+        self.writer.step()
 
     @rule(key=_keys, variant=_variants, early=st.booleans())
     def look(self, key: bytes, variant: bytes, early: bool) -> None:
@@ -139,24 +309,25 @@ class ZoneMachine(RuleBasedStateMachine):
         if early:
             self.pool.step()
             self.writer.step()
+            self.reactor.step()
         self.settle()
         assert len(found) == 1
         entry = found[0]
         if expected is None or entry is None:
             assert entry is None and expected is None, (entry, expected)
             return
-        body, lifetime = expected
+        body, head = expected
         sink = RecordingSink()
         entry.read(sink, 0, entry.stored.body_length)
         self.settle()
         entry.release()
         assert sink.body == body
-        assert entry.stored.lifetime == lifetime
+        assert _same(entry, head), (entry.stored, head)
 
-    @rule(count=st.integers(1, 3), which=st.booleans())
-    def work(self, count: int, which: bool) -> None:
+    @rule(count=st.integers(1, 3), which=st.integers(0, 2))
+    def work(self, count: int, which: int) -> None:
         for _ in range(count):
-            (self.pool if which else self.writer).step()
+            (self.pool, self.writer, self.reactor)[which].step()
 
     @rule()
     def forget(self) -> None:
@@ -170,12 +341,21 @@ class ZoneMachine(RuleBasedStateMachine):
             self.harness.zone.encoded(entry, b"gzip", 1, head, lambda sibling: None)
 
     @rule()
-    def restart(self) -> None:
-        self.settle()
+    def restart_in_order(self) -> None:
+        self.restart(True)
+
+    def restart(self, settled: bool) -> None:
+        if settled:
+            self.settle()
         for item in self.open:
             item[2].abort()
         self.open.clear()
-        self.harness.restart()
+        self.asked.clear()
+        self.harness.zone.close()
+        # Nobody hears what comes after the reactor has stopped.
+        self.reactor.queue.clear()
+        self.looking.clear()
+        self.harness.zone = self.harness.make()
 
     @invariant()
     def memory_is_bounded(self) -> None:
@@ -184,5 +364,5 @@ class ZoneMachine(RuleBasedStateMachine):
         assert memory.size == sum(entry.cost for entry in memory._entries.values())
 
 
-ZoneMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+ZoneMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 ZoneModelTests = ZoneMachine.TestCase
