@@ -260,6 +260,7 @@ class CacheTurn:
                 self._why = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
+                self.exchange.validated = None if entry is None else entry.stored
             elif self._takes_part():
                 self._only_stored = action is Action.GATEWAY_TIMEOUT
                 self.storage.lookup(part_digest(self.key), self._judge_part)

@@ -34,6 +34,7 @@ from cacheproxy.policy.encoding import (
     wants_encoding,
 )
 from cacheproxy.policy.options import ErrorPage
+from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.answers import answer_redirect, answer_return
 from cacheproxy.proxy.body import RequestBody
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
@@ -128,7 +129,9 @@ class Exchange:
         "too_large",
         "upstream_fields",
         "upstream_records",
+        "upstream_trailers",
         "uri_changed",
+        "validated",
         "world",
     )
 
@@ -160,6 +163,9 @@ class Exchange:
         self.bytes_before = downstream.bytes_sent
         self.upstream_records: list[UpstreamRecord] = []
         self.upstream_fields: Fields | None = None
+        self.upstream_trailers: Fields | None = None
+        #: What is stored and was not fresh any more, while the origin is asked.
+        self.validated: StoredResponse | None = None
         self.response_pairs: Pairs = []
         self.map_values: dict[str, bytes] = {}
         self.request_id = b""

@@ -270,6 +270,7 @@ class ReadyHit(ReadyResponse):
 
     def __init__(self, context: RouteContext, storage: Storage, base: Entry, entry: Entry) -> None:
         super().__init__(context, len(entry.body or b""))
+        context.cache_status = self.cache_status
         self.storage = storage
         self.base = base
         self.digest = base.digest

@@ -61,7 +61,7 @@ class RouteContext:
         self.location: CompiledLocation = route.location
         self.captures = route.captures
         self.map_values: dict[str, bytes] = {}
-        self.cache_status = b"HIT"
+        self.cache_status = b""
         self.uri_changed = False
         self.proxy_host: bytes | None = None
         self.slice_range = b""

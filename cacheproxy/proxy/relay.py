@@ -55,6 +55,9 @@ T = TypeVar("T")
 
 LAST_CHUNK = b"0\r\n\r\n"
 
+#: Fields that ask whether what is stored still holds.
+_VALIDATION = frozenset({b"if-modified-since", b"if-none-match"})
+
 Pairs = list[tuple[bytes, bytes]]
 
 
@@ -238,6 +241,10 @@ class Relay:
             rewriter = location.request_rewriter_uncached
         assert rewriter is not None
         own = self.conditional
+        if own:
+            # As in nginx proxy_set_header has the last word, also on what is asked.
+            said = {name.lower() for name, _ in location.proxy.set_header} & _VALIDATION
+            own = [pair for pair in own if pair[0].lower() not in said]
         if length is not None:
             if self._chunked_request:
                 own = [(b"Transfer-Encoding", b"chunked"), *own]
@@ -427,6 +434,7 @@ class Relay:
         """The response has come to its end, whatever it was made of."""
         delivery = self.delivery
         assert delivery is not None
+        self.exchange.upstream_trailers = trailers
         self.finished = True
         if delivery.writer is not None:
             delivery.finish_store(complete=True)

@@ -66,14 +66,22 @@ ROUTE_VARIABLES = frozenset(
         "https",
         "http_host",
         "is_args",
+        "is_request_port",
         "proxy_host",
         "proxy_port",
         "query_string",
+        "request_port",
         "request_uri",
         "scheme",
         "server_name",
         "uri",
     }
+)
+
+
+#: Those that are known of every hit.
+HIT_VARIABLES = frozenset(
+    {"upstream_cache_etag", "upstream_cache_last_modified", "upstream_cache_status"}
 )
 
 
@@ -238,7 +246,7 @@ class CompiledLocation:
             # Otherwise what was no purge once is none at any GET with this route.
             return False
         adder = self.field_adder
-        return adder is None or adder.variables <= ROUTE_VARIABLES | {"upstream_cache_status"}
+        return adder is None or adder.variables <= ROUTE_VARIABLES | HIT_VARIABLES
 
     def __repr__(self) -> str:
         pattern = self.location.pattern.decode("latin-1")

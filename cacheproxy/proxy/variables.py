@@ -18,6 +18,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from cacheproxy import __version__
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.syntax import format_http_date, parse_http_date
+from cacheproxy.http.target import parse_target, split_host
 from cacheproxy.proxy.calendar import time_iso8601, time_local
 from cacheproxy.proxy.records import UpstreamRecord
 from cacheproxy.proxy.site import proxy_host
@@ -90,6 +93,23 @@ def _is_args(x: Exchange) -> bytes:
 @_variable("host")
 def _host(x: Exchange) -> bytes:
     return x.route.host
+
+
+@_variable("request_port")
+def _request_port(x: Exchange) -> bytes:
+    """The port that the client's authority names; empty where it names none."""
+    target = x.head.target
+    try:
+        authority = None if target.startswith(b"/") else parse_target(target).authority
+        _, port = split_host(authority or x.head.fields.get(b"host") or b"")
+    except ProtocolError:
+        return b""
+    return b"%d" % port if port else b""
+
+
+@_variable("is_request_port")
+def _is_request_port(x: Exchange) -> bytes:
+    return b":" if _request_port(x) else b""
 
 
 @_variable("server_name")
@@ -343,6 +363,26 @@ def _slice_range(x: Exchange) -> bytes:
     return x.slice_range
 
 
+@_variable("upstream_cache_last_modified")
+def _upstream_cache_last_modified(x: Exchange) -> bytes:
+    value = _validator(x, b"last-modified")
+    seconds = None if value is None else parse_http_date(value)
+    return b"" if seconds is None else format_http_date(seconds)
+
+
+@_variable("upstream_cache_etag")
+def _upstream_cache_etag(x: Exchange) -> bytes:
+    return _validator(x, b"etag") or b""
+
+
+def _validator(x: Exchange, name: bytes) -> bytes | None:
+    """nginx has them while it asks whether what is stored, and no longer fresh, still holds."""
+    options = x.location.cache
+    if x.cache_status != b"EXPIRED" or options is None or not options.revalidate:
+        return None
+    return None if x.validated is None else x.validated.fields.get(name)
+
+
 @_variable("upstream_addr")
 def _upstream_addr(x: Exchange) -> bytes:
     return b", ".join([record.address.encode() for record in x.upstream_records])
@@ -446,6 +486,16 @@ def _upstream_http(rest: str) -> Getter:
     return get
 
 
+def _upstream_trailer(rest: str) -> Getter:
+    name = rest.replace("_", "-").encode()
+
+    def get(x: Any) -> bytes:
+        fields = x.upstream_trailers
+        return b"" if fields is None else fields.get(name) or b""
+
+    return get
+
+
 def _upstream_cookie(rest: str) -> Getter:
     start = rest.encode() + b"="
 
@@ -485,6 +535,7 @@ def _cookie(rest: str) -> Getter:
 
 _FAMILIES: tuple[tuple[str, Callable[[str], Getter]], ...] = (
     ("upstream_http_", _upstream_http),
+    ("upstream_trailer_", _upstream_trailer),
     ("upstream_cookie_", _upstream_cookie),
     ("sent_http_", _sent_http),
     ("http_", _http),

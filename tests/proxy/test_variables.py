@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cacheproxy.config.variables import Declared
 from cacheproxy.proxy import variables
 from cacheproxy.proxy.variables import resolve
+from cacheproxy.storage import files
 from tests.proxy.harness import Bench, BenchCase, response
 
 
@@ -51,6 +52,17 @@ class ValueTests(BenchCase):
         ):
             self.assertEqual(self.value(text, b"/", *fields), wanted, text)
         self.assertEqual(self.value("$proxy_add_x_forwarded_for"), b"192.0.2.1")
+
+    def test_port_of_the_request(self) -> None:
+        """The one that the client named, if it named one."""
+        for target, host, wanted in (
+            (b"/", b"a.example:8443", b":8443"),
+            (b"/", b"a.example", b""),
+            (b"http://b.example:81/", b"a.example:82", b":81"),
+            (b"http://b.example/", b"a.example:82", b""),
+        ):
+            value = self.value("$is_request_port$request_port", target, b"Host: " + host)
+            self.assertEqual(value, wanted, (target, host))
 
     def test_remote_user(self) -> None:
         """Of Basic credentials; nonsense is none."""
@@ -172,3 +184,88 @@ class ResolveTests(BenchCase):
         if b"a=" not in query.lower() and answer.status == 200:
             self.assertEqual(answer.body, b"found")
         bench.close()
+
+
+class ValidatorTests(BenchCase):
+    """``$upstream_cache_last_modified`` and ``$upstream_cache_etag``."""
+
+    FIELDS = (b'ETag: "tag"', b"Last-Modified: Tue, 14 Nov 2023 22:13:20 GMT")
+
+    def seen(self, bench: Bench) -> tuple[bytes | None, ...]:
+        """How the next request is answered, and what of the stored validators is added."""
+        found = bench.get(b"/")
+        names = (b"x-cache", b"x-modified", b"x-tag")
+        return tuple(found.get(name) for name in names)
+
+    def test_while_the_origin_is_asked(self) -> None:
+        """Set where a stored response is validated, and at no other time, as in nginx."""
+        bench = self.cache(
+            "proxy_cache_valid 10s; add_header X-Modified $upstream_cache_last_modified;"
+            "add_header X-Tag $upstream_cache_etag;"
+            'proxy_set_header X-Told "$upstream_cache_etag $upstream_cache_last_modified";'
+        )
+        self.origin.default = response(200, b"new", *self.FIELDS)
+        self.assertEqual(self.seen(bench), (b"MISS", None, None))
+        for _ in range(3):  # by the general path, then by the fast one
+            self.assertEqual(self.seen(bench), (b"HIT", None, None))
+        bench.advance(11)
+        modified = b"Tue, 14 Nov 2023 22:13:20 GMT"
+        self.assertEqual(self.seen(bench), (b"EXPIRED", modified, b'"tag"'))
+        self.assertEqual(self.origin.requests[-1].get(b"x-told"), b'"tag" ' + modified)
+        self.assertEqual(self.origin.requests[0].get(b"x-told"), b"")
+        bench.advance(11)
+        self.origin.reply(response(304, b""))
+        self.assertEqual(self.seen(bench), (b"REVALIDATED", None, None))
+
+    def test_without_revalidation(self) -> None:
+        """``proxy_cache_revalidate off``: nothing is asked, so nothing is told."""
+        bench = self.cache(
+            "proxy_cache_valid 10s; proxy_cache_revalidate off;"
+            "add_header X-Tag $upstream_cache_etag;"
+        )
+        self.origin.default = response(200, b"new", *self.FIELDS)
+        self.seen(bench)
+        bench.advance(11)
+        self.assertEqual(self.seen(bench), (b"EXPIRED", None, None))
+        self.assertIsNone(self.origin.requests[-1].get(b"if-none-match"))
+
+    def test_own_conditions(self) -> None:
+        """``proxy_set_header`` of a precondition takes the place of ours."""
+        bench = self.cache(
+            "proxy_cache_valid 10s;"
+            "proxy_set_header If-Modified-Since $upstream_cache_last_modified;"
+            'proxy_set_header If-None-Match "";'
+        )
+        self.origin.default = response(200, b"body", *self.FIELDS)
+        self.seen(bench)
+        bench.advance(11)
+        self.origin.reply(response(304, b""))
+        self.assertEqual(self.seen(bench)[0], b"REVALIDATED")
+        asked = self.origin.requests[-1]
+        self.assertIsNone(asked.get(b"if-none-match"))
+        self.assertEqual(
+            [value for name, value in asked.pairs if name.lower() == b"if-modified-since"],
+            [b"Tue, 14 Nov 2023 22:13:20 GMT"],
+        )
+
+    def test_no_status_of_a_file(self) -> None:
+        """A file has no cache status, also where it is sent the fast way."""
+        bench = self.serve("root $folder/www; add_header X-Cache =$upstream_cache_status;")
+        bench.write("www/a", b"file")
+        self.patch(files, "SETTLED", -1)
+        client = bench.client()
+        for _ in range(3):
+            self.assertEqual(client.get(b"/a").get(b"x-cache"), b"=")
+
+    def test_trailers(self) -> None:
+        """``$upstream_trailer_*`` in the log, once the response has ended."""
+        bench = self.proxy(
+            "access_log $folder/trailers.log t;",
+            http='log_format t "$upstream_trailer_x_sum|$upstream_trailer_none";',
+        )
+        self.origin.default = (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+            b"1\r\na\r\n0\r\nX-Sum: 42\r\n\r\n"
+        )
+        bench.get(b"/")
+        self.assertEqual(bench.log("trailers.log"), ["42|-"])
