@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.runtime import MAX_RENDERED_UPSTREAMS, Runtime
@@ -145,6 +146,24 @@ class WorldTests(BenchCase):
         bench.advance(5)
         self.assertEqual((fired, scheduler.monotonic() - before), ([1], 5))
         self.assertEqual(scheduler.wall(), EPOCH + 5)
+
+    def test_logs_to_syslog(self) -> None:
+        """``access_log syslog:`` and ``error_log syslog:``, for the process and for a location."""
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        target = f"syslog:server=127.0.0.1:{server.getsockname()[1]},nohostname,tag="
+        bench = Bench(
+            self,
+            "server { listen 127.0.0.1:80; access_log off; root $folder;"
+            f" location /a {{ error_log {target}errors error; access_log {target}access;}} }}",
+            outside=f"error_log {target}main error;",
+        )
+        bench.get(b"/a")
+        bench.get(b"/b")
+        lines = sorted(server.recv(65536).partition(b": ")[0].split(b" ")[-1] for _ in range(3))
+        self.assertEqual(lines, [b"access", b"errors", b"main"])
 
     def test_error_log_names_the_request(self) -> None:
         """A line tells which request, client, server and upstream."""

@@ -8,6 +8,7 @@ from typing import Any
 from cacheproxy.config import units
 from cacheproxy.config.model import ErrorLog
 from cacheproxy.config.source import Directive
+from cacheproxy.config.syslog import parse_syslog
 from cacheproxy.config.table import (
     FLAG,
     HSL,
@@ -105,11 +106,16 @@ def _access_log(build: Build, level: Level, directive: Directive) -> None:
         level.values["core.access_log"] = []
         level.places.setdefault("core.access_log", directive)
         return
-    if path.startswith("syslog:"):
-        raise ConfigError('"syslog:" is not supported in "access_log" directive')
     name = rest.pop(0) if rest and "=" not in rest[0] and rest[0] != "gzip" else "combined"
     options = _log_options(build, rest, path)
-    log = AccessLog(build.path_template(path), _format(build, name), **options)
+    if path.startswith("syslog:"):
+        parse_syslog(path)
+        if "buffer" in options:
+            raise ConfigError("logs to syslog cannot be buffered")
+        target = constant_template(path.encode())
+    else:
+        target = build.path_template(path)
+    log = AccessLog(target, _format(build, name), **options)
     level.append("core.access_log", log, directive)
 
 
@@ -143,11 +149,14 @@ def _log_options(build: Build, words: list[str], path: str) -> dict[str, Any]:
 
 def _error_log(build: Build, directive: Directive) -> ErrorLog:
     path, *level = directive.args
-    if path.startswith(("syslog:", "memory:")):
+    if path.startswith("memory:"):
         raise ConfigError(f'"{path}" is not supported in "error_log" directive')
+    syslog = path.startswith("syslog:")
+    if syslog:
+        parse_syslog(path)
     if level and level[0] not in _LEVELS:
         raise ConfigError(f'invalid log level "{level[0]}"')
-    return ErrorLog(path if path == "stderr" else build.path(path), *level)
+    return ErrorLog(path if syslog or path == "stderr" else build.path(path), *level)
 
 
 ROWS: list[Row] = [

@@ -42,8 +42,8 @@ _NEXT = words(
     "http_403 http_404 http_429 updating off"
 )
 _IGNORED = words(
-    "x-accel-redirect x-accel-expires x-accel-limit-rate x-accel-buffering x-accel- "
-    "charset expires cache-control set-cookie vary"
+    "x-accel-redirect x-accel-expires x-accel-limit-rate x-accel-buffering "
+    "x-accel-charset expires cache-control set-cookie vary"
 )
 
 

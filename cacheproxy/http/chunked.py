@@ -17,12 +17,15 @@ from cacheproxy.errors import ProtocolError
 from cacheproxy.http.field_lines import read_fields
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 
-__all__ = ["MAX_CHUNK_LINE", "MAX_EXTENSIONS", "MAX_TRAILERS", "ChunkedDecoder"]
+__all__ = ["MAX_CHUNK_LINE", "MAX_OVERHEAD", "MAX_TRAILERS", "ChunkedDecoder"]
 
 #: Octets of one chunk-size line, extensions included.
 MAX_CHUNK_LINE = 4096
-#: Octets that all extensions of one body may take; they carry nothing.
-MAX_EXTENSIONS = 16384
+#: Octets that chunk-size lines may take beyond what their data makes up for: a sender
+#: may sign each large chunk, but not send extensions for their own sake.
+MAX_OVERHEAD = 16384
+#: What a line may take at no charge, and more for each octet of the chunk's data.
+_FREE_LINE, _FREE_PER_OCTET = 16, 2
 #: Octets of the trailer section.
 MAX_TRAILERS = 8192
 
@@ -65,13 +68,13 @@ class ChunkedDecoder:
     or None. Raises :class:`ProtocolError` and is of no use afterwards.
     """
 
-    __slots__ = ("_extensions", "_kept", "_remaining", "_state", "done", "rest", "trailers")
+    __slots__ = ("_kept", "_overhead", "_remaining", "_state", "done", "rest", "trailers")
 
     def __init__(self) -> None:
         self._state = _SIZE
         self._kept = b""
         self._remaining = 0
-        self._extensions = 0
+        self._overhead = 0
         self.done = False
         self.rest = b""
         self.trailers: Fields | None = None
@@ -117,11 +120,11 @@ class ChunkedDecoder:
         match = _SIZE_LINE.fullmatch(data, position, eol)
         if match is None:
             raise ProtocolError("invalid chunk size")
-        if match.group(2):
-            self._extensions += len(match.group(2))
-            if self._extensions > MAX_EXTENSIONS:
-                raise ProtocolError("too many chunk extensions")
-        self._remaining = int(match.group(1), 16)
+        self._remaining = size = int(match.group(1), 16)
+        excess = self._overhead + eol - position - _FREE_LINE - _FREE_PER_OCTET * size
+        self._overhead = max(0, excess)
+        if excess > MAX_OVERHEAD:
+            raise ProtocolError("too many chunk extensions")
         self._state = _DATA if self._remaining else _TRAILERS
         return eol + 2
 

@@ -1,7 +1,7 @@
 """The small grammars that fields share.
 
 RFC 9110 §5.6 (tokens, lists, quoted strings, parameters), §5.6.7 (HTTP-date),
-§8.8.3 (entity tags), §12.4.2 (quality values); RFC 9111 §1.2.2 (delta-seconds).
+§12.4.2 (quality values); RFC 9111 §1.2.2 (delta-seconds).
 A parser answers None for what does not follow its grammar; the caller knows
 whether that means to ignore the field or to refuse the message.
 
@@ -14,21 +14,16 @@ import re
 from calendar import monthrange, timegm
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
 
 __all__ = [
     "MAX_DELTA_SECONDS",
-    "EntityTag",
     "format_http_date",
     "is_token",
     "list_tokens",
     "parse_delta_seconds",
-    "parse_entity_tag",
-    "parse_entity_tags",
     "parse_http_date",
     "parse_parameters",
     "parse_qvalues",
-    "quote_string",
     "split_list",
     "unquote",
 ]
@@ -47,7 +42,6 @@ _PARAMETER = re.compile(
     rb'([!#$%&\'*+.^_`|~0-9A-Za-z-]+|"(?:[^"\\]|\\.)*"))?'
 )
 _QVALUE = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
-_ENTITY_TAG = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _DELTA = re.compile(rb"[0-9]+")
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
@@ -78,21 +72,6 @@ _DATES = (
     ),
 )
 _EPOCH = datetime(1970, 1, 1)
-
-
-class EntityTag(NamedTuple):
-    """An entity tag; ``opaque`` includes the quotation marks."""
-
-    weak: bool
-    opaque: bytes
-
-    def matches_strongly(self, other: EntityTag) -> bool:
-        """Strong comparison (RFC 9110 §8.8.3.2)."""
-        return not self.weak and not other.weak and self.opaque == other.opaque
-
-    def matches_weakly(self, other: EntityTag) -> bool:
-        """Weak comparison (RFC 9110 §8.8.3.2)."""
-        return self.opaque == other.opaque
 
 
 def is_token(value: bytes) -> bool:
@@ -129,14 +108,6 @@ def unquote(value: bytes) -> bytes | None:
     if match is not None:
         return _ESCAPED.sub(rb"\1", match.group(1))
     return value if is_token(value) else None
-
-
-def quote_string(value: bytes) -> bytes:
-    """*value* as a quoted-string; ValueError for what none can hold."""
-    quoted = b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    if _QUOTED.fullmatch(quoted) is None:
-        raise ValueError("control character in a quoted string")
-    return quoted
 
 
 def parse_parameters(value: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
@@ -194,34 +165,6 @@ def parse_delta_seconds(value: bytes) -> int | None:
 def _long_delta(value: bytes) -> int:
     digits = value.lstrip(b"0")
     return min(int(digits or b"0"), MAX_DELTA_SECONDS) if len(digits) <= 12 else MAX_DELTA_SECONDS
-
-
-def parse_entity_tag(value: bytes) -> EntityTag | None:
-    """One entity tag (RFC 9110 §8.8.3)."""
-    match = _ENTITY_TAG.fullmatch(value)
-    return None if match is None else EntityTag(match.group(1) is not None, match.group(2))
-
-
-def parse_entity_tags(value: bytes) -> list[EntityTag] | None:
-    """The tags of If-Match or If-None-Match; None where one is malformed or none is there.
-
-    ``*`` is the caller's to look for first. Entity tags know no escapes, so a
-    backslash stands for itself. Source: RFC 9110 §13.1.1.
-    """
-    tags: list[EntityTag] = []
-    position = 0
-    while position < len(value):
-        if value[position] in b" \t,":
-            position += 1
-            continue
-        match = _ENTITY_TAG.match(value, position)
-        if match is None:
-            return None
-        position = match.end()
-        if value[position:].lstrip(b" \t")[:1] not in (b"", b","):
-            return None
-        tags.append(EntityTag(match.group(1) is not None, match.group(2)))
-    return tags or None
 
 
 def parse_http_date(value: bytes) -> int | None:

@@ -16,7 +16,6 @@ from cacheproxy.errors import ProtocolError
 
 __all__ = [
     "Target",
-    "escape_args",
     "escape_uri",
     "normalize_path",
     "parse_internal",
@@ -34,7 +33,6 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _CONTROL = bytes((*range(0x21), 0x7F, *range(0x80, 0x100)))
 # NGX_ESCAPE_URI and NGX_ESCAPE_ARGS as of nginx 1.22.
 _URI_ESCAPED = re.compile(b"[%b]" % re.escape(_CONTROL + b'"#%<>?\\^`{|}'))
-_ARGS_ESCAPED = re.compile(b"[%b]" % re.escape(_CONTROL + b'"#%&+;<>?\\^`{|}'))
 
 # RFC 3986 §3.2.2: IP-literal, or reg-name of unreserved, sub-delims and
 # pct-encoded. Stricter than nginx, which takes nearly every printable octet and
@@ -151,14 +149,6 @@ def escape_uri(path: bytes) -> bytes:
     Source: ``ngx_escape_uri`` with ``NGX_ESCAPE_URI``.
     """
     return _URI_ESCAPED.sub(_escaped, path)
-
-
-def escape_args(args: bytes) -> bytes:
-    """*args* with the octets escaped that would end or split an argument.
-
-    Source: ``ngx_escape_uri`` with ``NGX_ESCAPE_ARGS``.
-    """
-    return _ARGS_ESCAPED.sub(_escaped, args)
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:

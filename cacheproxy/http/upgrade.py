@@ -15,7 +15,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import list_tokens
 
-__all__ = ["accept_value", "is_websocket_accepted", "is_websocket_handshake"]
+__all__ = ["accept_value", "answers_handshake", "is_websocket_handshake"]
 
 # 16 octets in base64: 22 digits, the last of which carries only two bits.
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
@@ -41,16 +41,19 @@ def is_websocket_handshake(head: RequestHead) -> bool:
     )
 
 
-def is_websocket_accepted(key: bytes, head: ResponseHead) -> bool:
-    """Whether *head* is the 101 that answers a handshake with *key*.
+def answers_handshake(request: RequestHead, head: ResponseHead) -> bool:
+    """Whether the 101 *head* may join the two connections of *request*.
 
-    Source: RFC 6455 §4.1 (what a client must check).
+    A WebSocket's must prove that it answers this handshake (RFC 6455 §4.1): a status of 101
+    alone may have been brought about by a client, to reach what is behind the origin's front.
+    What asked for another protocol is not judged.
     """
-    return (
-        head.status == 101
-        and head.fields.get_all(b"sec-websocket-accept") == [accept_value(key)]
-        and _switches_to_websocket(head.fields)
-    )
+    if not is_websocket_handshake(request):
+        return True
+    key = request.fields.get(b"sec-websocket-key") or b""
+    return head.fields.get_all(b"sec-websocket-accept") == [
+        accept_value(key)
+    ] and _switches_to_websocket(head.fields)
 
 
 def accept_value(key: bytes) -> bytes:

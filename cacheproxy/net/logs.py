@@ -6,8 +6,8 @@ single ``write`` to a file opened for appending, so that several processes can
 share it; ``close`` writes what waits. One module, since access and error logs share
 their files and complain to each other.
 
-Source: ngx_http_log_module, ngx_log.c. Imports ``errors``, ``proxy.interfaces``,
-``net.syslog``, twisted.logger.
+Source: ngx_http_log_module, ngx_log.c. Imports ``errors``, ``config.syslog``,
+``proxy.interfaces``, ``net.syslog``, twisted.logger.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from collections.abc import Callable, Mapping
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
+from cacheproxy.config.syslog import parse_syslog
 from cacheproxy.errors import ConfigError
-from cacheproxy.net.syslog import Syslog, parse_syslog
+from cacheproxy.net.syslog import Syslog
 from cacheproxy.proxy.interfaces import Cancellable, Scheduler
 
 __all__ = [

@@ -1,30 +1,19 @@
 """``syslog:`` as the target of a log: one datagram a line, never blocking.
 
 Lines that the socket does not take are lost, as in nginx; the caller complains.
-Source: RFC 3164 §4.1 as nginx writes it; ngx_syslog.c's parameters.
+Source: RFC 3164 §4.1 as nginx writes it.
 """
 
 from __future__ import annotations
 
-import re
 import socket
 import time
-from dataclasses import dataclass
 from typing import Any
 
+from cacheproxy.config.syslog import SyslogOptions
 from cacheproxy.errors import ConfigError
 
-__all__ = ["Syslog", "SyslogOptions", "parse_syslog"]
-
-_FACILITIES = (
-    *("kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock"),
-    *("authpriv", "ftp", "ntp", "audit", "alert", "cron"),
-    *(f"local{number}" for number in range(8)),
-)
-
-_SEVERITIES = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
-
-_PORT = 514
+__all__ = ["Syslog"]
 
 #: Octets of one datagram; what is longer is cut, as the largest UDP payload demands.
 MAX_DATAGRAM = 65000
@@ -33,64 +22,6 @@ _MONTHS = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SyslogOptions:
-    """``syslog:server=…``; *path* is set for a UNIX socket, else *host* and *port* are."""
-
-    host: str = ""
-    port: int = _PORT
-    path: str = ""
-    facility: int = 23
-    severity: int = 6
-    tag: str = "cacheproxy"
-    hostname: bool = True
-
-
-def parse_syslog(text: str) -> SyslogOptions:
-    """Read ``syslog:server=address[,parameter=value]``; raises ``ConfigError``."""
-    values: dict[str, str] = {}
-    for part in text.removeprefix("syslog:").split(","):
-        name, equals, value = part.partition("=")
-        if name == "nohostname" and not equals:
-            value = "yes"
-        elif name not in ("server", "facility", "severity", "tag") or not value:
-            raise ConfigError(f'unknown syslog parameter "{part}"')
-        if name in values:
-            raise ConfigError(f'duplicate syslog "{name}"')
-        values[name] = value
-    if "server" not in values:
-        raise ConfigError("no syslog server specified")
-    host, port, path = _address(values["server"])
-    tag = values.get("tag", "cacheproxy")
-    if not re.fullmatch(r"\w{1,32}", tag, re.ASCII):
-        raise ConfigError(f'syslog "tag" only allows 32 alphanumeric characters: "{tag}"')
-    return SyslogOptions(
-        host,
-        port,
-        path,
-        _index("facility", _FACILITIES, values.get("facility", "local7")),
-        _index("severity", _SEVERITIES, values.get("severity", "info")),
-        tag,
-        "nohostname" not in values,
-    )
-
-
-def _index(what: str, names: tuple[str, ...], name: str) -> int:
-    if name not in names:
-        raise ConfigError(f'unknown syslog {what} "{name}"')
-    return names.index(name)
-
-
-def _address(server: str) -> tuple[str, int, str]:
-    if server.startswith("unix:"):
-        return "", 0, server[5:]
-    match = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+))(?::(\d{1,5}))?", server)
-    port = int(match[3] or _PORT) if match else 0
-    if match is None or not 0 < port < 65536:
-        raise ConfigError(f'invalid syslog server "{server}"')
-    return match[1] or match[2], port, ""
 
 
 class Syslog:

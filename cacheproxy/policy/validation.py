@@ -24,7 +24,6 @@ from cacheproxy.policy.storing import NoStore, NoStoreReason, decide_storing, st
 __all__ = [
     "NOT_UPDATED",
     "HeadSays",
-    "can_validate",
     "freshen",
     "head_says",
     "outdated",
@@ -46,11 +45,6 @@ NOT_UPDATED = frozenset(
         b"vary",
     }
 )
-
-
-def can_validate(stored: StoredResponse) -> bool:
-    """Whether *stored* has a validator to ask with."""
-    return b"etag" in stored.fields or b"last-modified" in stored.fields
 
 
 def validation_fields(stored: StoredResponse) -> list[tuple[bytes, bytes]]:

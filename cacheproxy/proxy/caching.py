@@ -41,7 +41,7 @@ from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.collapse import UNSHARED_TIME, Growing
 from cacheproxy.proxy.counted import count
 from cacheproxy.proxy.following import Following
-from cacheproxy.proxy.head_update import update_get
+from cacheproxy.proxy.head_update import keep_length, update_get
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
 from cacheproxy.proxy.keys import holds, keys_of
@@ -73,7 +73,12 @@ def serve(exchange: Exchange) -> None:
     assert options is not None
     storage = location.storage
     if storage is None and options.cache is not None and not isinstance(options.cache, str):
-        storage = exchange.world.storage(options.cache.render(exchange).decode("utf-8", "replace"))
+        name = options.cache.render(exchange).decode("utf-8", "replace")
+        storage = exchange.world.storage(name)
+        if storage is None and name not in ("", "off"):
+            exchange.log_error("error", f'cache "{name}" not found')
+            exchange.answer_status(500)
+            return
     if storage is None:
         Relay(exchange).start()
     elif exchange.method not in options.methods:
@@ -484,6 +489,8 @@ class CacheTurn:
             self._set_free(head.status)
             return
         stored = decision.stored
+        if exchange.method == b"HEAD" and not self.converts_head:
+            keep_length(stored, head)
         fills = exchange.world.fills(self.storage)
         fills.note_shared(self.digest)
         if partial:

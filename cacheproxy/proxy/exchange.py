@@ -27,6 +27,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.http.target import escape_uri, normalize_path, parse_target
+from cacheproxy.policy import cache_status
 from cacheproxy.policy.encoding import (
     encoded_fields,
     may_encode,
@@ -58,6 +59,7 @@ _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 _OWN_SERVER = {False: (b"Server", SERVER), True: (b"Server", SERVER_WITH_VERSION)}
 
 _NOT_OF_ERRORS = frozenset({b"accept-ranges", b"last-modified"})
+_NOT_OF_PAGES = _NOT_OF_ERRORS | {b"content-disposition", b"content-type"}
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -126,6 +128,7 @@ class Exchange:
         "state",
         "status",
         "status_override",
+        "told",
         "too_large",
         "upstream_fields",
         "upstream_records",
@@ -171,6 +174,8 @@ class Exchange:
         self.request_id = b""
         #: Fields kept from the response that sent us here by X-Accel-Redirect.
         self.accel_fields: Pairs = []
+        #: What Cache-Status says; empty where it is left as it comes.
+        self.told = b""
         #: The authority of a proxy_pass with variables, once rendered.
         self.proxy_host: bytes | None = None
         self.started = world.scheduler.monotonic()
@@ -381,6 +386,9 @@ class Exchange:
         if self.accel_fields:
             given = {name.lower() for name, _ in self.accel_fields}
             pairs = [pair for pair in pairs if pair[0].lower() not in given] + self.accel_fields
+        if self.told:
+            pairs = [pair for pair in pairs if pair[0].lower() != b"cache-status"]
+            pairs.append((cache_status.NAME, self.told))
         has_body = self.has_body = (
             self.method != b"HEAD" and status not in (204, 304) and status >= 200
         )
@@ -512,6 +520,11 @@ class Exchange:
         ):
             self._redirect_error(status, page)
             return
+        if self.accel_fields:
+            # They were of the resource, which this page is not.
+            self.accel_fields = [
+                pair for pair in self.accel_fields if pair[0].lower() not in _NOT_OF_PAGES
+            ]
         # As nginx: an error on the way to an error page is what is told.
         self.status_override = 0
         shown = 400 if status in (494, 495, 496, 497) else status

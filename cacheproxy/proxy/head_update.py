@@ -1,8 +1,9 @@
-"""What the answer to a HEAD says of a stored GET: RFC 9111 §4.3.5.
+"""Answers to HEAD: the length that they keep, and what they say of a stored GET.
 
-Only where ``proxy_cache_convert_head`` is off does a HEAD reach the origin. Its answer has the
-fields that a GET would have got: one that has the validators and the length of what is stored
-freshens it, one that has others makes it stale. nginx does nothing of it.
+RFC 9110 §9.3.2, RFC 9111 §4.3.5. Only where ``proxy_cache_convert_head`` is off does a HEAD
+reach the origin. Its answer has the fields that a GET would have got: one that has the validators
+and the length of what is stored freshens it, one that has others makes it stale. nginx does
+nothing of it.
 
 Imports: ``policy``, ``proxy.interfaces``, ``proxy.keys``.
 """
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.key import digest, matches, selecting, variant_digest
+from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import NoStore
 from cacheproxy.policy.validation import HeadSays, freshen, head_says, outdated
 from cacheproxy.proxy.counted import count
@@ -22,7 +25,23 @@ from cacheproxy.proxy.keys import cache_key, key_of_target
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["update_get"]
+__all__ = ["keep_length", "split_length", "update_get"]
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+def keep_length(stored: StoredResponse, head: ResponseHead) -> None:
+    """Have *stored*, the answer to a HEAD, keep the length that it declares of a GET's content."""
+    declared = head.fields.get(b"content-length")
+    if declared is not None and declared.isdigit():
+        stored.fields = Fields([*stored.fields.pairs, (b"Content-Length", declared)])
+
+
+def split_length(stored: StoredResponse, pairs: Pairs) -> tuple[Pairs, int | None]:
+    """*pairs*, made of *stored*, without the length that ``keep_length`` kept, and that length."""
+    declared = stored.fields.get(b"content-length")
+    kept = [pair for pair in pairs if pair[0].lower() != b"content-length"]
+    return kept, None if declared is None else int(declared)
 
 
 def update_get(

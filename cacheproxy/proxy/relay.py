@@ -23,7 +23,7 @@ from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_reques
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.target import parse_internal
-from cacheproxy.http.upgrade import is_websocket_handshake
+from cacheproxy.http.upgrade import answers_handshake, is_websocket_handshake
 from cacheproxy.policy.combining import Union
 from cacheproxy.policy.retry import (
     Attempt,
@@ -562,6 +562,7 @@ class Relay:
         """``X-Accel-Redirect``: the application names another place that answers."""
         exchange = self.exchange
         self._discard_for_all()
+        exchange.told = b""
         uri = head.fields.get(b"x-accel-redirect") or b""
         exchange.accel_fields = [
             pair for pair in head.fields.pairs if pair[0].lower() in _ACCEL_KEPT
@@ -648,8 +649,10 @@ class Relay:
     def _switch(self, head: ResponseHead) -> None:
         """101: both connections carry bytes from now on (RFC 9110 §7.8)."""
         exchange = self.exchange
-        if b"upgrade" not in exchange.head.fields or b"\r\nupgrade:" not in self._head.lower():
-            # Nobody asked for it: the client did not, or was not passed on.
+        asked = b"upgrade" in exchange.head.fields and b"\r\nupgrade:" in self._head.lower()
+        if not asked or not answers_handshake(exchange.head, head):
+            # Nobody asked for it (the client did not, or was not passed on), or it proves nothing.
+            exchange.log_error("error", "upstream switched protocols without being asked to")
             self._drop_stream()
             self._end_attempt(failed=True)
             self._give_up(502)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Protocol
 from cacheproxy.errors import StorageError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
-from cacheproxy.policy import cache_status
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
 from cacheproxy.policy.partial import Slice
 from cacheproxy.policy.ranges import (
@@ -59,7 +58,10 @@ class Readable(Protocol):
 
 
 class Representation:
-    """A status, fields and a body of known length. *pairs* are what is sent, *fields* the same."""
+    """A status, fields and a body of known length. *pairs* are what is sent, *fields* the same.
+
+    The *length* of an answer to HEAD that was stored as such may be unknown: None.
+    """
 
     __slots__ = ("body", "fields", "length", "pairs", "readable", "reason", "received", "status")
 
@@ -69,7 +71,7 @@ class Representation:
         reason: bytes | None,
         pairs: Pairs,
         fields: Fields,
-        length: int,
+        length: int | None,
         readable: Readable,
         body: bytes | None = None,
         received: float | None = None,
@@ -121,14 +123,10 @@ def tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
 
     Source: RFC 9211 §2.
     """
-    if b"cache-status" not in head.fields and not exchange.accel_fields:
-        exchange.accel_fields = [(cache_status.NAME, did)]
-        return
-    hidden = b"cache-status" in exchange.location.proxy.hide_header
-    theirs = None if hidden else head.fields.combined(b"cache-status")
-    value = did if theirs is None else theirs + b", " + did
-    kept = [pair for pair in exchange.accel_fields if pair[0] is not cache_status.NAME]
-    exchange.accel_fields = [*kept, (cache_status.NAME, value)]
+    theirs = None
+    if b"cache-status" not in exchange.location.proxy.hide_header:
+        theirs = head.fields.combined(b"cache-status")
+    exchange.told = did if theirs is None else theirs + b", " + did
 
 
 def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
@@ -167,6 +165,8 @@ def asked_ranges(
 
 
 def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
+    if it.length is None:
+        return False
     decision = asked_ranges(exchange, it.status, it.fields, it.length)
     if isinstance(decision, Unsatisfiable):
         _close(it)

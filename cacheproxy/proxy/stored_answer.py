@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.proxy import hot
+from cacheproxy.proxy.head_update import split_length
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.representation import Representation, send
 
@@ -72,6 +73,10 @@ class StoredAnswer:
         stored = entry.stored
         exchange.upstream_fields = stored.fields
         pairs = hot.hit_pairs(exchange.location, stored, age, self._did)
+        length: int | None = stored.body_length
+        options = exchange.location.cache
+        if exchange.method == b"HEAD" and options is not None and not options.convert_head:
+            pairs, length = split_length(stored, pairs)
         if self._fresh:
             hot.remember(exchange, self._storage, base, entry)
         if base is not entry:
@@ -84,7 +89,7 @@ class StoredAnswer:
                 stored.reason,
                 pairs,
                 stored.fields,
-                stored.body_length,
+                length,
                 entry,
                 entry.body,
                 stored.response_time,

@@ -75,16 +75,25 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(location("", "error_log stderr;").error_log, ErrorLog("stderr", "error"))
         self.assertIsNone(location("").error_log)
 
+    def test_syslog(self) -> None:
+        """``syslog:`` is no path."""
+        target = "syslog:server=127.0.0.1:5140,tag=t"
+        found = location(f"error_log {target} warn; access_log {target} combined;")
+        self.assertEqual(found.error_log, ErrorLog(target, "warn"))
+        self.assertEqual(found.core.access_log[0].path.constant, target.encode())
+
     def test_refused(self) -> None:
         """Parameters that are none, and one mistake as one error."""
         for text in (
-            "access_log syslog:server=a;",
+            "access_log syslog:server=a combined buffer=4k;",
+            "access_log syslog:server=a,color=red;",
             "access_log /a combined x=1;",
             "access_log /a combined gzip=10;",
             "access_log /a combined buffer=x;",
             "access_log /a$host combined buffer=4k;",
             "access_log off x;",
             "error_log syslog:x;",
+            "error_log memory:1m;",
             "log_format combined x;",
             "log_format f $nope; access_log /a f;",
         ):

@@ -69,7 +69,10 @@ def lifetime(response: Response) -> int | None:
     expires, date = response.get("Expires"), response.get("Date")
     if expires is None or date is None:
         return None
-    seconds = (parsedate_to_datetime(expires) - parsedate_to_datetime(date)).total_seconds()
+    try:
+        seconds = (parsedate_to_datetime(expires) - parsedate_to_datetime(date)).total_seconds()
+    except ValueError:
+        return None
     return round(seconds / 5)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.chunked import MAX_EXTENSIONS, ChunkedDecoder
+from cacheproxy.http.chunked import MAX_OVERHEAD, ChunkedDecoder
 
 
 class ChunkedDecoderTests(SynchronousTestCase):
@@ -32,8 +32,13 @@ class ChunkedDecoderTests(SynchronousTestCase):
         self.assertIsNone(decoder.trailers)
 
     def test_extensions_are_bounded(self) -> None:
-        """Extensions of many small chunks add up to an error."""
+        """Extensions of many small chunks add up to an error; those of large ones do not."""
         decoder = ChunkedDecoder()
         chunk = b"1;" + b"e" * 1000 + b"\r\nx\r\n"
         self.assertEqual(decoder.feed(chunk), b"x")
-        self.assertRaises(ProtocolError, decoder.feed, chunk * (MAX_EXTENSIONS // 1000 + 1))
+        self.assertRaises(ProtocolError, decoder.feed, chunk * (MAX_OVERHEAD // 1000 + 2))
+        decoder = ChunkedDecoder()
+        chunk = b"400;" + b"e" * 1000 + b"\r\n" + bytes(1024) + b"\r\n"
+        self.assertEqual(len(decoder.feed(chunk * 100)), 102_400)
+        decoder = ChunkedDecoder()
+        self.assertEqual(len(decoder.feed(b"1\r\nx\r\n" * 50_000)), 50_000)

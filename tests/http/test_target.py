@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.target import (
-    escape_args,
     escape_uri,
     normalize_path,
+    parse_internal,
     parse_target,
     split_host,
 )
@@ -105,13 +105,26 @@ class PathTests(SynchronousTestCase):
         self.assertFalse(merge and b"//" in path)
         self.assertEqual(normalize_path(escape_uri(path), merge), path)
 
+    def test_internal(self) -> None:
+        """The place that X-Accel-Redirect names, decoded; or what nginx calls unsafe."""
+        for uri, parsed in (
+            (b"/a", (b"/a", None)),
+            (b"/a?", (b"/a", b"")),
+            (b"/%61%3f%zz?b%20c?d", (b"/a?%zz", b"b%20c?d")),
+            (b"//a/./b..c", (b"//a/./b..c", None)),
+        ):
+            self.assertEqual(parse_internal(uri), parsed, uri)
+        for uri in (b"", b"a", b"?a", b"/..", b"/../a", b"/a/%2E./b", b"/%00", b"/a/..?b"):
+            with self.assertRaises(ProtocolError) as caught:
+                parse_internal(uri)
+            self.assertEqual(caught.exception.status, 404)
+
     def test_escaping(self) -> None:
-        """ngx_escape_uri with NGX_ESCAPE_URI and NGX_ESCAPE_ARGS."""
+        """ngx_escape_uri with NGX_ESCAPE_URI."""
         self.assertEqual(
             escape_uri(b'/a b?c#%"<>\\^`{|}~\x7f\xff&+;=\n'),
             b"/a%20b%3Fc%23%25%22%3C%3E%5C%5E%60%7B%7C%7D~%7F%FF&+;=%0A",
         )
-        self.assertEqual(escape_args(b"a b&c+d;e=f?"), b"a%20b%26c%2Bd%3Be=f%3F")
 
 
 class HostTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, ResponseHead
-from cacheproxy.http.upgrade import accept_value, is_websocket_accepted, is_websocket_handshake
+from cacheproxy.http.upgrade import accept_value, answers_handshake, is_websocket_handshake
 
 _KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 _FIELDS = {
@@ -58,6 +58,14 @@ class HandshakeTests(SynchronousTestCase):
             (b"Connection", b"Upgrade"),
             (b"Sec-WebSocket-Accept", accept_value(_KEY)),
         ]
-        self.assertTrue(is_websocket_accepted(_KEY, ResponseHead(101, Fields(pairs))))
-        self.assertFalse(is_websocket_accepted(_KEY, ResponseHead(200, Fields(pairs))))
-        self.assertFalse(is_websocket_accepted(_KEY[::-1], ResponseHead(101, Fields(pairs))))
+        self.assertTrue(answers_handshake(_head(), ResponseHead(101, Fields(pairs))))
+        for index in range(3):
+            fewer = pairs[:index] + pairs[index + 1 :]
+            self.assertFalse(answers_handshake(_head(), ResponseHead(101, Fields(fewer))))
+        pairs[2] = (b"Sec-WebSocket-Accept", accept_value(_KEY[::-1]))
+        self.assertFalse(answers_handshake(_head(), ResponseHead(101, Fields(pairs))))
+
+    def test_answer_of_another_protocol(self) -> None:
+        """What is no WebSocket handshake proves nothing, and need not."""
+        asked = _head({b"Upgrade": b"tcp"})
+        self.assertTrue(answers_handshake(asked, ResponseHead(101, Fields([]))))

@@ -405,6 +405,20 @@ class StoringTests(CachingCase):
         self.origin.reply(response(200, b"content", FRESH))
         self.assertEqual(self.seen(), (b"MISS", b"content"))
 
+    def test_zone_by_name(self) -> None:
+        """A zone that a variable names: none for an empty name and ``off``, 500 for no zone's."""
+        bench = self.proxy(
+            "proxy_cache $arg_zone; proxy_cache_key $uri; proxy_cache_valid 1m;"
+            "add_header X-Cache $upstream_cache_status;",
+            http="proxy_cache_path cache keys_zone=z:1m;",
+        )
+        self.origin.default = response(200, b"x")
+        for name, statuses in ((b"z", [b"MISS", b"HIT"]), (b"", [None]), (b"off", [None])):
+            for status in statuses:
+                self.assertEqual(bench.get(b"/?zone=" + name).get(b"x-cache"), status, name)
+        self.assertEqual(bench.get(b"/?zone=other").status, 500)
+        self.assertIn('cache "other" not found', bench.log("error.log")[-1])
+
     def test_broken_folder(self) -> None:
         """A cache that cannot write still serves."""
         self.bench = Bench(

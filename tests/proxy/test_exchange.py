@@ -110,6 +110,18 @@ class ErrorPageTests(BenchCase):
         answer = bench.get(b"/x")
         self.assertEqual((answer.status, answer.body), (404, b"not here"))
 
+    def test_uri_of_the_request(self) -> None:
+        """``$uri`` is decoded, and is not decoded again."""
+        page = "error_page 404 = /p$uri; location /p { return 200 $uri; }"
+        bench = self.serve("return 404;", page)
+        for target, uri in (
+            (b"/a%2541", b"/p/a%41"),
+            (b"/%25", b"/p/%"),
+            (b"/a%3Fb", b"/p/a"),
+            (b"/a%20b", b"/p/a b"),
+        ):
+            self.assertEqual(bench.get(target).body, uri, target)
+
     def test_of_another_status(self) -> None:
         """``=code``, and ``=`` alone."""
         bench = self.serve(

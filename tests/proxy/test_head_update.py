@@ -108,3 +108,13 @@ class HeadUpdateTests(CachingCase):
         self.cache("proxy_cache_convert_head off;")
         self.head(200, FRESH, TAG)
         self.assertEqual(self.seen(), (b"MISS", b"new"))
+
+    def test_length(self) -> None:
+        """A stored answer to HEAD declares what the origin declared, or nothing."""
+        for field, length in ((b"Content-Length: 7", b"7"), (b"X-A: b", None)):
+            self.cache("proxy_cache_convert_head off;")
+            self.origin.reply(b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\n" + field + b"\r\n\r\n")
+            for status in (b"MISS", b"HIT", b"HIT"):
+                answer = self.ask(method=b"HEAD")
+                self.assertEqual(answer.get(b"x-cache"), status)
+                self.assertEqual(answer.get(b"content-length"), length)

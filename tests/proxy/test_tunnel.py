@@ -165,6 +165,21 @@ class TunnelTests(BenchCase):
             self.assertTrue(self.origin.last.closed)
             bench.close()
 
+    def test_answer_to_another_handshake(self) -> None:
+        """A 101 that does not prove that it answers this key opens nothing (RFC 6455 §4.1)."""
+        for answer in (
+            SWITCH.replace(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOx="),
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+        ):
+            bench = self.proxy("proxy_websocket on;")
+            client = bench.client()
+            client.send(message(b"GET", b"/", *HANDSHAKE))
+            self.origin.last.send(answer + b"hidden")
+            self.assertEqual(client.response().status, 502)
+            self.assertNotIn(b"hidden", client.received)
+            self.assertTrue(self.origin.last.closed)
+            self.assertIn("without being asked to", bench.log("error.log")[-1])
+
     def test_other_protocols_are_not_passed(self) -> None:
         """Upgrade is hop by hop: only what is configured crosses (RFC 9110 §7.8)."""
         bench = self.proxy("proxy_websocket on;")
