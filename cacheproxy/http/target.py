@@ -21,6 +21,7 @@ __all__ = [
     "parse_internal",
     "parse_target",
     "split_host",
+    "split_url",
 ]
 
 #: Hosts seen lately are kept split; one proxy serves few.
@@ -139,6 +140,21 @@ def parse_internal(uri: bytes) -> tuple[bytes, bytes | None]:
     if path[:1] != b"/" or b"\0" in path or b".." in path.split(b"/"):
         raise ProtocolError(f'unsafe URI "{uri.decode("latin-1")}" was detected', 404)
     return path, args if mark else None
+
+
+def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
+    """Scheme, authority and URI of a rendered ``proxy_pass``; raises ProtocolError."""
+    scheme, separator, rest = url.partition(b"://")
+    scheme = scheme.lower()
+    if not separator or scheme not in (b"http", b"https"):
+        raise ProtocolError(f'invalid URL prefix in "{url.decode("latin-1")}"', 500)
+    if rest.startswith(b"unix:"):
+        path, colon, uri = rest[5:].partition(b":")
+        return scheme, b"unix:" + path, uri if colon else b""
+    for index, octet in enumerate(rest):
+        if octet in b"/?":
+            return scheme, rest[:index], rest[index:]
+    return scheme, rest, b""
 
 
 def escape_uri(path: bytes) -> bytes:

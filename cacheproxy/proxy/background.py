@@ -7,10 +7,28 @@ stored (``caching.refresh``). Nothing of it is logged or sent anywhere.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import RequestHead
+from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.proxy.interfaces import Downstream, TlsInfo, Tunnel
 
-__all__ = ["NoClient"]
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange import Exchange
+
+__all__ = ["NoClient", "unattended"]
+
+#: What the client asked of its own copy, or of its connection.
+_NOT_REFRESHED = STEERING_FIELDS | {b"expect", b"upgrade", b"connection"}
+
+
+def unattended(cause: Exchange) -> Exchange:
+    """An exchange for the same GET as *cause* that nobody waits for."""
+    head = cause.head
+    fields = head.fields.without(_NOT_REFRESHED)
+    request = RequestHead(b"GET", head.target, head.version, fields)
+    return cause.detached(NoClient(cause.downstream), request)
 
 
 class NoClient:

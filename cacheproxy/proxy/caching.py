@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
-from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.key import (
     matches,
@@ -28,7 +28,6 @@ from cacheproxy.policy.partial import keyed_by_range, passes_range, plain_range
 from cacheproxy.policy.purge import ByKey
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import (
-    STEERING_FIELDS,
     Action,
     Verdict,
     decide_reuse,
@@ -37,14 +36,14 @@ from cacheproxy.policy.reuse import (
 )
 from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
 from cacheproxy.policy.validation import freshen, selects, validation_fields
-from cacheproxy.proxy.background import NoClient
+from cacheproxy.proxy.background import unattended
 from cacheproxy.proxy.collapse import UNSHARED_TIME, Growing
 from cacheproxy.proxy.counted import count
 from cacheproxy.proxy.following import Following
 from cacheproxy.proxy.head_update import keep_length, update_get
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
-from cacheproxy.proxy.keys import holds, keys_of
+from cacheproxy.proxy.keys import holds, keys_of, zone_of
 from cacheproxy.proxy.parts import (
     Missing,
     answer_part,
@@ -68,17 +67,14 @@ __all__ = ["CacheTurn", "forgetter", "refresh", "serve"]
 
 def serve(exchange: Exchange) -> None:
     """Answer through the location's cache."""
-    location = exchange.location
-    options = location.cache
+    options = exchange.location.cache
     assert options is not None
-    storage = location.storage
-    if storage is None and options.cache is not None and not isinstance(options.cache, str):
-        name = options.cache.render(exchange).decode("utf-8", "replace")
-        storage = exchange.world.storage(name)
-        if storage is None and name not in ("", "off"):
-            exchange.log_error("error", f'cache "{name}" not found')
-            exchange.answer_status(500)
-            return
+    try:
+        storage = zone_of(exchange)
+    except LookupError as problem:
+        exchange.log_error("error", str(problem))
+        exchange.answer_status(500)
+        return
     if storage is None:
         Relay(exchange).start()
     elif exchange.method not in options.methods:
@@ -105,18 +101,9 @@ def forgetter(exchange: Exchange) -> Callable[[], None] | None:
 
 def refresh(cause: Exchange, storage: Storage) -> None:
     """Validate what is stored for the request of *cause*, with nobody waiting."""
-    head = cause.head
-    exchange = cause.detached(
-        NoClient(cause.downstream),
-        RequestHead(b"GET", head.target, head.version, head.fields.without(_NOT_REFRESHED)),
-    )
-    turn = CacheTurn(exchange, storage)
+    turn = CacheTurn(unattended(cause), storage)
     turn.background = True
     turn.start()
-
-
-#: What the client asked of its own copy, or of its connection.
-_NOT_REFRESHED = STEERING_FIELDS | {b"expect", b"upgrade", b"connection"}
 
 
 class CacheTurn:

@@ -12,6 +12,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.key import digest, request_key
 from cacheproxy.proxy.counted import counted
+from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.site import CompiledLocation, Route, Site
 from cacheproxy.template import Template
 
@@ -25,6 +26,7 @@ __all__ = [
     "key_of_target",
     "keys_of",
     "unsliced_key",
+    "zone_of",
 ]
 
 
@@ -94,6 +96,24 @@ def keys_of(
         key += suffix
         return key, primary, digest(key)
     return key, primary, primary
+
+
+def zone_of(exchange: Exchange) -> Storage | None:
+    """The zone of the exchange's location, None for none; ``LookupError`` where none is called so.
+
+    Source: nginx ``ngx_http_upstream_cache_get``.
+    """
+    location = exchange.location
+    options = location.cache
+    if location.storage is not None or options is None or options.cache is None:
+        return location.storage
+    if isinstance(options.cache, str):
+        return None
+    name = options.cache.render(exchange).decode("utf-8", "replace")
+    storage = exchange.world.storage(name)
+    if storage is None and name not in ("", "off"):
+        raise LookupError(f'cache "{name}" not found')
+    return storage
 
 
 def holds(conditions: tuple[Template, ...], exchange: Exchange) -> bool:

@@ -30,7 +30,7 @@ from cacheproxy.policy.purge import ByHost, ByKey, ByPrefix, ByTags, Everything,
 from cacheproxy.policy.tags import TAG_FIELDS, TagLimitError, tags_of
 from cacheproxy.proxy.background import NoClient
 from cacheproxy.proxy.interfaces import Storage
-from cacheproxy.proxy.keys import cache_key
+from cacheproxy.proxy.keys import cache_key, zone_of
 from cacheproxy.proxy.site import keyed_by_slice
 
 if TYPE_CHECKING:
@@ -90,23 +90,14 @@ def serve(exchange: Exchange) -> None:
     except UnclearPurge as problem:
         _answer(exchange, 400, None, str(problem))
         return
-    storage = _storage(exchange)
+    try:
+        storage = zone_of(exchange)
+    except LookupError:
+        storage = None
     if storage is None:
         _answer(exchange, 404, 0, "nothing is cached here")
     else:
         PurgeTurn(exchange, storage, order).start()
-
-
-def _storage(exchange: Exchange) -> Storage | None:
-    location = exchange.location
-    options = location.cache
-    if options is None:
-        return None
-    if location.storage is None and options.cache is not None and not isinstance(
-        options.cache, str
-    ):
-        return exchange.world.storage(options.cache.render(exchange).decode("utf-8", "replace"))
-    return location.storage
 
 
 class PurgeTurn:

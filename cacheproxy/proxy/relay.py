@@ -22,7 +22,7 @@ from cacheproxy.errors import ProtocolError, Stage, UpstreamError
 from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
-from cacheproxy.http.target import parse_internal
+from cacheproxy.http.target import parse_internal, split_url
 from cacheproxy.http.upgrade import answers_handshake, is_websocket_handshake
 from cacheproxy.policy.combining import Union
 from cacheproxy.policy.retry import (
@@ -688,18 +688,3 @@ def _doing(problem: UpstreamError) -> str:
     if problem.stage is Stage.SEND:
         return "sending request to"
     return "reading response header from"
-
-
-def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
-    """Scheme, authority and URI of a rendered ``proxy_pass``; raises ProtocolError."""
-    scheme, separator, rest = url.partition(b"://")
-    scheme = scheme.lower()
-    if not separator or scheme not in (b"http", b"https"):
-        raise ProtocolError(f'invalid URL prefix in "{url.decode("latin-1")}"', 500)
-    if rest.startswith(b"unix:"):
-        path, colon, uri = rest[5:].partition(b":")
-        return scheme, b"unix:" + path, uri if colon else b""
-    for index, octet in enumerate(rest):
-        if octet in b"/?":
-            return scheme, rest[:index], rest[index:]
-    return scheme, rest, b""

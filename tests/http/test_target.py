@@ -13,6 +13,7 @@ from cacheproxy.http.target import (
     parse_internal,
     parse_target,
     split_host,
+    split_url,
 )
 
 _FORMS: list[tuple[bytes, bytes, bytes, bool, bytes | None, bytes | None]] = [
@@ -118,6 +119,19 @@ class PathTests(SynchronousTestCase):
             with self.assertRaises(ProtocolError) as caught:
                 parse_internal(uri)
             self.assertEqual(caught.exception.status, 404)
+
+    def test_url(self) -> None:
+        """Scheme, authority and URI of a ``proxy_pass``."""
+        for url, parts in (
+            (b"http://a:1/b?c", (b"http", b"a:1", b"/b?c")),
+            (b"HTTPS://a?b", (b"https", b"a", b"?b")),
+            (b"http://a", (b"http", b"a", b"")),
+            (b"http://unix:/s:/b", (b"http", b"unix:/s", b"/b")),
+            (b"http://unix:/s", (b"http", b"unix:/s", b"")),
+        ):
+            self.assertEqual(split_url(url), parts, url)
+        for url in (b"a/b", b"ftp://a/", b""):
+            self.assertRaises(ProtocolError, split_url, url)
 
     def test_escaping(self) -> None:
         """ngx_escape_uri with NGX_ESCAPE_URI."""
