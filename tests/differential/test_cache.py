@@ -271,6 +271,8 @@ DIFFERENT_AFTER = {
     # What is stale as it comes and has no validator is not stored.
     "/accel/accel-at-past": ("EXPIRED", "MISS"),
     "/valid/accel-at-past": ("EXPIRED", "MISS"),
+    # What finds fault with one request is not kept for others, unless it is named.
+    "/valid-any/400": ("HIT", "MISS"),
     # nginx stores what it buffers.
     "/valid/unbuffered": ("MISS", "HIT"),
 }
