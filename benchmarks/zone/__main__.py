@@ -110,12 +110,18 @@ def main(words: Sequence[str] | None = None) -> int:
     report.facts = facts(options.rounds, options.seconds, os.getloadavg()[0])[1:]
     with tempfile.TemporaryDirectory(prefix="bench", dir=options.folder) as name:
         run(Path(name), options, report)
-    print(report.text())
-    if set(options.parts) == set(PARTS):
-        options.docs.mkdir(exist_ok=True)
-        (options.docs / "big-zones.json").write_text(json.dumps(report.json(), indent=1) + "\n")
-        (options.docs / "big-zones.rst").write_text(report.rst())
+        print(report.text(), flush=True)
+        if set(options.parts) == set(PARTS):
+            save(report, options.docs)
+        _say("removing what was made")
     return 0
+
+
+def save(report: Report, docs: Path) -> None:
+    """Write the page, and the figures as they are."""
+    docs.mkdir(exist_ok=True)
+    (docs / "big-zones.json").write_text(json.dumps(report.json(), indent=1) + "\n")
+    (docs / "big-zones.rst").write_text(report.rst())
 
 
 if __name__ == "__main__":
