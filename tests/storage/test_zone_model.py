@@ -364,5 +364,5 @@ class ZoneMachine(RuleBasedStateMachine):
         assert memory.size == sum(entry.cost for entry in memory._entries.values())
 
 
-ZoneMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+ZoneMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 ZoneModelTests = ZoneMachine.TestCase
