@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -41,10 +42,11 @@ class Table:
 
     def rst(self) -> list[str]:
         """A section."""
-        lines = [self.title, "-" * len(self.title), "", self.about, ""]
+        lines = [self.title, "-" * len(self.title), "", *textwrap.wrap(self.about, 95), ""]
         lines += [".. list-table::", "   :header-rows: 1", ""]
         for row in (self.head, *self.rows):
-            lines += [f"   {' ' if number else '*'} - {cell}" for number, cell in enumerate(row)]
+            cells = [f"   {' ' if number else '*'} - {cell}" for number, cell in enumerate(row)]
+            lines += [cell.rstrip() for cell in cells]
         return [*lines, ""]
 
 
@@ -121,7 +123,11 @@ class Report:
         ]
         for table in self.tables():
             lines += table.rst()
-        return "\n".join([*lines, *(f"* {fact}" for fact in self.facts), ""])
+        facts = [
+            textwrap.fill(fact, 95, initial_indent="* ", subsequent_indent="  ")
+            for fact in self.facts
+        ]
+        return "\n".join([*lines, *facts, ""])
 
 
 def _both(found: dict[str, float]) -> str:
