@@ -40,6 +40,9 @@ NOTED_LIMIT = 10_000
 TOUCH_STEP = 500
 #: Rows read in one step of loading the filter.
 LOAD_STEP = 2000
+#: Rows read for the filter that count as one file of ``loader_files``: none is opened for
+#: them, and at one each a zone of a million entries would take ten minutes.
+ROWS_A_FILE = 20
 #: Rows of an older version labelled in one step.
 LABEL_STEP = 200
 #: Of work that is not to wait, but for the writes before each step.
@@ -79,7 +82,10 @@ class Upkeep:
         )
         self._sweep = PacedWork(tier, loader, SWEEP_STEP, disk.sweep_step)
         self._label = PacedWork(tier, loader, LABEL_STEP, disk.label_step)
-        self._loader = PacedWork(tier, loader, LOAD_STEP, self._load_step, self._loaded)
+        rows = Pace(
+            config.loader_files * ROWS_A_FILE, config.loader_threshold, config.loader_sleep
+        )
+        self._loader = PacedWork(tier, rows, LOAD_STEP, self._load_step, self._loaded)
         #: What was being purged when the last process ended is not found, but still there.
         self._purge_left = PacedWork(tier, _UNPACED, PURGE_STEP, disk.purge_left_step)
         self._culled_at = 0.0

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from cacheproxy.errors import StorageError
+from cacheproxy.storage import upkeep as upkeep_module
 from cacheproxy.storage.pace import Pace, PacedWork
 from tests.storage.support import Harness, QueueExecutor, ZoneCase
 
@@ -89,12 +90,13 @@ class ZonePaceTests(ZoneCase):
         self.assertEqual(left, [5, 3, 1, 0, 0])
 
     def test_loader_files(self) -> None:
-        """The filter of digests is loaded ``loader_files`` at a time."""
+        """The filter of digests is loaded ``loader_files`` at a time, so many rows each."""
+        self.patch(upkeep_module, "ROWS_A_FILE", 3)
         harness = self.harness()
         for number in range(7):
             harness.store(b"%d" % number, b"body")
         harness.zone.close()
-        harness = self.harness(loader_files=3, loader_sleep=0.25)
+        harness = self.harness(loader_files=1, loader_sleep=0.25)
         upkeep = harness.zone.upkeep
         for known in (False, False, False, True):
             self.assertEqual(upkeep._filter is not None, known)
