@@ -39,6 +39,7 @@ from cacheproxy.policy.validation import freshen, selects, validation_fields
 from cacheproxy.proxy.background import unattended
 from cacheproxy.proxy.collapse import UNSHARED_TIME, Growing
 from cacheproxy.proxy.counted import count
+from cacheproxy.proxy.elsewhere import goes_elsewhere
 from cacheproxy.proxy.following import Following
 from cacheproxy.proxy.head_update import keep_length, update_get
 from cacheproxy.proxy.interfaces import Entry, Storage
@@ -369,15 +370,16 @@ class CacheTurn:
         exchange = self.exchange
         self._request_time = exchange.world.scheduler.wall()
         relay = self._relay = Relay(exchange, self)
-        relay.request, relay.counts = self.request, True
+        asked = relay.request
+        asked.client_head, asked.counts = self.request, True
         if self.entry is not None and (
             self.options.revalidate or self.entry.stored.always_validate
         ):
-            relay.conditional = validation_fields(self.entry.stored)
+            asked.conditional = validation_fields(self.entry.stored)
         elif self._missing is not None and self._missing.rest.bound:
-            relay.conditional = self._missing.rest.fields()
+            asked.conditional = self._missing.rest.fields()
         elif self._passed_range:
-            relay.conditional = [
+            asked.conditional = [
                 (name, value)
                 for name, value in exchange.head.fields.pairs
                 if name.lower() in (b"range", b"if-range")
@@ -390,7 +392,7 @@ class CacheTurn:
         now = exchange.world.scheduler.wall()
         entry = self.entry
         if entry is not None:
-            if head.status == 304 and relay.conditional:
+            if head.status == 304 and relay.request.conditional:
                 if selects(entry.stored, head):
                     self._revalidated(entry, head, now)
                 else:
@@ -472,7 +474,7 @@ class CacheTurn:
         if options.min_uses > 1 and self.storage.note_use(self.base) < options.min_uses:
             self._release()
             return
-        if not self.storage.fits(head.body_length) or relay.goes_elsewhere(head):
+        if not self.storage.fits(head.body_length) or goes_elsewhere(exchange, head):
             self._set_free(head.status)
             return
         stored = decision.stored
@@ -614,7 +616,7 @@ class CacheTurn:
         if self.background or exchange.lost:
             delivery.muted = True
             return True
-        if relay.goes_elsewhere(head):
+        if goes_elsewhere(exchange, head):
             return False
         if exchange.method == b"HEAD" and self.converts_head:
             delivery.begin(head)

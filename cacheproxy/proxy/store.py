@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.syntax import parse_http_date
+from cacheproxy.proxy.elsewhere import names_another
 from cacheproxy.proxy.relay import Relay
 from cacheproxy.proxy.static import path_of
 from cacheproxy.template import Template
@@ -86,9 +87,7 @@ class FileStore:
         return exchange.lost
 
     def _wanted(self, head: ResponseHead) -> bool:
-        ignored = self._exchange.location.proxy.ignore_headers
-        elsewhere = b"x-accel-redirect" in head.fields and b"x-accel-redirect" not in ignored
-        return head.status == 200 and not elsewhere
+        return head.status == 200 and not names_another(self._exchange, head)
 
     def _path(self) -> bytes | None:
         """Where to; None where nothing can be stored."""

@@ -274,6 +274,8 @@ class OriginConnection:
         self.origin = origin
         self.transport = transport
         self.taken = 0
+        #: A 101 was sent: what comes is no HTTP any more.
+        self.switched = False
 
     @property
     def received(self) -> bytes:
@@ -282,7 +284,7 @@ class OriginConnection:
 
     def poll(self) -> None:
         """Answer what has come in whole."""
-        while not self.transport.lost:
+        while not (self.transport.lost or self.switched):
             request, used = _parse_request(self.received[self.taken :])
             if request is None:
                 return
@@ -292,6 +294,7 @@ class OriginConnection:
 
     def send(self, data: bytes) -> None:
         """Octets to the proxy."""
+        self.switched = self.switched or data.startswith(b"HTTP/1.1 101 ")
         self.transport.deliver(data)
         self.origin.reactor.settle()
 

@@ -58,6 +58,7 @@ __all__ = [
     "QueuedDisk",
     "Request",
     "Response",
+    "echo",
     "http_date",
     "message",
     "parse_response",
@@ -85,6 +86,11 @@ def response(
     elif length and status not in (204, 304):
         lines.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def echo(connection: OriginConnection, request: Request) -> None:
+    """An origin's answer: the method, the target and the body that it was asked with."""
+    connection.send(response(200, request.method + b" " + request.target + b" " + request.body))
 
 
 class Response:
