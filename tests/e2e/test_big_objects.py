@@ -134,8 +134,8 @@ def test_memory_is_bounded_for_a_fast_client(tmp_path: Path) -> None:
 
 
 def test_memory_and_temporary_file_are_bounded_for_a_slow_client(tmp_path: Path) -> None:
-    """Who stops reading holds the origin up once ``proxy_max_temp_file_size`` is full."""
-    more = f"proxy_buffering on; proxy_max_temp_file_size {TEMPORARY // MB}m;"
+    """Of what is not stored, who stops reading holds the origin up once the file is full."""
+    more = f"proxy_no_cache 1; proxy_buffering on; proxy_max_temp_file_size {TEMPORARY // MB}m;"
     with standing(tmp_path, more) as (origin, port, running):
         before = memory_of(running.pid, "VmRSS")
         reset_peak(running.pid)
@@ -158,5 +158,20 @@ def test_memory_and_temporary_file_are_bounded_for_a_slow_client(tmp_path: Path)
                 octets += piece
         # The head and what came with it were read before.
         assert SIZE - 65536 <= octets <= SIZE
-        wait_until(lambda: stored(port, "/slow"), "the object is stored")
+        assert memory_of(running.pid, "VmHWM") - before < GROWTH
+
+
+def test_slow_client_holds_up_neither_store_nor_memory(tmp_path: Path) -> None:
+    """What is stored comes at the disk's pace; the client reads it from there."""
+    with standing(tmp_path) as (_, port, running):
+        before = memory_of(running.pid, "VmRSS")
+        reset_peak(running.pid)
+        with socket.create_connection(("127.0.0.1", port), 30) as client:
+            client.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+            wait_until(lambda: stored(port, "/big"), "the object is stored")
+            octets = 0
+            while piece := client.recv_into(bytearray(MB), MB, socket.MSG_TRUNC):
+                octets += piece
+        assert SIZE - 65536 <= octets <= SIZE
         assert memory_of(running.pid, "VmHWM") - before < GROWTH
