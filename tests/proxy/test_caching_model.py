@@ -11,7 +11,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cacheproxy.proxy.caching
+import cacheproxy.proxy.fetching
 import cacheproxy.proxy.invalidation
 from cacheproxy.policy.key import digest
 from cacheproxy.policy.purge import ByHost, ByKey, ByPrefix, ByTags, Everything, Selection
@@ -379,7 +379,7 @@ class WriterTests(BenchCase):
             return open_writer(zone, digest, primary, stored)
 
         with (
-            mock.patch.object(cacheproxy.proxy.caching, "decide_storing", decide),
+            mock.patch.object(cacheproxy.proxy.fetching, "decide_storing", decide),
             mock.patch.object(cacheproxy.proxy.invalidation, "decide_storing", decide),
             mock.patch.object(Zone, "open_writer", open_recorded),
         ):
