@@ -1,13 +1,16 @@
-"""Whole answers that a location's directives give: ``return`` and redirects.
+"""Whole answers made here: ``return``, redirects, errors and their ``error_page``.
 
-Source: nginx ``ngx_http_rewrite_module`` (``return``), ``ngx_http_send_response``.
+Source: nginx ``ngx_http_rewrite_module`` (``return``), ``ngx_http_send_response``,
+``ngx_http_special_response``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cacheproxy.policy.options import Return
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.target import escape_uri, normalize_path
+from cacheproxy.policy.options import ErrorPage, Return
 from cacheproxy.proxy.hot import media_type
 from cacheproxy.proxy.pages import error_page
 from cacheproxy.proxy.redirects import absolute_location
@@ -15,9 +18,16 @@ from cacheproxy.proxy.redirects import absolute_location
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
 
-__all__ = ["answer_redirect", "answer_return"]
+__all__ = ["answer_error", "answer_redirect", "answer_return"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+#: What a response that named another place has said of the resource (``elsewhere``).
+_NOT_OF_PAGES = frozenset(
+    {b"accept-ranges", b"content-disposition", b"content-type", b"last-modified"}
+)
+
+Pairs = list[tuple[bytes, bytes]]
 
 
 def answer_return(exchange: Exchange, directive: Return) -> None:
@@ -42,3 +52,45 @@ def answer_redirect(exchange: Exchange, status: int, location: bytes) -> None:
     target = absolute_location(exchange, location)
     body = error_page(status, exchange.location.core.server_tokens)
     exchange.answer(status, body, b"text/html", [(b"Location", target)])
+
+
+def answer_error(exchange: Exchange, status: int, extra: Pairs | None) -> None:
+    """Answer with *status* through ``error_page``, or with the page made here."""
+    page = exchange.location.error_pages.get(status)
+    if page is not None and not (
+        exchange.error_uri and not exchange.location.core.recursive_error_pages
+    ):
+        _redirect_error(exchange, status, page)
+        return
+    if exchange.accel_fields:
+        # They were of the resource, which this page is not.
+        exchange.accel_fields = [
+            pair for pair in exchange.accel_fields if pair[0].lower() not in _NOT_OF_PAGES
+        ]
+    # As nginx: an error on the way to an error page is what is told.
+    exchange.status_override = 0
+    shown = 400 if status in (494, 495, 496, 497) else status
+    body = error_page(status, exchange.location.core.server_tokens)
+    exchange.answer(shown, body, b"text/html", extra)
+
+
+def _redirect_error(exchange: Exchange, status: int, page: ErrorPage) -> None:
+    exchange.error_uri = True
+    override = exchange.status_override = status if page.response is None else page.response
+    uri = page.uri.render(exchange)
+    if uri.startswith(b"@"):
+        exchange.enter_named(uri)
+    elif uri.startswith(b"/"):
+        if exchange.method != b"HEAD":
+            exchange.method = b"GET"
+        path, _, args = uri.partition(b"?")
+        try:
+            # As in nginx it is not decoded: $uri has been.
+            path = normalize_path(escape_uri(path), False)
+        except ProtocolError:
+            exchange.answer_status(500)
+            return
+        exchange.internal_redirect(path, args)
+    else:
+        exchange.status_override = 0
+        answer_redirect(exchange, override if override in _REDIRECTS else 302, uri)

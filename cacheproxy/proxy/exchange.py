@@ -3,10 +3,11 @@
 An ``Exchange`` finds the location, runs what nginx calls the rewrite and content
 phases in their order (``internal``, ``limit_except``, the size of the body, the slash
 after a folder, ``return``, ``allow`` and ``deny``, ``try_files``, then ``proxy_pass`` or
-static files) and owns the response's way out: one head,
-body pieces, an end, each passing through ``add_header``/``expires`` and gzip. What
-produces the content is a ``Source`` (``relay``, ``caching``, ``static``); the
-exchange tells it when the client can take more and when the client has gone.
+static files) and owns the response's way out: one head, body pieces, an end, each passing
+through ``add_header``/``expires`` (``added``) and gzip (``compressing``). What it says
+by itself, error pages included, is in ``answers``. What produces other content is a
+``Source`` (``relay``, ``caching``, ``static``); the exchange tells it when the client
+can take more and when the client has gone.
 
 Progress of the response is a small state machine (``ResponseState``); a step that
 does not fit raises at once. A failure that the response could not express any
@@ -26,20 +27,14 @@ from cacheproxy.http.coding import Gzip
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
-from cacheproxy.http.target import escape_uri, normalize_path, parse_target
+from cacheproxy.http.target import parse_target
 from cacheproxy.policy import cache_status
-from cacheproxy.policy.encoding import (
-    encoded_fields,
-    may_encode,
-    vary_accept_encoding,
-    wants_encoding,
-)
-from cacheproxy.policy.options import ErrorPage
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.proxy.answers import answer_redirect, answer_return
+from cacheproxy.proxy.answers import answer_error, answer_redirect, answer_return
 from cacheproxy.proxy.body import RequestBody
+from cacheproxy.proxy.compressing import begin_gzip, would_gzip
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
-from cacheproxy.proxy.pages import SERVER, SERVER_WITH_VERSION, error_page
+from cacheproxy.proxy.pages import SERVER, SERVER_WITH_VERSION
 from cacheproxy.proxy.records import UpstreamRecord
 from cacheproxy.proxy.site import Route, Site
 from cacheproxy.proxy.tunnel import join
@@ -58,8 +53,8 @@ _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 #: Our Server line, by ``server_tokens``.
 _OWN_SERVER = {False: (b"Server", SERVER), True: (b"Server", SERVER_WITH_VERSION)}
 
+#: Fields of a resource that are not true of the page of an error.
 _NOT_OF_ERRORS = frozenset({b"accept-ranges", b"last-modified"})
-_NOT_OF_PAGES = _NOT_OF_ERRORS | {b"content-disposition", b"content-type"}
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -393,7 +388,7 @@ class Exchange:
             self.method != b"HEAD" and status not in (204, 304) and status >= 200
         )
         if location.gzip is not None and not self.gzip_done:
-            length = self._consider_gzip(status, pairs, length)
+            length = begin_gzip(self, status, pairs, length)
         if location.field_adder is not None:
             # nginx finds a range unsatisfiable after it has added to the 200. An origin's
             # own 416 comes with its reason.
@@ -421,27 +416,9 @@ class Exchange:
         """The Date line of now."""
         return b"Date", format_http_date(self.world.scheduler.wall())
 
-    def _consider_gzip(self, status: int, pairs: Pairs, length: int | None) -> int | None:
-        options = self.location.gzip
-        assert options is not None
-        fields = Fields(pairs)
-        if not may_encode(status, fields, length, options):
-            return length
-        if not wants_encoding(self.head, fields, options, self.world.scheduler.wall()):
-            if options.vary:
-                pairs[:] = vary_accept_encoding(fields).pairs
-            return length
-        if self.has_body:
-            self.gzip = Gzip(options.comp_level)
-        pairs[:] = encoded_fields(fields, b"gzip", options.vary).pairs
-        return None
-
     def would_gzip(self, status: int, fields: Fields, length: int | None) -> bool:
         """Whether a response with *fields* would be compressed for this client."""
-        options = self.location.gzip
-        if options is None or not may_encode(status, fields, length, options):
-            return False
-        return wants_encoding(self.head, fields, options, self.world.scheduler.wall())
+        return self.location.gzip is not None and would_gzip(self, status, fields, length)
 
     def wanted_of(self, length: int) -> tuple[int, int]:
         """Which octets [start, stop) of a body that is at hand ``send_body`` is to get."""
@@ -514,45 +491,7 @@ class Exchange:
         self.source = None
         if status in _CLOSING:
             self.downstream.close_after_response()
-        page = self.location.error_pages.get(status)
-        if page is not None and not (
-            self.error_uri and not self.location.core.recursive_error_pages
-        ):
-            self._redirect_error(status, page)
-            return
-        if self.accel_fields:
-            # They were of the resource, which this page is not.
-            self.accel_fields = [
-                pair for pair in self.accel_fields if pair[0].lower() not in _NOT_OF_PAGES
-            ]
-        # As nginx: an error on the way to an error page is what is told.
-        self.status_override = 0
-        shown = 400 if status in (494, 495, 496, 497) else status
-        body = error_page(status, self.location.core.server_tokens)
-        self.answer(shown, body, b"text/html", extra)
-
-    def _redirect_error(self, status: int, page: ErrorPage) -> None:
-        self.error_uri = True
-        self.status_override = status if page.response is None else page.response
-        uri = page.uri.render(self)
-        if uri.startswith(b"@"):
-            self.enter_named(uri)
-        elif uri.startswith(b"/"):
-            if self.method != b"HEAD":
-                self.method = b"GET"
-            path, _, args = uri.partition(b"?")
-            try:
-                # As in nginx it is not decoded: $uri has been.
-                path = normalize_path(escape_uri(path), False)
-            except ProtocolError:
-                self.answer_status(500)
-                return
-            self.internal_redirect(path, args)
-        else:
-            override = self.status_override
-            self.status_override = 0
-            code = override if override in (301, 302, 303, 307, 308) else 302
-            answer_redirect(self, code, uri)
+        answer_error(self, status, extra)
 
     # -- the client --------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""``return`` and redirects."""
+"""``return``, redirects and error pages."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call,misc"
@@ -69,3 +69,66 @@ class ReturnTests(BenchCase):
         client = bench.client()
         self.assertEqual(client.request(b"HEAD", b"/").get(b"content-length"), b"5")
         self.assertEqual(client.unread, b"")
+
+
+class ErrorPageTests(BenchCase):
+    """``error_page``."""
+
+    def test_page(self) -> None:
+        """The page with the status that it stands for."""
+        bench = self.serve(
+            "return 404;", "error_page 404 /p; location = /p { return 200 'not here'; }"
+        )
+        answer = bench.get(b"/x")
+        self.assertEqual((answer.status, answer.body), (404, b"not here"))
+
+    def test_uri_of_the_request(self) -> None:
+        """``$uri`` is decoded, and is not decoded again."""
+        page = "error_page 404 = /p$uri; location /p { return 200 $uri; }"
+        bench = self.serve("return 404;", page)
+        for target, uri in (
+            (b"/a%2541", b"/p/a%41"),
+            (b"/%25", b"/p/%"),
+            (b"/a%3Fb", b"/p/a"),
+            (b"/a%20b", b"/p/a b"),
+        ):
+            self.assertEqual(bench.get(target).body, uri, target)
+
+    def test_of_another_status(self) -> None:
+        """``=code``, and ``=`` alone."""
+        bench = self.serve(
+            "return 404;", "error_page 404 =410 /p; location = /p { return 200 gone; }"
+        )
+        self.assertEqual(bench.get(b"/x").status, 410)
+
+    def test_elsewhere(self) -> None:
+        """A URL is a redirect."""
+        bench = self.serve("return 403;", "error_page 403 http://other.example/denied;")
+        answer = bench.get(b"/x")
+        self.assertEqual(
+            (answer.status, answer.get(b"location")), (302, b"http://other.example/denied")
+        )
+
+    def test_missing_page(self) -> None:
+        """A page that fails itself is not looked for again."""
+        bench = self.serve("return 404;", "error_page 404 500 /p; location = /p { return 500; }")
+        self.assertIn(bench.get(b"/x").status, (404, 500))
+
+    def test_circle(self) -> None:
+        """``recursive_error_pages`` in a circle ends."""
+        bench = self.serve(
+            "return 404;",
+            "recursive_error_pages on; error_page 404 = /p; location = /p { return 404; }",
+        )
+        self.assertIn(bench.get(b"/x").status, (404, 500))
+
+    def test_post(self) -> None:
+        """The page is fetched with GET, and the body read past."""
+        bench = self.proxy(
+            "",
+            "error_page 413 /p; location = /p { return 200 $request_method; }"
+            "client_max_body_size 3;",
+        )
+        client = bench.client()
+        answer = client.request(b"POST", b"/", body=b"12345")
+        self.assertEqual((answer.status, answer.body), (413, b"GET"))

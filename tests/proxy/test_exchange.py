@@ -1,11 +1,9 @@
-"""One request through the phases: ``return``, error pages, internal redirects, logs, gzip."""
+"""One request through the phases: their order, internal redirects, access, logs."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call,misc"
 
 from __future__ import annotations
-
-import gzip
 
 from tests.proxy.harness import Bench, BenchCase, message, response
 
@@ -97,99 +95,6 @@ class AccessTests(BenchCase):
         for method, status in ((b"GET", 200), (b"HEAD", 200), (b"POST", 403), (b"BREW", 403)):
             body = b"" if method == b"POST" else None
             self.assertEqual(client.request(method, b"/", body=body).status, status, method)
-
-
-class ErrorPageTests(BenchCase):
-    """``error_page``."""
-
-    def test_page(self) -> None:
-        """The page with the status that it stands for."""
-        bench = self.serve(
-            "return 404;", "error_page 404 /p; location = /p { return 200 'not here'; }"
-        )
-        answer = bench.get(b"/x")
-        self.assertEqual((answer.status, answer.body), (404, b"not here"))
-
-    def test_uri_of_the_request(self) -> None:
-        """``$uri`` is decoded, and is not decoded again."""
-        page = "error_page 404 = /p$uri; location /p { return 200 $uri; }"
-        bench = self.serve("return 404;", page)
-        for target, uri in (
-            (b"/a%2541", b"/p/a%41"),
-            (b"/%25", b"/p/%"),
-            (b"/a%3Fb", b"/p/a"),
-            (b"/a%20b", b"/p/a b"),
-        ):
-            self.assertEqual(bench.get(target).body, uri, target)
-
-    def test_of_another_status(self) -> None:
-        """``=code``, and ``=`` alone."""
-        bench = self.serve(
-            "return 404;", "error_page 404 =410 /p; location = /p { return 200 gone; }"
-        )
-        self.assertEqual(bench.get(b"/x").status, 410)
-
-    def test_elsewhere(self) -> None:
-        """A URL is a redirect."""
-        bench = self.serve("return 403;", "error_page 403 http://other.example/denied;")
-        answer = bench.get(b"/x")
-        self.assertEqual(
-            (answer.status, answer.get(b"location")), (302, b"http://other.example/denied")
-        )
-
-    def test_missing_page(self) -> None:
-        """A page that fails itself is not looked for again."""
-        bench = self.serve("return 404;", "error_page 404 500 /p; location = /p { return 500; }")
-        self.assertIn(bench.get(b"/x").status, (404, 500))
-
-    def test_circle(self) -> None:
-        """``recursive_error_pages`` in a circle ends."""
-        bench = self.serve(
-            "return 404;",
-            "recursive_error_pages on; error_page 404 = /p; location = /p { return 404; }",
-        )
-        self.assertIn(bench.get(b"/x").status, (404, 500))
-
-    def test_post(self) -> None:
-        """The page is fetched with GET, and the body read past."""
-        bench = self.proxy(
-            "",
-            "error_page 413 /p; location = /p { return 200 $request_method; }"
-            "client_max_body_size 3;",
-        )
-        client = bench.client()
-        answer = client.request(b"POST", b"/", body=b"12345")
-        self.assertEqual((answer.status, answer.body), (413, b"GET"))
-
-
-class GzipTests(BenchCase):
-    """Compression on the way out."""
-
-    def test_length_unknown(self) -> None:
-        """A compressed response has no declared length, and a weak ETag."""
-        bench = self.proxy("gzip on; gzip_types text/plain; gzip_min_length 10; gzip_proxied any;")
-        body = b"words and words " * 200
-        self.origin.default = response(200, body, b"Content-Type: text/plain", b'ETag: "e"')
-        client = bench.client()
-        answer = client.get(b"/", b"Accept-Encoding: gzip")
-        self.assertIsNone(answer.get(b"content-length"))
-        self.assertEqual(answer.get(b"etag"), b'W/"e"')
-        self.assertEqual(gzip.decompress(answer.body), body)
-        self.assertEqual(client.request(b"HEAD", b"/", b"Accept-Encoding: gzip").status, 200)
-        self.assertEqual(client.unread, b"")
-        self.assertEqual(client.get(b"/").body, body)
-
-    def test_truncated(self) -> None:
-        """A compressed response cut short has no end."""
-        bench = self.proxy("gzip on; gzip_types text/plain; gzip_proxied any;")
-        client = bench.client()
-        client.send(message(b"GET", b"/", b"Accept-Encoding: gzip"))
-        self.origin.last.send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000\r\n\r\nabc"
-        )
-        self.origin.last.close()
-        self.assertTrue(client.transport.lost)
-        self.assertFalse(client.received.endswith(b"0\r\n\r\n"))
 
 
 class LogTests(BenchCase):
