@@ -21,7 +21,7 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.cache_control import parse_targeted_directives, response_directives
 from cacheproxy.policy.freshness import explicit_lifetime
 
-__all__ = ["MEDIA_TYPES", "deceives", "declared_shareable"]
+__all__ = ["MEDIA_TYPES", "deceives", "declared_shareable", "is_ambiguous"]
 
 #: A path with any of these is not surely the same resource for the origin as it is here: a
 #: delimiter or control character, encoded (RFC 3986 §2.2: not equivalent to the plain one) or
@@ -95,6 +95,11 @@ def declared_shareable(response: ResponseHead, response_time: float) -> bool:
     return directives.public or (lifetime is not None and lifetime.seconds > 0)
 
 
+def is_ambiguous(path: bytes) -> bool:
+    """Whether a raw *path*, as the client wrote it, may be read in more than one way."""
+    return _AMBIGUOUS.search(path) is not None
+
+
 def deceives(request: RequestHead, response: ResponseHead) -> str:
     """What makes *response* suspect under the URL of *request*; empty if nothing does.
 
@@ -107,7 +112,7 @@ def deceives(request: RequestHead, response: ResponseHead) -> str:
         match = _ABSOLUTE.match(target)
         target = target[match.end() :] if match is not None else target
     path = target.partition(b"?")[0]
-    if _AMBIGUOUS.search(path) is not None:
+    if is_ambiguous(path):
         return "path"
     if response.status >= 300 and b"cookie" not in request.fields:
         return ""

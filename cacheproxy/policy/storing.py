@@ -388,11 +388,14 @@ def _stored(
     request_time: float,
     response_time: float,
 ) -> StoredResponse:
+    fields = storable_fields(response.fields, directives)
+    if response.status != 206 and b"content-range" in fields:
+        fields = fields.without({b"content-range"})  # means nothing there (RFC 9110 §14.4)
     stored = StoredResponse(
         key=key,
         status=response.status,
         reason=response.reason,
-        fields=_dated(storable_fields(response.fields, directives), response_time),
+        fields=_dated(fields, response_time),
         request_time=request_time,
         response_time=response_time,
         lifetime=lifetime.seconds,

@@ -6,9 +6,13 @@ apart too, or one client decides what all the others get. Those fields still go 
 since a load balancer in front may rightly set them; but an answer to a request that has
 any is stored apart from the others (RFC 9111 §2 lets a key hold more than the URI).
 
+So it is with what a key of the operator's leaves out although the origin sees it: the
+port, or another spelling, of ``$http_host`` beside a key with ``$host``; and a path that
+``$uri`` makes the same as another one, which the origin need not do (``deception``).
+
 nginx leaves all of this to ``proxy_cache_key`` and ``proxy_set_header``.
 
-Imports: ``http``, ``options``.
+Imports: ``deception``, ``http``, ``options``.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from itertools import product
 
 from cacheproxy.http.fields import HOP_BY_HOP, Fields
 from cacheproxy.http.syntax import list_tokens
+from cacheproxy.policy.deception import is_ambiguous
 from cacheproxy.policy.options import CacheOptions, ProxyOptions
 
 __all__ = ["METHOD_FIELDS", "STEERING_FIELDS", "UNKEYED_FIELDS", "UnkeyedFields", "forms"]
@@ -114,27 +119,59 @@ def forms(names: Iterable[bytes]) -> frozenset[bytes]:
 UNKEYED_FIELDS = forms(STEERING_FIELDS | METHOD_FIELDS)
 
 
-class UnkeyedFields:
-    """Which of those fields get from a client to the origin of one location."""
+#: Variables that hold what the client wrote of the host, port included.
+_HOST_AS_WRITTEN = frozenset({"http_host", "is_request_port", "request_port"})
 
-    __slots__ = ("_methods", "_steering")
+#: Variables that are the same for paths which were written differently; so are captures.
+_PATH_AS_READ = frozenset({"document_uri", "uri"})
+
+
+class UnkeyedFields:
+    """Which of those fields get from a client to the origin of one location.
+
+    *watches*: it matters also how the host or the path was written (`spelling`).
+    """
+
+    __slots__ = ("_host", "_methods", "_path", "_steering", "watches")
 
     def __init__(self, proxy: ProxyOptions, cache: CacheOptions) -> None:
         reaching = _reaching(proxy)
         keyed = frozenset() if cache.key is None else _read(cache.key.variables)
         self._methods = (forms(METHOD_FIELDS) & reaching) - keyed
         self._steering = (UNKEYED_FIELDS & reaching) - self._methods
+        read = frozenset() if cache.key is None else cache.key.variables
+        self._host = (
+            cache.key is not None
+            and not _HOST_AS_WRITTEN.isdisjoint(proxy.reads)
+            and _HOST_AS_WRITTEN.isdisjoint(read)
+        )
+        self._path = "request_uri" not in read and any(
+            name in _PATH_AS_READ or name.isdigit() for name in read
+        )
+        self.watches = self._host or self._path
 
-    def suffix(self, fields: Fields) -> bytes:
+    def spelling(self, host: bytes, expected: bytes, path: bytes) -> list[bytes]:
+        """What tells a request apart by how it was written, for `suffix`; mostly nothing.
+
+        *host* is the Host field, *expected* what it is for nearly everybody, *path* the raw one.
+        """
+        lines = []
+        if self._host and host != expected:
+            lines.append(b"host " + host)
+        if self._path and is_ambiguous(path):
+            lines.append(b"path " + path)
+        return lines
+
+    def suffix(self, fields: Fields, spelling: Iterable[bytes] = ()) -> bytes:
         """What the key of a request with *fields* has to end in; empty without such a field.
 
         It starts with an octet that is in no field and no URI, so that no other request
-        can have that key.
+        can have that key. *spelling* is what `spelling` gave.
         """
         steering = self._steering
-        if steering.isdisjoint(fields.names()):
+        if steering.isdisjoint(fields.names()) and not spelling:
             return b""
-        lines = [
+        lines = [*spelling] + [
             b"%b:%b" % (name, value)
             for name in sorted(steering.intersection(fields.names()))
             for value in fields.get_all(name)

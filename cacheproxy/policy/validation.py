@@ -3,7 +3,7 @@
 nginx: ``proxy_cache_revalidate`` (which never updates stored fields on a 304;
 here they are, as §3.2 demands).
 
-Imports: ``cache_control``, ``conditional``, ``freshness``, ``storing``, ``stored``, ``http``.
+Imports: ``cache_control``, ``conditional``, ``key``, ``storing``, ``stored``, ``http``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.policy.cache_control import response_directives
 from cacheproxy.policy.conditional import weak_match
+from cacheproxy.policy.key import Vary, selecting, vary_names
 from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import NoStore, NoStoreReason, decide_storing, storable_fields
@@ -27,6 +28,7 @@ __all__ = [
     "freshen",
     "head_says",
     "outdated",
+    "same_representation",
     "selects",
     "transient_fields",
     "updated_fields",
@@ -141,6 +143,7 @@ def freshen(
     ignore: Set[bytes],
     request_time: float,
     response_time: float,
+    no_cache: bool = False,
 ) -> StoredResponse | NoStore:
     """*stored*, brought up to date by the origin's 304 *response* to its validation.
 
@@ -148,7 +151,10 @@ def freshen(
     NoStore when the origin now forbids storing, and the entry is then to be
     deleted; the 304 still confirms its body for this one answer (made with
     `updated_fields`). Where the 304 says nothing of freshness the stored fields
-    say it again. Parameters are those of ``storing.decide_storing``.
+    say it again. What the origin tells a client whose answers are not to be stored
+    (Authorization, no-store, *no_cache*) changes nothing for the others. Fields that
+    Vary lists for the first time select what is stored from now on.
+    Parameters are those of ``storing.decide_storing``.
     """
     received = response.fields
     if b"date" not in received:  # the time of receipt stands in (RFC 9110 §6.6.1)
@@ -156,19 +162,59 @@ def freshen(
     fields = updated_fields(stored.fields, received)
     whole = Fields([*fields.pairs, *transient_fields(response.fields)])
     head = ResponseHead(stored.status, whole, stored.reason)
+    vary = stored.vary if b"vary" in ignore else _vary(stored, request, response)
+    if vary is None:
+        return NoStore(NoStoreReason.VARY_ANY)
     decision = decide_storing(
-        request, head, options, ignore, False, stored.key, request_time, response_time
+        request, head, options, ignore, no_cache, stored.key, request_time, response_time
     )
+    if isinstance(decision, NoStore) and decision.reason in _OF_REQUEST:
+        # It was said to one client. That nothing may be shared any more is said to all.
+        anybody = RequestHead(b"GET", request.target, request.version, Fields())
+        decision = decide_storing(
+            anybody, head, options, ignore, False, stored.key, request_time, response_time
+        )
+        return decision if isinstance(decision, NoStore) and _forbids(decision) else stored
+    if vary != stored.vary:
+        fields = Fields([*fields.pairs, *_lines(response.fields, b"vary")])
     if isinstance(decision, NoStore):
-        if decision.reason in _KEEPS_ENTRY:
-            return replace(stored, fields=fields)
-        return decision
+        if _forbids(decision):
+            return decision
+        return replace(stored, fields=fields, vary=vary)
     fresh = decision.stored
     fresh.fields = fields
-    fresh.vary = stored.vary
+    fresh.vary = vary
     fresh.body_length = stored.body_length
     fresh.host = stored.host
     return fresh
+
+
+def _vary(stored: StoredResponse, request: RequestHead, response: ResponseHead) -> Vary | None:
+    """What selects *stored*, with what the origin's *response* to *request* adds; None for ``*``.
+
+    Nothing is taken away: what is stored was not made for others.
+    """
+    names = vary_names(response.fields)
+    if names is None:
+        return None
+    known = {name for name, _ in stored.vary}
+    added = [name for name in names if name not in known]
+    if not added:
+        return stored.vary
+    return tuple(sorted([*stored.vary, *selecting(added, request.fields)]))
+
+
+def _lines(fields: Fields, name: bytes) -> list[tuple[bytes, bytes]]:
+    return [pair for pair in fields.pairs if pair[0].lower() == name]
+
+
+def same_representation(one: Fields, other: Fields) -> bool:
+    """Whether nothing in the validators of two heads says that they are of different bodies."""
+    for name in (b"etag", b"last-modified"):
+        first, second = one.get(name), other.get(name)
+        if first is not None and second is not None:
+            return weak_match(first, second) if name == b"etag" else first == second
+    return True
 
 
 def transient_fields(received: Fields) -> list[tuple[bytes, bytes]]:
@@ -178,16 +224,23 @@ def transient_fields(received: Fields) -> list[tuple[bytes, bytes]]:
 
 _TRANSIENT = frozenset({b"age", b"x-accel-expires", b"set-cookie", b"set-cookie2", b"connection"})
 
+
+def _forbids(decision: NoStore) -> bool:
+    """Whether it says that what is stored is not to be kept."""
+    return decision.reason not in _KEEPS_ENTRY
+
+
 #: The exchange at hand may not store, but that says nothing about what is stored.
-_KEEPS_ENTRY = frozenset(
+_OF_REQUEST = frozenset(
     {
         NoStoreReason.METHOD,
         NoStoreReason.REQUEST_NO_STORE,
         NoStoreReason.CACHE_OFF,
-        NoStoreReason.NO_FRESHNESS,
         NoStoreReason.AUTHORIZATION,
         NoStoreReason.COOKIE,
         NoStoreReason.PROXY_NO_CACHE,
-        NoStoreReason.EXPIRED,
     }
 )
+
+#: Nor does it where the 304 gives no lifetime.
+_KEEPS_ENTRY = _OF_REQUEST | {NoStoreReason.NO_FRESHNESS, NoStoreReason.EXPIRED}

@@ -24,10 +24,13 @@ _NOT_REFRESHED = STEERING_FIELDS | {b"expect", b"upgrade", b"connection"}
 
 
 def unattended(cause: Exchange) -> Exchange:
-    """An exchange for the same GET as *cause* that nobody waits for."""
-    head = cause.head
+    """An exchange for the same as *cause*, a GET or HEAD, that nobody waits for."""
+    head, options = cause.head, cause.location.cache
     fields = head.fields.without(_NOT_REFRESHED)
-    request = RequestHead(b"GET", head.target, head.version, fields)
+    # The answer to a HEAD that was sent as such is stored apart.
+    converted = options is None or options.convert_head
+    method = b"GET" if converted else cause.method
+    request = RequestHead(method, head.target, head.version, fields)
     return cause.detached(NoClient(cause.downstream), request)
 
 

@@ -53,7 +53,7 @@ def serve(exchange: Exchange) -> None:
         Relay(exchange).start()
     elif exchange.method not in options.methods:
         invalidation = None
-        if invalidates(exchange.method, 200):
+        if invalidates(exchange.method, 200) and not exchange.denied:
             invalidation = Invalidation(exchange, storage)
         Relay(exchange, invalidation).start()
     else:
@@ -190,6 +190,9 @@ class CacheTurn:
 
     def _carry_out(self, verdict: Verdict, entry: Entry | None) -> None:
         action = verdict.action
+        if verdict.refresh and self.exchange.method not in (b"GET", b"HEAD"):
+            # It cannot be asked for again without its client, who has the content.
+            action, verdict.status = Action.REVALIDATE, b"EXPIRED"
         self.exchange.cache_status = verdict.status
         if self.background and action in (Action.FRESH, Action.STALE):
             action = Action.REVALIDATE

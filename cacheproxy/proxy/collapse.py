@@ -49,23 +49,25 @@ UNSHARED_TIME = 120.0
 
 
 class Growing:
-    """A response that is being stored: *stored* is its head, *writer* has its body.
+    """A response that is being stored by *writer*, which has its head and its body.
 
     *length* is that of the whole body, None where it is not known yet. *flushed* says that
     each piece is to reach clients at once (``proxy_buffering off``).
     """
 
-    __slots__ = ("flushed", "followers", "length", "stored", "writer")
+    __slots__ = ("flushed", "followers", "length", "writer")
 
-    def __init__(
-        self, stored: StoredResponse, writer: GrowingWriter, length: int | None, flushed: bool
-    ) -> None:
-        self.stored = stored
+    def __init__(self, writer: GrowingWriter, length: int | None, flushed: bool) -> None:
         self.writer = writer
         self.length = length
         self.flushed = flushed
         #: How many requests are being answered from it.
         self.followers = 0
+
+    @property
+    def stored(self) -> StoredResponse:
+        """The head; a soft purge may have made it stale by now."""
+        return self.writer.stored
 
 
 class Waiter:

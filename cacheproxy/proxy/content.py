@@ -32,7 +32,7 @@ def serve(exchange: Exchange) -> None:
         return
     if location.proxy.proxy_pass is None:
         static.serve(exchange)
-    elif location.purge and holds(location.purge, exchange):
+    elif location.purge and not exchange.denied and holds(location.purge, exchange):
         purging.serve(exchange)
     elif location.proxy.slice and applies(exchange):
         Slicing(exchange).start()

@@ -87,10 +87,25 @@ def count(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
     """
     head = exchange.head
     rules = exchange.location.counts
-    if rules is None or TELLING_FIELDS.isdisjoint(head.fields.names()):
+    if rules is None:
         return head, b"", b""
-    fields = head.fields
-    return rules.head(head), rules.unkeyed.suffix(fields), rules.unkeyed.obstacle(fields)
+    fields, unkeyed = head.fields, rules.unkeyed
+    spelling: list[bytes] = []
+    if unkeyed.watches:
+        said = fields.get(b"host") or b""
+        spelling = unkeyed.spelling(said, _expected_host(exchange), exchange.route.raw_path)
+    if not spelling and TELLING_FIELDS.isdisjoint(fields.names()):
+        return head, b"", b""
+    return rules.head(head), unkeyed.suffix(fields, spelling), unkeyed.obstacle(fields)
+
+
+def _expected_host(exchange: Exchange) -> bytes:
+    """What Host is in requests that were not sent to another port than this one."""
+    site, host = exchange.site, exchange.route.host
+    port = site.listen.port
+    if site.listen.path or port == (443 if site.scheme == b"https" else 80):
+        return host
+    return b"%b:%d" % (host, port)
 
 
 def counts_whole(exchange: Exchange) -> bool:

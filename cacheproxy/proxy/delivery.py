@@ -71,6 +71,7 @@ class Delivery:
         "_window",
         "muted",
         "on_enough",
+        "stores",
         "tail",
         "writer",
     )
@@ -79,6 +80,8 @@ class Delivery:
         self._exchange = exchange
         self._stream = stream
         self.writer: MissWriter | None = None
+        #: There was one, which may have come to nothing since.
+        self.stores = False
         #: The client gets nothing (more) of the body.
         self.muted = False
         self._buffering = True
@@ -167,6 +170,7 @@ class Delivery:
         start, stop = self._window = decision.ranges[0]
         self.tail = length - stop
         pairs = response_pairs(exchange, head)
+        pairs = [pair for pair in pairs if pair[0].lower() != b"content-range"]
         pairs.append((b"Content-Range", content_range(start, stop, length)))
         exchange.begin_ranges(pairs, stop - start)
         return True
@@ -189,7 +193,12 @@ class Delivery:
         writer = self.writer
         if writer is not None:
             writer.write(data)
-            if writer.congested:
+            if not writer.takes:
+                # It was purged, or is too large: nothing waits for it any more.
+                writer.on_drain(None)
+                self.writer = None
+                self._go_on("writer")
+            elif writer.congested:
                 self._wait("writer")
         exchange = self._exchange
         if self.muted or exchange.lost:
@@ -260,7 +269,13 @@ class Delivery:
     def store_to(self, writer: MissWriter) -> None:
         """Give every piece of the body to *writer* too."""
         self.writer = writer
+        self.stores = True
         writer.on_drain(lambda: self._go_on("writer"))
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether nobody gets what comes, and what was to store it came to nothing."""
+        return self.stores and self.writer is None and (self.muted or self._exchange.lost)
 
     # -- its end -----------------------------------------------------------
 

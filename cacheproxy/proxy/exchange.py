@@ -95,6 +95,7 @@ class Exchange:
         "bytes_before",
         "cache_status",
         "captures",
+        "denied",
         "downstream",
         "error_uri",
         "gzip",
@@ -151,6 +152,8 @@ class Exchange:
         #: ``$uri`` is not what the client sent any more (nginx ``valid_unparsed_uri``).
         self.uri_changed = False
         self.error_uri = False
+        #: ``allow`` and ``deny`` have refused it: what answers stands in for an error page.
+        self.denied = False
         self.redirects = 0
         self.gzip: Gzip | None = None
         #: The content already is the gzip form of what is stored.
@@ -237,6 +240,7 @@ class Exchange:
         access = location.access
         if access is not None and not access.allows(self.downstream.peer_host):
             self._log_error("error", "access forbidden by rule")
+            self.denied = True
             self.answer_status(403)
             return
         self.site.serve(self)

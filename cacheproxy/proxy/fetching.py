@@ -17,13 +17,18 @@ from typing import TYPE_CHECKING
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy import cache_status
-from cacheproxy.policy.key import variant_digest
+from cacheproxy.policy.key import matches, variant_digest
 from cacheproxy.policy.partial import keyed_by_range
 from cacheproxy.policy.purge import ByKey
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import may_serve_stale
 from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
-from cacheproxy.policy.validation import freshen, selects, validation_fields
+from cacheproxy.policy.validation import (
+    freshen,
+    same_representation,
+    selects,
+    validation_fields,
+)
 from cacheproxy.proxy.collapse import UNSHARED_TIME
 from cacheproxy.proxy.elsewhere import goes_elsewhere
 from cacheproxy.proxy.head_update import keep_length, update_get
@@ -52,7 +57,7 @@ class Fetch:
 
     def __init__(self, turn: CacheTurn) -> None:
         self.turn = turn
-        self._request_time = turn.exchange.world.scheduler.wall()
+        self._request_time = turn.storage.asked_now()
         #: What Cache-Status says of why nothing is stored.
         self._detail = turn.detail
 
@@ -184,7 +189,7 @@ class Fetch:
             head,
             options,
             exchange.location.proxy.ignore_headers,
-            bool(options.no_cache) and holds(options.no_cache, exchange),
+            self._no_cache(),
             turn.key,
             self._request_time,
             now,
@@ -232,7 +237,11 @@ class Fetch:
         else:
             delivery.store_to(writer)
             if turn.sharing is not None and not partial:
-                turn.sharing.offer(stored, writer, head)
+                turn.sharing.offer(writer, head)
+
+    def _no_cache(self) -> bool:
+        conditions = self.turn.options.no_cache
+        return bool(conditions) and holds(conditions, self.turn.exchange)
 
     def _set_free(self, status: int) -> None:
         """Nobody is to wait for such an answer, now or for a while."""
@@ -281,6 +290,7 @@ class Fetch:
             turn.exchange.location.proxy.ignore_headers,
             self._request_time,
             now,
+            self._no_cache(),
         )
         turn.entry = None
         kept = not isinstance(stored, NoStore)
@@ -293,6 +303,9 @@ class Fetch:
         did = cache_status.forward_value(turn.why, head.status, stored=kept)
 
         def answer(found: Entry | None) -> None:
+            if found is not None and not self._answers_too(found.stored, entry.stored):
+                found.release()
+                found = None
             if found is not None:
                 entry.release()
             chosen = found or entry
@@ -302,6 +315,17 @@ class Fetch:
                 turn.answer(chosen, chosen.stored.age(now), did, fresh=found is not None)
 
         relay.take_over(lambda: turn.storage.lookup(entry.digest, answer))
+
+    def _answers_too(self, stored: StoredResponse, validated: StoredResponse) -> bool:
+        """Whether *stored*, found where *validated* was, is what the 304 was about.
+
+        Another request may have stored something else there, for itself or for its like.
+        """
+        return (
+            stored.key == self.turn.key
+            and matches(stored.vary, self.turn.request.fields)
+            and same_representation(stored.fields, validated.fields)
+        )
 
     # -- failure -----------------------------------------------------------
 

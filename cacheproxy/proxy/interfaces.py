@@ -121,6 +121,10 @@ class Entry(Protocol):
 class MissWriter(Protocol):
     """Stores a body as it arrives. Nothing is visible before ``finish``."""
 
+    @property
+    def takes(self) -> bool:
+        """Whether what is written is still of use: False once it has come to nothing."""
+
     def write(self, data: bytes) -> None:
         """Append; never blocks. A failing disk turns the writer into a sink of no effect."""
 
@@ -141,12 +145,16 @@ class MissWriter(Protocol):
 class GrowingWriter(MissWriter, Protocol):
     """A ``MissWriter`` whose body others can read while it grows.
 
-    ``size`` is in octets; ``given_up`` says that an abort was the writer's own: the body
+    ``size`` is in octets; ``stored`` is the head, which a soft purge makes stale while the
+    body still grows; ``given_up`` says that an abort was the writer's own: the body
     is too large to be stored, or the disk failed.
     """
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def stored(self) -> StoredResponse: ...
 
     @property
     def given_up(self) -> bool: ...
@@ -187,7 +195,7 @@ class Storage(Protocol):
         """Start to store; None when the zone cannot (no room, failing disk) or may not.
 
         It may not where *stored* was purged after it was asked for. A purge aborts the
-        writers of what it takes.
+        writers of what it takes; a soft one lets them store it as stale.
         """
 
     def fits(self, length: int) -> bool:
@@ -211,6 +219,9 @@ class Storage(Protocol):
 
     def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
         """Whether a purge since ``stored.request_time`` took it; ``open_writer`` refuses it."""
+
+    def asked_now(self) -> float:
+        """The ``request_time`` of what is asked for now: wall seconds, behind every purge's."""
 
     def note_use(self, digest: bytes) -> int:
         """Count a request for *digest*; how many there have been, this one included."""

@@ -56,7 +56,7 @@ class Invalidation:
         # If-Match is what keeps two writers apart: only the origin can judge it.
         self.answers_conditions = False
         self.fills = False
-        self._request_time = exchange.world.scheduler.wall()
+        self._request_time = storage.asked_now()
 
     def on_response(self, relay: Relay, head: ResponseHead) -> bool:
         exchange = self._exchange
@@ -120,7 +120,7 @@ class Invalidation:
         """Store what the purge that it causes itself does not mean: it was made after it."""
         delivery = relay.delivery
         assert delivery is not None
-        now = self._exchange.world.scheduler.wall()
+        now = self._storage.asked_now()
         writer = self._storage.open_writer(place, place, replace(stored, request_time=now))
         if writer is not None:
             delivery.store_to(writer)

@@ -199,6 +199,10 @@ class Relay:
             self.splice.take(data)
         elif self.delivery is not None:
             self.delivery.feed(data)
+        delivery = self.delivery
+        if delivery is not None and delivery.in_vain and not self.finished:
+            if not self._goes_on_alone(delivery):
+                self._discard_for_all()
 
     def on_response_end(self, trailers: Fields | None) -> None:
         self._attempts.let_go()

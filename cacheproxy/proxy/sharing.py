@@ -26,7 +26,6 @@ from cacheproxy.proxy.keys import holds
 
 if TYPE_CHECKING:
     from cacheproxy.http.messages import ResponseHead
-    from cacheproxy.policy.stored import StoredResponse
     from cacheproxy.proxy.caching import CacheTurn
     from cacheproxy.proxy.interfaces import GrowingWriter
 
@@ -180,14 +179,12 @@ class Sharing:
 
     # -- leading -----------------------------------------------------------
 
-    def offer(
-        self, stored: StoredResponse, writer: GrowingWriter, head: ResponseHead
-    ) -> None:
+    def offer(self, writer: GrowingWriter, head: ResponseHead) -> None:
         """What this request leads for has begun, and is being stored."""
         if self._fill is not None:
             length = head.body_length if head.body_length >= 0 else None
             flushed = not is_buffered(self._turn.exchange, head)
-            self._fill.offer(Growing(stored, writer, length, flushed))
+            self._fill.offer(Growing(writer, length, flushed))
 
     def set_free(self, seconds: float) -> None:
         """The answer is for this request alone; others are to have their own for *seconds*."""

@@ -29,8 +29,11 @@ DEFAULT_INDEX = (b"index.html",)
 
 
 def serve(exchange: Exchange) -> None:
-    """Answer with the file that the URI names, or with its index."""
-    if exchange.method not in (b"GET", b"HEAD"):
+    """Answer with the file that the URI names, or with its index.
+
+    As in nginx POST finds out whether there is one before it is refused.
+    """
+    if exchange.method not in (b"GET", b"HEAD", b"POST"):
         exchange.answer_status(405)
         return
     uri = exchange.route.uri
@@ -74,6 +77,10 @@ def _serve_path(exchange: Exchange, uri: bytes, path: bytes) -> None:
             exchange.redirect(301, target)
         else:
             _not_found(exchange, path, opened)
+        return
+    if exchange.method == b"POST":
+        opened.close()
+        exchange.answer_status(405)
         return
     pairs = exchange.own_pairs() + hot.file_pairs(exchange.location, opened, uri)
     fields = Fields(pairs)

@@ -31,6 +31,7 @@ from typing import Final
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.validation import same_representation
 from cacheproxy.storage.entry import (
     NO_PARENT,
     SEAL_SIZE,
@@ -523,6 +524,8 @@ class Disk:
                 return None  # about to be removed
             length = header.stored.body_length
             if stored.body_length not in (-1, length):
+                return None
+            if not same_representation(header.stored.fields, stored.fields):
                 return None
             head = replace(stored, body_length=length)
             value = encode(Header(head, header.token, edition, NO_PARENT, header.checksum))

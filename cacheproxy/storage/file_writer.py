@@ -101,6 +101,11 @@ class FileWriter:
             self._flush()
 
     @property
+    def takes(self) -> bool:
+        """Whether it may still become a file."""
+        return self._state is _State.OPEN
+
+    @property
     def congested(self) -> bool:
         """Whether more than ``WAITING_LIMIT`` waits for the disk."""
         return len(self._held) + self._in_flight > WAITING_LIMIT

@@ -14,6 +14,7 @@ Runs in the reactor thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf, nextafter
 
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.purge import (
@@ -52,7 +53,7 @@ _KEY, _PREFIX, _HOST, _TAG = range(4)
 class RecentPurges:
     """What was purged when, by wall time: that of responses' ``request_time``."""
 
-    __slots__ = ("_forgotten", "_lengths", "_marks", "_offset")
+    __slots__ = ("_forgotten", "_lengths", "_marks", "_offset", "latest")
 
     def __init__(self) -> None:
         #: (kind, value) → when it was purged last; the longest ago first.
@@ -62,10 +63,14 @@ class RecentPurges:
         #: Whatever was asked for until then is refused.
         self._forgotten = float("-inf")
         self._offset = float("-inf")
+        #: The time of the last one. What is asked for after it says so by this, if the clock
+        #: has not moved on since, or was set back.
+        self.latest = float("-inf")
 
     def note(self, selection: Selection, wall: float, monotonic: float) -> None:
         """Remember a purge that is asked for now."""
-        mark = self._mark(wall, monotonic)
+        # Later than anything asked for before it, even within one reading of the clock.
+        mark = self.latest = nextafter(max(self._mark(wall, monotonic), self.latest), inf)
         if isinstance(selection, ByKey):
             self._add((_KEY, selection.primary), mark)
         elif isinstance(selection, ByPrefix):
@@ -162,7 +167,7 @@ def _candidates(memory: Memory, selection: Selection) -> list[MemoryEntry]:
 
 
 def mark_writer(writer: Writer, now: float) -> None:
-    """Make stale what *writer*, which has finished, is about to put on disk.
+    """Make stale what *writer* is storing, or is about to put on disk.
 
     Where its row is being made already the purge on disk comes after it, and does the same.
     """

@@ -162,6 +162,11 @@ class Writer:
             self._followers.grown()
 
     @property
+    def takes(self) -> bool:
+        """Whether it may still become an entry."""
+        return self._state is _State.OPEN
+
+    @property
     def congested(self) -> bool:
         """Whether more than ``WAITING_LIMIT`` waits for the disk."""
         return self._batch_size + self._in_flight > WAITING_LIMIT

@@ -23,6 +23,7 @@ from cacheproxy.errors import StorageError
 from cacheproxy.policy.key import digest as key_digest
 from cacheproxy.policy.purge import Selection, selects
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.validation import same_representation
 from cacheproxy.proxy.interfaces import Entry, Scheduler
 from cacheproxy.storage.disk import Disk, Found, new_token
 from cacheproxy.storage.encoding import Encoder
@@ -276,15 +277,20 @@ class Zone:
                 self._lookup(digest, done, LOOKUP_TRIES)
 
     def update(self, digest: bytes, stored: StoredResponse) -> None:
-        """Replace a head; ignored where its ``body_length`` is not that of what is stored.
+        """Replace a head; ignored where it is not of the body that is stored by now.
 
-        And where what it says is older than a purge of it.
+        Its length and its validators tell. And where what it says is older than a purge of it.
         """
-        if self._recent.took(key_digest(stored.key), stored):
+        # What is stored apart for a URL has its URL's key before a NUL (``policy.unkeyed``).
+        if self._recent.took(key_digest(stored.key.partition(b"\0")[0]), stored):
             return
         edition = new_token()
         old = self.memory.get(digest)
-        if old is not None and stored.body_length in (-1, len(old.body)):
+        if (
+            old is not None
+            and stored.body_length in (-1, len(old.body))
+            and same_representation(old.stored.fields, stored.fields)
+        ):
             head = replace(stored, body_length=len(old.body))
             entry = MemoryEntry(digest, old.primary, head, old.body, edition)
             self.memory.add(entry, self._scheduler.wall())
@@ -292,7 +298,9 @@ class Zone:
         writer = self._finishing.get(digest)
         if writer is None:
             self._update_disk(digest, stored, edition)
-        elif stored.body_length in (-1, writer.size):
+        elif stored.body_length in (-1, writer.size) and same_representation(
+            writer.stored.fields, stored.fields
+        ):
             writer.updated = stored, edition
 
     def _update_disk(self, digest: bytes, stored: StoredResponse, edition: bytes) -> None:
@@ -347,7 +355,7 @@ class Zone:
         """Remove what *selection* takes, or make it stale; see ``Storage.purge``.
 
         A response that was asked for before the purge may be what it is to remove,
-        so that a store already begun is not kept either.
+        so that a store already begun is not kept either; a *soft* one has it kept as stale.
         """
         now = self._scheduler.wall()
         stale_at = now if soft else None
@@ -357,6 +365,10 @@ class Zone:
         for lookup in self._lookups.values():
             lookup.stale = True
         begun = [w for w in self._writers if selects(selection, w.primary, w.stored)]
+        if soft:
+            gone.update(writer.digest for writer in begun)
+            for writer in begun:
+                mark_writer(writer, now)
         for writer in list(self._finishing.values()):
             if selects(selection, writer.primary, writer.stored):
                 gone.add(writer.digest)
@@ -369,11 +381,16 @@ class Zone:
         PurgeRun(self.tier, purge, gone, self._purge_begun, done).step()
 
         # Who followed them looks again at once, and must do so behind the purge.
-        for writer in begun:
-            writer.abort()
+        if not soft:
+            for writer in begun:
+                writer.abort()
 
     def _purge_begun(self) -> None:
         self._purging -= 1
+
+    def asked_now(self) -> float:
+        """The ``request_time`` of what is asked for now."""
+        return max(self._scheduler.wall(), self._recent.latest)
 
     def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
         """Whether a purge since ``stored.request_time`` took it."""

@@ -229,6 +229,9 @@ class FakeWriter:
     given_up = False
     size = 0
 
+    def __init__(self) -> None:
+        self.stored = head_of(b"d")
+
     def on_abort(self, call: Callable[[], None]) -> None:
         self.aborted = call
 
@@ -288,7 +291,7 @@ class FillsTests(BenchCase):
         assert leave is not None
         self.fills.wait(b"d", 5, self.woken.append, self.offered.append)
         writer = FakeWriter()
-        growing = Growing(head_of(b"d"), writer, None, False)
+        growing = Growing(writer, None, False)
         self.assertIsNone(self.fills.growing(b"d"))
         fill.offer(growing)
         self.assertEqual((self.offered, self.woken), ([growing], []))
@@ -304,7 +307,7 @@ class FillsTests(BenchCase):
             fill = self.fills.lead(b"d", 5)
             assert fill is not None
             writer = FakeWriter()
-            fill.offer(Growing(head_of(b"d"), writer, None, False))
+            fill.offer(Growing(writer, None, False))
             self.fills.wait(b"d", 5, self.woken.append, self.offered.append)
             writer.given_up = given_up
             writer.aborted()
@@ -319,7 +322,7 @@ class FillsTests(BenchCase):
         second = self.fills.lead(b"d", 5)
         assert first is not None and second is not None
         self.fills.wait(b"d", 60, self.woken.append, self.offered.append)
-        first.offer(Growing(head_of(b"d"), FakeWriter(), None, False))
+        first.offer(Growing(FakeWriter(), None, False))
         self.assertEqual(len(self.offered), 1)
         first.release()
         self.assertTrue(self.fills.filling(b"d"))

@@ -133,13 +133,16 @@ class StaticTests(StaticCase):
         self.assertEqual(self.get(b"/fifo").status, 404)
 
     def test_methods(self) -> None:
-        """GET and HEAD; 405 else."""
+        """GET and HEAD; 405 else. POST finds out first whether there is something (nginx)."""
         bench = self.folder()
         client = bench.client()
         answer = client.request(b"HEAD", b"/a.txt")
         self.assertEqual((answer.get(b"content-length"), client.unread), (b"100", b""))
         self.assertEqual(client.request(b"POST", b"/a.txt", body=b"x").status, 405)
-        self.assertEqual(client.request(b"DELETE", b"/a.txt").status, 405)
+        for target, status in ((b"/none", 404), (b"/sub", 301), (b"/sub/none/", 404)):
+            self.assertEqual(client.request(b"POST", target, body=b"x").status, status)
+        for target in (b"/a.txt", b"/none", b"/sub"):
+            self.assertEqual(client.request(b"DELETE", target).status, 405)
 
     def test_alias(self) -> None:
         """``alias`` replaces the location's prefix; in a regex it is the whole path."""

@@ -50,6 +50,21 @@ class RecentPurgesTests(SynchronousTestCase):
             self.assertTrue(self.took(99.9), selection)
             self.assertFalse(self.took(100.1), selection)
 
+    def test_within_one_reading_of_the_clock(self) -> None:
+        """Before is refused; after, by the time that ``latest`` gives, is not."""
+        for _ in range(3):
+            asked = max(100.0, self.recent.latest)
+            self.purge(ByKey(digest_of(KEY)), 100.0)
+            self.assertTrue(self.took(asked))
+            self.assertFalse(self.took(max(100.0, self.recent.latest)))
+
+    def test_asked_for_after_a_step_back_of_the_clock(self) -> None:
+        """It is not refused for as long as the step."""
+        self.purge(Everything(), 5000.0, 10.0)
+        self.purge(ByKey(digest_of(KEY)), 1000.0, 11.0)
+        self.assertTrue(self.took(5000.5))
+        self.assertFalse(self.took(max(1000.1, self.recent.latest)))
+
     def test_others_are_not_taken(self) -> None:
         for selection in (
             ByKey(digest_of(b"other")),
