@@ -264,7 +264,7 @@ class Runtime:
                 _, server, _ = parse_proxy_pass(f"{scheme.decode()}://{name}")
             except ConfigError as problem:
                 raise UpstreamError(problem.message, Stage.CONNECT) from problem
-            upstream = Upstream(name, (server,), implicit=True)
+            upstream = Upstream(name, (server,))
             group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl))
             if len(self._rendered) >= MAX_RENDERED_UPSTREAMS:
                 oldest = next(iter(self._rendered))

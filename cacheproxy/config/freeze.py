@@ -61,7 +61,7 @@ def freeze(build: Build, main: Level, variables: Declared) -> Config | None:
         return None
     options = {
         name: main.values[name]
-        for name in ("error_log", "pid", "user", "worker_processes", "worker_shutdown_timeout")
+        for name in ("error_log", "pid", "user", "worker_shutdown_timeout")
         if name in main.values
     }
     return Config(
@@ -84,7 +84,7 @@ def _settle_passes(build: Build) -> None:
         if group is None:
             name = server.name
             if name not in upstreams:
-                upstreams[name] = Upstream(name, (server,), implicit=True)
+                upstreams[name] = Upstream(name, (server,))
         elif port_given:
             build.fault(f'upstream "{group}" may not have port {server.port}', directive)
             continue

@@ -193,7 +193,6 @@ class Upstream:
     keepalive_requests: int = 1000
     keepalive_time: float = 3600.0
     keepalive_timeout: float = 60.0
-    implicit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +231,6 @@ class Config:
     error_log: ErrorLog | None = None
     pid: str = ""
     user: tuple[str, str] | None = None
-    worker_processes: int = 1
     worker_shutdown_timeout: float | None = None
     variables: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()

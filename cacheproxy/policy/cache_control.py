@@ -74,7 +74,6 @@ class ResponseDirectives:
     proxy_revalidate: bool = False
     must_understand: bool = False
     no_transform: bool = False
-    immutable: bool = False
     max_age: int | None = None
     s_maxage: int | None = None
     stale_while_revalidate: int | None = None
@@ -122,7 +121,6 @@ _RESTRICTING = {
 }
 _PERMITTING = {
     b"public": "public",
-    b"immutable": "immutable",
     b"must-understand": "must_understand",
 }
 _RESPONSE_SECONDS = {

@@ -163,12 +163,9 @@ def decide_storing(
     refusal = _forbidden_by_response(request, response, options, ignore, directives, accel)
     if refusal is not None:
         return refusal
-    names = () if b"vary" in ignore else vary_names(fields)
+    names = _selecting_names(fields, ignore)
     if names is None:
         return NoStore(NoStoreReason.VARY_ANY)
-    if b"content-encoding" in fields and b"vary" not in ignore:
-        # Whether it says so or not: not every client can read it.
-        names = tuple(sorted({*names, b"accept-encoding"}))
     age = initial_age(fields, request_time, response_time)
     lifetime = _lifetime(response, options, ignore, directives, accel, age, response_time)
     if lifetime is None:
@@ -185,15 +182,31 @@ def decide_storing(
     stored.vary = selecting(names, request.fields)
     if response.status == 206 and not keyed_by_range(options):
         stored.vary = ((ASKED, plain_range(request)), *stored.vary)
-    validator = b"etag" in stored.fields or b"last-modified" in stored.fields
-    if not validator:
-        if stored.always_validate:
-            return NoStore(NoStoreReason.NO_CACHE)
-        if lifetime.seconds <= age and not (stored.stale_while_revalidate or stored.stale_if_error):
-            return NoStore(NoStoreReason.EXPIRED, f"{lifetime.source.value} {lifetime.seconds:g}")
     if not _tags_are_kept(fields, stored.fields):
         return NoStore(NoStoreReason.TAGS)
-    return Store(stored, lifetime.source)
+    return _useless(stored, lifetime, age) or Store(stored, lifetime.source)
+
+
+def _selecting_names(fields: Fields, ignore: Set[bytes]) -> tuple[bytes, ...] | None:
+    """The request fields that select the response; None for ``Vary: *``."""
+    if b"vary" in ignore:
+        return ()
+    names = vary_names(fields)
+    if names is not None and b"content-encoding" in fields:
+        # Whether it says so or not: not every client can read it.
+        names = tuple(sorted({*names, b"accept-encoding"}))
+    return names
+
+
+def _useless(stored: StoredResponse, lifetime: Lifetime, age: float) -> NoStore | None:
+    """Why *stored* could never answer: not as it is, and not after a validation."""
+    if b"etag" in stored.fields or b"last-modified" in stored.fields:
+        return None
+    if stored.always_validate:
+        return NoStore(NoStoreReason.NO_CACHE)
+    if lifetime.seconds <= age and not (stored.stale_while_revalidate or stored.stale_if_error):
+        return NoStore(NoStoreReason.EXPIRED, f"{lifetime.source.value} {lifetime.seconds:g}")
+    return None
 
 
 def _tags_are_kept(received: Fields, kept: Fields) -> bool:

@@ -49,47 +49,75 @@ def update_get(
 ) -> None:
     """Let *head*, the origin's answer to a HEAD that *request_time* saw, act on the stored GET."""
     key = _key_of_get(exchange)
-    if key is None:
-        return
-    asked, _, _ = count(exchange)
-    request = RequestHead(b"GET", asked.target, asked.version, asked.fields)
-    now = exchange.world.scheduler.wall()
+    if key is not None:
+        _Update(exchange, storage, key, head, request_time).start()
 
-    def found(entry: Entry | None) -> None:
+
+class _Update:
+    """What the answer to one HEAD does to the stored GET of *key*."""
+
+    __slots__ = ("_exchange", "_head", "_key", "_now", "_request", "_request_time", "_storage")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        storage: Storage,
+        key: bytes,
+        head: ResponseHead,
+        request_time: float,
+    ) -> None:
+        asked, _, _ = count(exchange)
+        self._exchange = exchange
+        self._storage = storage
+        self._key = key
+        self._head = head
+        self._request = RequestHead(b"GET", asked.target, asked.version, asked.fields)
+        self._request_time = request_time
+        self._now = exchange.world.scheduler.wall()
+
+    def start(self) -> None:
+        """Look for it."""
+        self._storage.lookup(digest(self._key), self._found)
+
+    def _found(self, entry: Entry | None) -> None:
         if entry is None:
             return
-        stored = entry.stored
-        if stored.key == key and stored.vary and not matches(stored.vary, asked.fields):
+        stored, fields = entry.stored, self._request.fields
+        if stored.key == self._key and stored.vary and not matches(stored.vary, fields):
             names = [name for name, _ in stored.vary]
             entry.release()
-            storage.lookup(variant_digest(key, selecting(names, asked.fields)), judge)
+            own = variant_digest(self._key, selecting(names, fields))
+            self._storage.lookup(own, self._judge)
         else:
-            judge(entry)
+            self._judge(entry)
 
-    def judge(entry: Entry | None) -> None:
+    def _judge(self, entry: Entry | None) -> None:
         if entry is None:
             return
         stored = entry.stored
-        if stored.key == key and matches(stored.vary, asked.fields):
-            says = head_says(stored, head)
+        if stored.key == self._key and matches(stored.vary, self._request.fields):
+            says = head_says(stored, self._head)
             if says is HeadSays.SAME:
-                _freshen(entry)
+                self._storage.update(entry.digest, self._freshened(stored))
             elif says is HeadSays.OTHER:
-                storage.update(entry.digest, outdated(stored, now))
+                self._storage.update(entry.digest, outdated(stored, self._now))
         entry.release()
 
-    def _freshen(entry: Entry) -> None:
-        location = exchange.location
+    def _freshened(self, stored: StoredResponse) -> StoredResponse:
+        location = self._exchange.location
         options = location.cache
         assert options is not None
-        ignore = location.proxy.ignore_headers
-        updated = freshen(entry.stored, request, head, options, ignore, request_time, now)
-        if isinstance(updated, NoStore):
-            # It may not be kept like this; the next GET decides.
-            updated = outdated(entry.stored, now)
-        storage.update(entry.digest, updated)
-
-    storage.lookup(digest(key), found)
+        updated = freshen(
+            stored,
+            self._request,
+            self._head,
+            options,
+            location.proxy.ignore_headers,
+            self._request_time,
+            self._now,
+        )
+        # If it may not be kept like this, the next GET decides.
+        return outdated(stored, self._now) if isinstance(updated, NoStore) else updated
 
 
 def _key_of_get(exchange: Exchange) -> bytes | None:

@@ -29,7 +29,7 @@ from cacheproxy.policy.forwarding import (
     compile_request_fields,
     compile_response_fields,
 )
-from cacheproxy.policy.options import ErrorPage
+from cacheproxy.policy.options import ErrorPage, ProxyPass
 from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.proxy.added import FieldAdder, compile_field_adder
 from cacheproxy.proxy.counted import CountRules, without_query
@@ -160,19 +160,7 @@ class CompiledLocation:
         #: What of a request counts for the cache; None where there is none.
         self.counts: CountRules | None = None
         if proxy.proxy_pass is not None:
-            target = proxy.proxy_pass
-            if target.template is None:
-                ssl = proxy.ssl if target.scheme == b"https" else None
-                self.upstream = world.upstream(target.upstream, ssl)
-            self.request_rewriter = compile_request_fields(
-                proxy, self.cache is not None, proxy_host
-            )
-            self.request_rewriter_uncached = compile_request_fields(proxy, False, proxy_host)
-            self.response_rewriter = compile_response_fields(proxy)
-            if self.cache is not None:
-                self.stored_rewriter = self.response_rewriter
-                self.counts = CountRules(proxy, self.cache)
-            self.redirects = compile_redirects(proxy, location.pattern)
+            self._compile_pass(proxy.proxy_pass, world)
         if self.cache is not None:
             self.cache_key = self.cache.key
             if isinstance(self.cache.cache, str):
@@ -189,6 +177,26 @@ class CompiledLocation:
             self.free_methods = limit.methods
         #: The conditions under which a request is one to purge, also where nothing is kept.
         self.purge = location.cache.purge if proxy.proxy_pass is not None else ()
+        self._look_at_keys()
+        self.hot = self._is_hot()
+
+    def _compile_pass(self, target: ProxyPass, world: World) -> None:
+        """What ``proxy_pass`` and its directives make of requests and responses."""
+        proxy = self.proxy
+        if target.template is None:
+            ssl = proxy.ssl if target.scheme == b"https" else None
+            self.upstream = world.upstream(target.upstream, ssl)
+        self.request_rewriter = compile_request_fields(proxy, self.cache is not None, proxy_host)
+        self.request_rewriter_uncached = compile_request_fields(proxy, False, proxy_host)
+        self.response_rewriter = compile_response_fields(proxy)
+        if self.cache is not None:
+            self.stored_rewriter = self.response_rewriter
+            self.counts = CountRules(proxy, self.cache)
+        self.redirects = compile_redirects(proxy, self.location.pattern)
+
+    def _look_at_keys(self) -> None:
+        """Find out which cache keys can be made without an exchange."""
+        proxy = self.proxy
         #: Whether the key of a GET can be made from its route alone …
         self.get_key_follows_route = (
             self.storage is not None
@@ -208,7 +216,6 @@ class CompiledLocation:
             and follows_route(self.cache_key, {"request_method", "slice_range"})
             and (proxy.proxy_pass is None or proxy.proxy_pass.template is None)
         )
-        self.hot = self._is_hot()
 
     def is_limited(self) -> None:
         """Take it that a route alone does not lead here: the method decides (``limit_except``)."""

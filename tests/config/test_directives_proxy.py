@@ -48,7 +48,6 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(names, ["app", "10.0.0.1:80", "10.0.0.1:80", "10.0.0.1:443"])
         self.assertEqual(set(config.upstreams), {"app", "10.0.0.1:80", "10.0.0.1:443"})
         implicit = config.upstreams["10.0.0.1:80"]
-        self.assertTrue(implicit.implicit)
         self.assertEqual(implicit.keepalive, 32)
 
     def test_proxy_pass_is_not_inherited(self) -> None:

@@ -32,11 +32,9 @@ class ResponseDirectiveTests(SynchronousTestCase):
 
     def test_rest_of_flags(self) -> None:
         """The flags that are read beside the common ones."""
-        found = parse_response_directives(
-            b"proxy-revalidate,must-understand,no-transform,immutable"
-        )
+        found = parse_response_directives(b"proxy-revalidate,must-understand,no-transform")
         self.assertTrue(found.proxy_revalidate and found.must_understand)
-        self.assertTrue(found.no_transform and found.immutable)
+        self.assertTrue(found.no_transform)
 
     def test_well_formed_lifetimes(self) -> None:
         """Token and quoted form, leading zeros, and numbers beyond any that matter (§1.2.2)."""
