@@ -45,14 +45,17 @@ server {
     proxy_cache zone;
     # Its default is on here, and off in nginx.
     proxy_cache_revalidate off;
-    proxy_read_timeout 300ms;
+    proxy_read_timeout 20s;
     add_header X-Cache $upstream_cache_status always;
 
     location / { proxy_pass http://127.0.0.1:@ORIGIN@; }
-    location /off/ { proxy_cache_use_stale off; proxy_pass http://127.0.0.1:@ORIGIN@; }
+    location /off/ {
+        proxy_cache_use_stale off;
+        proxy_read_timeout 600ms;
+        proxy_pass http://127.0.0.1:@ORIGIN@;
+    }
     location /updating/ {
         proxy_cache_use_stale updating;
-        proxy_read_timeout 20s;
         proxy_pass http://127.0.0.1:@ORIGIN@;
     }
     location /background/ {
@@ -83,7 +86,6 @@ server {
     location /lock/ {
         proxy_cache_lock on;
         proxy_cache_valid 1m;
-        proxy_read_timeout 20s;
         location /lock/timeout/ {
             proxy_cache_lock_timeout 100ms;
             proxy_pass http://127.0.0.1:@ORIGIN@;
@@ -122,7 +124,7 @@ server {
 """
     + "".join(
         f"    location /stale-{condition}/ {{ proxy_cache_use_stale {condition};"
-        " proxy_pass http://127.0.0.1:@ORIGIN@; }\n"
+        " proxy_read_timeout 600ms; proxy_pass http://127.0.0.1:@ORIGIN@; }\n"
         for condition in CONDITIONS
     )
     + "".join(
@@ -204,7 +206,7 @@ def later(made: Origin, seen: Seen, last: str) -> bytes | None:
     if last in ("error", "if-error"):
         return None
     if last == "timeout":
-        made.ended.wait(1)
+        made.ended.wait(2)
         return None
     if last == "invalid_header":
         return b"HTTP/1.1 200 OK\r\nA\0B: c\r\n\r\n"

@@ -73,10 +73,14 @@ class Peer:
         return line
 
     def _exactly(self, size: int) -> bytes:
-        while len(self._buffer) < size:
+        data = bytearray(self._buffer[:size])
+        self._buffer = self._buffer[size:]
+        while len(data) < size:
             self._more()
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
-        return data
+            missing = size - len(data)
+            data += self._buffer[:missing]
+            self._buffer = self._buffer[missing:]
+        return bytes(data)
 
     def read_head(self) -> Seen:
         """Read a request's head; raises ``Gone`` at the end of the connection."""
