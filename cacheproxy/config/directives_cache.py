@@ -189,7 +189,7 @@ ROWS: list[Row] = [
         _zone,
         "zone",
         Merge.GLOBAL,
-        note="memory=SIZE is ours: ready-to-send entries in each worker. "
+        note="memory=SIZE is ours: entries kept ready to send in memory. "
         "loader_* pace the reading of a zone after a start. purger* are accepted without effect: "
         "a purge goes through the disk at once.",
     ),

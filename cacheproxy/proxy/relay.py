@@ -195,14 +195,15 @@ class Relay:
         record = self._attempts.record
         if record is not None:
             record.body_received += len(data)
+        delivery = self.delivery
         if self.splice is not None:
             self.splice.take(data)
-        elif self.delivery is not None:
-            self.delivery.feed(data)
-        delivery = self.delivery
-        if delivery is not None and delivery.in_vain and not self.finished:
-            if not self._goes_on_alone(delivery):
-                self._discard_for_all()
+        elif delivery is not None:
+            delivery.feed(data)
+        if delivery is None or not delivery.in_vain:
+            return
+        if not self.finished and not self._goes_on_alone(delivery):
+            self._discard_for_all()
 
     def on_response_end(self, trailers: Fields | None) -> None:
         self._attempts.let_go()

@@ -1,0 +1,63 @@
+"""The documentation: its configurations are accepted, its lists are complete."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from cacheproxy.config.build import loads
+from cacheproxy.config.reference import directives_rst
+from cacheproxy.errors import ConfigErrors
+from cacheproxy.proxy.variables import resolve
+
+TOP = Path(__file__).resolve().parent.parent
+PAGES = sorted((TOP / "docs").glob("*.rst"))
+README = TOP / "README.rst"
+
+#: Where a block of a page may stand.
+PLACES = ("%s", "server { %s }", "server { location / { proxy_pass http://127.0.0.1:8; %s } }")
+
+
+def blocks() -> list[str]:
+    """What stands below ``.. code-block:: nginx``."""
+    found = []
+    for page in (README, *PAGES):
+        for match in re.finditer(r"\.\. code-block:: nginx\n\n((?: .*\n|\n)+)", page.read_text()):
+            found.append(textwrap.dedent(match.group(1)))
+    return found
+
+
+def accepted(text: str) -> bool:
+    """Whether the configuration has no fault."""
+    try:
+        loads(f"http {{ {text} }}", "page.conf", "/", resolve)
+    except ConfigErrors:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("block", blocks(), ids=lambda block: block.split("\n", 1)[0])
+def test_configurations_are_accepted(block: str) -> None:
+    """A reader who copies one is told of no fault."""
+    zone = "" if "proxy_cache_path" in block else "proxy_cache_path /zone keys_zone=site:1m;"
+    assert any(accepted(zone + place % block) for place in PLACES)
+
+
+def test_readme_names_every_page() -> None:
+    """A page that nothing leads to is not read."""
+    listed = set(re.findall(r"``docs/([a-z-]+\.rst)``", README.read_text()))
+    assert listed == {page.name for page in PAGES}
+
+
+def test_own_directives_are_explained() -> None:
+    """What nginx's own documentation cannot tell is on a page here, and in the README."""
+    rows = re.findall(r"\* - ``(\w+)``\n(?:     -.*\n)*?     - Ours", directives_rst())
+    assert len(rows) >= 6
+    readme = README.read_text()
+    pages = "".join(page.read_text() for page in PAGES if page.name != "directives.rst")
+    for name in rows:
+        assert f"``{name}``" in readme, name
+        assert re.search(rf"^ +{name} .*;$", pages, re.MULTILINE), f"{name} has no example"
