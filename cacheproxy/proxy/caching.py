@@ -57,7 +57,13 @@ def serve(exchange: Exchange) -> None:
             invalidation = Invalidation(exchange, storage)
         Relay(exchange, invalidation).start()
     else:
-        CacheTurn(exchange, storage).start()
+        turn = CacheTurn(exchange, storage)
+        body = None if exchange.method in (b"GET", b"HEAD") else exchange.take_body()
+        if body is None:
+            turn.start()
+        else:
+            # As in nginx the key may hold $request_body.
+            body.when_whole(turn.start)
 
 
 def forgetter(exchange: Exchange) -> Callable[[], None] | None:
@@ -140,6 +146,9 @@ class CacheTurn:
         # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
         self.key, self.primary, self.base = keys_of(exchange, self.options.convert_head, suffix)
         self.digest = self.base
+        if exchange.method not in (b"GET", b"HEAD") and exchange.body is not None:
+            if exchange.body.in_memory() is None:
+                self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
         self.storing = not self.detail
         if self.detail or (self.options.bypass and holds(self.options.bypass, exchange)):
             exchange.cache_status = b"BYPASS"

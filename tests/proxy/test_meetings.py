@@ -318,6 +318,38 @@ class SpellingTests(_Case):
         self.assertEqual(purged.get(b"cache-purged"), b"6")
 
 
+class ContentTests(_Case):
+    """``proxy_cache_methods POST``: the answer to one question is not that to another."""
+
+    def test_in_the_key(self) -> None:
+        for size, statuses in ((10, [b"MISS", b"MISS", b"HIT"]), (20_000, [b"BYPASS"] * 3)):
+            for buffering in ("on", "off"):
+                bench = self.cache(
+                    "proxy_cache_methods POST; proxy_cache_key $uri$request_body;"
+                    f"client_body_buffer_size 16k; proxy_request_buffering {buffering};"
+                )
+                self.origin.default = lambda connection, request: connection.send(
+                    response(200, request.body[-1:], FRESH)
+                )
+                got = []
+                for question in (b"1", b"2", b"1"):
+                    client = bench.client()
+                    asked = message(b"POST", b"/", body=b"x" * size + question)
+                    client.send(asked[:-1])
+                    client.send(asked[-1:])
+                    answer = client.response()
+                    self.assertEqual(answer.body, question)
+                    got.append(answer.get(b"x-cache"))
+                self.assertEqual(got, statuses)
+
+    def test_the_client_leaves_before_its_end(self) -> None:
+        bench = self.cache("proxy_cache_methods POST; proxy_cache_key $uri$request_body;")
+        client = bench.client()
+        client.send(message(b"POST", b"/", body=b"question")[:-1])
+        client.vanish()
+        self.assertEqual(self.origin.requests, [])
+
+
 class ContentRangeTests(_Case):
     def test_in_a_200(self) -> None:
         """It means nothing there, and is not sent beside our own."""
