@@ -146,9 +146,9 @@ class CacheTurn:
         # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
         self.key, self.primary, self.base = keys_of(exchange, self.options.convert_head, suffix)
         self.digest = self.base
-        if exchange.method not in (b"GET", b"HEAD") and exchange.body is not None:
-            if exchange.body.in_memory() is None:
-                self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
+        body = None if exchange.method in (b"GET", b"HEAD") else exchange.body
+        if body is not None and body.in_memory() is None:
+            self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
         self.storing = not self.detail
         if self.detail or (self.options.bypass and holds(self.options.bypass, exchange)):
             exchange.cache_status = b"BYPASS"
