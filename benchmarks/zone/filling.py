@@ -17,7 +17,8 @@ from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.http.fields import Fields
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.storage.disk import Disk, Store, Tokens
+from cacheproxy.storage.body_file import Tokens
+from cacheproxy.storage.disk import Disk, Store
 from cacheproxy.storage.entry import Header, encode
 from cacheproxy.storage.index import PUT_LIMIT, ROW_OVERHEAD, NewRow
 

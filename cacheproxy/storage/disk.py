@@ -1,7 +1,7 @@
 """The disk tier of a zone: body files and their index, as blocking calls.
 
-A body is written to a temporary file, sealed, and renamed into its place under
-``levels=`` in the transaction that makes its row. One that is whole already, and
+A body is written to a temporary file (``body_file``), sealed, and renamed into its place
+under ``levels=`` in the transaction that makes its row. One that is whole already, and
 has nothing to replace, is made in its place at once. Readers keep the file that
 they opened: a rename over it leaves it whole until they close it.
 
@@ -32,10 +32,10 @@ from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.validation import same_representation
+from cacheproxy.storage.body_file import CHECKED, TemporaryBody
 from cacheproxy.storage.entry import (
     NO_PARENT,
     SEAL_SIZE,
-    TOKEN_SIZE,
     Header,
     decode,
     encode,
@@ -55,7 +55,7 @@ from cacheproxy.storage.index import (
 from cacheproxy.storage.labels import labels_of
 from cacheproxy.storage.removal import DiskPurge, DiskPurges, Step, label_step, seen
 
-__all__ = ["BROKEN", "Broken", "Disk", "Found", "Store", "TemporaryBody", "Tokens", "new_token"]
+__all__ = ["BROKEN", "Broken", "Disk", "Found", "Store"]
 
 #: Entries removed in one transaction, so that no step holds the index for long.
 CULL_STEP = 100
@@ -63,15 +63,7 @@ CULL_STEP = 100
 CULL_TO = 0.995
 #: Files compared with the index in one step of the search for orphans.
 SWEEP_STEP = 256
-#: The largest body that has a checksum, and so the largest that ``find`` may read whole.
-CHECKED = 1 << 24
 _BLOCK = 4096
-#: The largest rest of a body that is copied to write it together with its seal.
-_JOINED = 1 << 16
-#: To be read as well, by who follows a store.
-_NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-#: Tokens drawn from the system at a time: each call gives up the interpreter's lock.
-_TOKENS = 256
 _NO_LABELS: frozenset[bytes] = frozenset()
 _PROCESS_START: Final = time.time()
 
@@ -117,79 +109,6 @@ class Store:
     def size(self) -> int:
         """Octets of the body."""
         return len(self.rest) + (0 if self.body is None else self.body.size)
-
-
-class TemporaryBody:
-    """A body on its way to disk, in a file of its own; used by one thread at a time."""
-
-    __slots__ = ("_descriptor", "_write", "checksum", "path", "size")
-
-    def __init__(self, path: str, write: Callable[[int, bytes], int]) -> None:
-        try:
-            self._descriptor = os.open(path, _NEW_FILE, 0o600)
-        except OSError as error:
-            raise StorageError(f"cannot create file for a body: {error}") from error
-        self.path = path
-        self.checksum = 0
-        self.size = 0
-        self._write = write
-
-    def reopened(self) -> int:
-        """Another descriptor of the open file, which outlives this one; ``OSError``."""
-        return os.dup(self._descriptor)
-
-    def append(self, data: bytes) -> None:
-        """Write *data* whole."""
-        self._count(data)
-        self._put(data)
-
-    def _count(self, data: bytes) -> None:
-        self.size += len(data)
-        # Of larger bodies nobody asks for it, and it takes a second for each gigabyte.
-        self.checksum = zlib.crc32(data, self.checksum) if self.size <= CHECKED else 0
-
-    def _put(self, data: bytes) -> None:
-        try:
-            done = self._write(self._descriptor, data)
-            while done < len(data):
-                done += self._write(self._descriptor, data[done:])
-        except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error}") from error
-
-    def finish(self, token: bytes, rest: bytes = b"") -> None:
-        """Write the *rest* of the body, seal and close the file."""
-        self._count(rest)
-        self._put(rest + seal(token) if len(rest) <= _JOINED else rest)
-        if len(rest) > _JOINED:
-            self._put(seal(token))
-        self._close()
-
-    def move(self, path: str) -> None:
-        """Rename the file into its place, unless it is there, making folders that are missing."""
-        if self.path == path:
-            return
-        try:
-            os.replace(self.path, path)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            os.replace(self.path, path)
-        self.path = path
-
-    def discard(self) -> None:
-        """Remove the file, if it is still there."""
-        self._close()
-        try:
-            os.unlink(self.path)
-        except OSError:
-            pass
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            try:
-                os.close(descriptor)
-            except OSError as error:
-                raise StorageError(f"cannot close {self.path}: {error}") from error
 
 
 class Disk:
@@ -459,19 +378,10 @@ class Disk:
             return [None] * len(rows)
         return [self._put_all([row])[0] for row in rows]
 
-    def commit(
-        self, digest: bytes, primary: bytes, header: Header, body: TemporaryBody, now: float
-    ) -> None:
-        """Seal *body*, move it into place and make its row; *header* gets its checksum."""
-        store = Store(digest, primary, header, body, b"", now, lambda: True)
-        for outcome in self.commit_all([store]):
-            if isinstance(outcome, StorageError):
-                raise outcome
-
     def commit_sibling(
         self, digest: bytes, parent: bytes, header: Header, body: TemporaryBody, now: float
     ) -> None:
-        """The same for an encoded body, if entry *parent* still is what it was made from."""
+        """Store the encoded *body*, if entry *parent* still is what it was made from."""
         try:
             row = self.index.find(parent)
         except StorageError:
@@ -480,14 +390,9 @@ class Disk:
         if row is None or _edition(row.value) != header.parent:
             body.discard()
             return
-        self._commit(digest, b"e" + parent, header, body, now)
-
-    def _commit(
-        self, digest: bytes, tag: bytes, header: Header, body: TemporaryBody, now: float
-    ) -> None:
         try:
             body.finish(header.token)
-            self.index.put_all([self._row(digest, tag, header, body, now, 0)])
+            self.index.put_all([self._row(digest, b"e" + parent, header, body, now, 0)])
         except StorageError:
             body.discard()
             raise
@@ -638,25 +543,3 @@ def _edition(value: bytes) -> bytes | None:
 
 def _is_hex(name: str) -> bool:
     return all(character in "0123456789abcdef" for character in name)
-
-
-def new_token() -> bytes:
-    """A random identity for a body file or a head."""
-    return os.urandom(TOKEN_SIZE)
-
-
-class Tokens:
-    """``new_token`` for one thread that needs many."""
-
-    __slots__ = ("_drawn",)
-
-    def __init__(self) -> None:
-        self._drawn: list[bytes] = []
-
-    def take(self) -> bytes:
-        """A token that nobody else gets."""
-        drawn = self._drawn
-        if not drawn:
-            octets = os.urandom(TOKEN_SIZE * _TOKENS)
-            drawn += [octets[at : at + TOKEN_SIZE] for at in range(0, len(octets), TOKEN_SIZE)]
-        return drawn.pop()

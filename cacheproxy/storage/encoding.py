@@ -20,7 +20,8 @@ from cacheproxy.errors import StorageError
 from cacheproxy.http.coding import Gzip
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import Entry
-from cacheproxy.storage.disk import Found, new_token
+from cacheproxy.storage.body_file import new_token
+from cacheproxy.storage.disk import Found
 from cacheproxy.storage.entry import Header
 from cacheproxy.storage.memory import FileEntry, Memory, MemoryEntry
 from cacheproxy.storage.threads import Executor

@@ -19,7 +19,8 @@ from typing import TypeVar
 
 from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import Scheduler
-from cacheproxy.storage.disk import Broken, Disk, Found, Store, Tokens
+from cacheproxy.storage.body_file import Tokens
+from cacheproxy.storage.disk import Broken, Disk, Found, Store
 from cacheproxy.storage.index import PUT_LIMIT, CorruptIndexError
 from cacheproxy.storage.threads import CallFromThread, Executor
 

@@ -23,7 +23,8 @@ from typing import Protocol
 from cacheproxy.errors import FillAborted, StorageError
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import BodySink
-from cacheproxy.storage.disk import Store, TemporaryBody
+from cacheproxy.storage.body_file import TemporaryBody
+from cacheproxy.storage.disk import Store
 from cacheproxy.storage.entry import Header
 from cacheproxy.storage.growing import Follower, Followers, Pieces
 from cacheproxy.storage.readers import FileHandle

@@ -25,7 +25,8 @@ from cacheproxy.policy.purge import Selection, selects
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.validation import same_representation
 from cacheproxy.proxy.interfaces import Entry, Scheduler
-from cacheproxy.storage.disk import Disk, Found, new_token
+from cacheproxy.storage.body_file import new_token
+from cacheproxy.storage.disk import Disk, Found
 from cacheproxy.storage.encoding import Encoder
 from cacheproxy.storage.memory import FileEntry, Memory, MemoryEntry
 from cacheproxy.storage.purging import PurgeRun, RecentPurges, mark_writer, purge_memory

@@ -29,6 +29,7 @@ __all__ = [
     "TestScheduler",
     "ZoneCase",
     "call_at_once",
+    "descriptors",
     "digest_of",
     "head_of",
     "read_all",
@@ -36,6 +37,11 @@ __all__ = [
 
 #: A body that the memory tier does not keep and that is streamed to disk.
 LARGE = bytes(range(256)) * 8192
+
+
+def descriptors() -> set[str]:
+    """What the process has open."""
+    return set(os.listdir("/proc/self/fd"))
 
 
 def digest_of(key: bytes) -> bytes:

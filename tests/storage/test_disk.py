@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -21,19 +20,17 @@ from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.purge import ByKey
 from cacheproxy.storage import disk as disk_module
+from cacheproxy.storage.body_file import TemporaryBody, new_token
 from cacheproxy.storage.disk import (
     BROKEN,
     Disk,
     Found,
     Store,
-    TemporaryBody,
-    Tokens,
-    new_token,
 )
 from cacheproxy.storage.entry import SEAL_SIZE, Header, seal
 from cacheproxy.storage.index import INDEX_NAME, ROW_OVERHEAD, IndexLockedError, NewRow
 from cacheproxy.storage.removal import DiskPurge
-from tests.storage.support import digest_of, head_of
+from tests.storage.support import descriptors, digest_of, head_of
 
 #: Wall time of the tests.
 NOW = 1000.0
@@ -46,96 +43,6 @@ DIGEST = digest_of(KEY)
 def no_space(descriptor: int, data: bytes) -> int:
     """A write to a full disk."""
     raise OSError(28, "No space left on device")
-
-
-def descriptors() -> set[str]:
-    """What the process has open."""
-    return set(os.listdir("/proc/self/fd"))
-
-
-class TemporaryBodyTests(SynchronousTestCase):
-    """``TemporaryBody``."""
-
-    def setUp(self) -> None:
-        self.path = self.mktemp()
-
-    def test_short_writes_are_completed(self) -> None:
-        """A system call that takes less than it is given is called again."""
-        body = TemporaryBody(self.path, lambda descriptor, data: os.write(descriptor, data[:3]))
-        body.append(b"some ")
-        body.append(b"octets")
-        body.finish(b"12345678")
-        with open(self.path, "rb") as file:
-            self.assertEqual(file.read(), b"some octets" + seal(b"12345678"))
-        self.assertEqual(body.size, 11)
-
-    def test_checksum_is_of_the_body_alone(self) -> None:
-        """In pieces or whole, and without the seal."""
-        whole = TemporaryBody(self.path, os.write)
-        whole.append(b"some octets")
-        pieces = TemporaryBody(self.path + "2", os.write)
-        pieces.append(b"some ")
-        pieces.append(b"octets")
-        pieces.finish(new_token())
-        self.assertEqual(whole.checksum, pieces.checksum)
-        whole.discard()
-
-    def test_large_body_has_no_checksum(self) -> None:
-        """Beyond ``CHECKED`` it is 0, however the octets came; up to it, that of all."""
-        self.patch(disk_module, "CHECKED", 10)
-        for pieces, rest, checksum in (
-            ([b"12345"], b"67890", zlib.crc32(b"1234567890")),
-            ([b"12345"], b"678901", 0),
-            ([b"12345678901", b"2"], b"3", 0),
-        ):
-            body = TemporaryBody(self.path + rest.decode(), os.write)
-            for piece in pieces:
-                body.append(piece)
-            body.finish(new_token(), rest)
-            self.assertEqual(body.checksum, checksum)
-
-    def test_is_private_and_new(self) -> None:
-        """A name that exists, be it a link, is never written to."""
-        body = TemporaryBody(self.path, os.write)
-        self.addCleanup(body.discard)
-        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
-        with self.assertRaises(StorageError):
-            TemporaryBody(self.path, os.write)
-        os.symlink(self.path, self.path + ".link")
-        with self.assertRaises(StorageError):
-            TemporaryBody(self.path + ".link", os.write)
-
-    def test_move_makes_folders(self) -> None:
-        """Those of ``levels=`` are made when they are first needed."""
-        body = TemporaryBody(self.path, os.write)
-        body.finish(new_token())
-        target = os.path.join(self.mktemp(), "c", "29", "name")
-        body.move(target)
-        self.assertTrue(os.path.exists(target))
-        body.move(target)
-        self.assertTrue(os.path.exists(target))
-        body.discard()
-        self.assertFalse(os.path.exists(target))
-
-    def test_discard_twice(self) -> None:
-        """The file goes, its descriptor is closed once."""
-        before = descriptors()
-        body = TemporaryBody(self.path, os.write)
-        body.discard()
-        body.discard()
-        self.assertFalse(os.path.exists(self.path))
-        self.assertEqual(descriptors(), before)
-
-
-class TokenTests(SynchronousTestCase):
-    """Identities of files and heads."""
-
-    def test_no_two_are_alike(self) -> None:
-        """Over more than one draw from the system; of a seal's size."""
-        tokens = Tokens()
-        taken = [tokens.take() for _ in range(1000)]
-        self.assertEqual(len(set(taken)), 1000)
-        self.assertEqual({len(token) for token in taken}, {len(new_token())})
 
 
 class DiskCase(SynchronousTestCase):
@@ -172,8 +79,17 @@ class DiskCase(SynchronousTestCase):
         body = self.disk.temporary()
         body.append(content)
         header = Header(head_of(key, body_length=len(content)), new_token(), new_token())
-        self.disk.commit(digest, digest, header, body, now)
+        self.commit(digest, digest, header, body, now)
         return digest
+
+    def commit(
+        self, digest: bytes, primary: bytes, header: Header, body: TemporaryBody, now: float
+    ) -> None:
+        """Store what is in *body*; raises what the store failed by."""
+        store = Store(digest, primary, header, body, b"", now, lambda: True)
+        for outcome in self.disk.commit_all([store]):
+            if isinstance(outcome, StorageError):
+                raise outcome
 
     def whole(self, key: bytes, content: bytes, wanted: bool = True) -> Store:
         """A store of which nothing was streamed."""
@@ -407,7 +323,7 @@ class StoringTests(DiskCase):
         self.disk.write = no_space
         header = Header(head_of(KEY, body_length=5), new_token(), new_token())
         with self.assertRaises(StorageError) as caught:
-            self.disk.commit(DIGEST, DIGEST, header, body, NOW)
+            self.commit(DIGEST, DIGEST, header, body, NOW)
         self.assertIn("No space left", str(caught.exception))
         self.assertEqual(self.found(DIGEST).body, b"old")
         self.assertEqual(self.temporaries(), [])
@@ -604,7 +520,7 @@ class StoringTests(DiskCase):
             digest = digest_of(KEY + variant)
             body = self.disk.temporary()
             header = Header(head_of(KEY, body_length=0), new_token(), new_token())
-            self.disk.commit(digest, DIGEST, header, body, NOW)
+            self.commit(digest, DIGEST, header, body, NOW)
             digests.add(digest)
         step = self.disk.purge_step(DiskPurge(ByKey(DIGEST), None, 1))
         self.assertEqual((set(step.digests), step.more), (digests, False))

@@ -12,7 +12,8 @@ from cacheproxy.errors import StorageError
 from cacheproxy.policy.purge import ByKey
 from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.storage import tier
-from cacheproxy.storage.disk import Store, new_token
+from cacheproxy.storage.body_file import new_token
+from cacheproxy.storage.disk import Store
 from cacheproxy.storage.entry import SEAL_SIZE, Header
 from cacheproxy.storage.index import PUT_LIMIT, CorruptIndexError
 from tests.storage.support import (
