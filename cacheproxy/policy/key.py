@@ -7,7 +7,7 @@ Imports: ``cookies``, ``http``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import md5
 
 from cacheproxy.http.fields import Fields
@@ -17,6 +17,7 @@ from cacheproxy.policy.cookies import cookie_value
 __all__ = [
     "CONTENT_CODINGS",
     "MAX_NAMES",
+    "ToldFields",
     "Vary",
     "digest",
     "levels_path",
@@ -57,6 +58,24 @@ _MEMO_SIZE = 512
 _MEMO_VALUE_SIZE = 512
 _ENCODINGS: dict[bytes, bytes] = {}
 _NAMES: dict[bytes, tuple[bytes, ...] | None] = {}
+
+
+class ToldFields(Fields):
+    """A request's *fields*, of which the origin is told some in another way than they came.
+
+    *told* gives the value of each that is made for the origin, by lower-case name (None:
+    it is not sent). What Vary names is that, not what the client said of it.
+    """
+
+    __slots__ = ("told",)
+
+    def __init__(
+        self, fields: Fields, told: Mapping[bytes, Callable[[], bytes | None]]
+    ) -> None:
+        super().__init__(())
+        self.pairs = fields.pairs
+        self.traits = fields.traits
+        self.told = told
 
 
 def request_key(key: bytes, method: bytes, convert_head: bool = True) -> bytes:
@@ -175,6 +194,8 @@ def _reduce(value: bytes) -> bytes:
 
 
 def _normal(name: bytes, fields: Fields) -> bytes | None:
+    if isinstance(fields, ToldFields) and name in fields.told:
+        return fields.told[name]()
     if name == b"accept-encoding":
         return normal_accept_encoding(fields.combined(name))
     if name == b"cookie":

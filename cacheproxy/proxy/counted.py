@@ -18,9 +18,11 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.target import Target
 from cacheproxy.policy.cookies import CookieFilter, cookie_value
+from cacheproxy.policy.key import ToldFields
 from cacheproxy.policy.options import CacheOptions, ProxyOptions
 from cacheproxy.policy.query import QueryRules
 from cacheproxy.policy.unkeyed import UNKEYED_FIELDS, UnkeyedFields
+from cacheproxy.template import Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -33,6 +35,7 @@ __all__ = [
     "count",
     "counted",
     "counts_whole",
+    "passed_on",
     "without_query",
 ]
 
@@ -51,11 +54,17 @@ _QUERY_VARIABLES = frozenset({"args", "is_args", "query_string", "request_uri"})
 class CountRules:
     """The rules of one location, made ready at load."""
 
-    __slots__ = ("cookies", "query", "unkeyed")
+    __slots__ = ("cookies", "query", "told", "unkeyed")
 
     def __init__(self, proxy: ProxyOptions, cache: CacheOptions) -> None:
         self.unkeyed = UnkeyedFields(proxy, cache)
         self.cookies = None if cache.cookies is None else CookieFilter(cache.cookies)
+        #: The fields that are made for the origin of what may differ between clients.
+        self.told = {
+            name.lower(): template
+            for name, template in proxy.set_header
+            if template.constant is None
+        }
         self.query: QueryRules | None = None
         if cache.ignore_args or cache.sort_args:
             self.query = QueryRules(cache.ignore_args, cache.sort_args)
@@ -81,10 +90,25 @@ class CountRules:
 
 
 def count(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
-    """The request as the cache and the origin see it, what its key ends in, and its obstacle.
+    """The request as the cache sees it, what its key ends in, and its obstacle.
 
+    Vary selects by what the origin is told: ``proxy_set_header`` has the last word.
     The last two are empty for nearly every request; see ``UnkeyedFields``.
     """
+    head, suffix, obstacle = passed_on(exchange)
+    rules = exchange.location.counts
+    if rules is not None and rules.told:
+        told = {name: _teller(exchange, template) for name, template in rules.told.items()}
+        head = _with_fields(head, ToldFields(head.fields, told))
+    return head, suffix, obstacle
+
+
+def _teller(exchange: Exchange, template: Template) -> Callable[[], bytes | None]:
+    return lambda: counted(exchange, template.render) or None
+
+
+def passed_on(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
+    """As for `count`, with the client's fields that go on to the origin."""
     head = exchange.head
     rules = exchange.location.counts
     if rules is None:
@@ -110,7 +134,7 @@ def _expected_host(exchange: Exchange) -> bytes:
 
 def counts_whole(exchange: Exchange) -> bool:
     """Whether all of the request counts, so that it may as well go on as it came."""
-    head, suffix, obstacle = count(exchange)
+    head, suffix, obstacle = passed_on(exchange)
     return (
         head is exchange.head and not suffix and not obstacle and exchange.route.counted is None
     )

@@ -387,8 +387,12 @@ def remember(exchange: Exchange, storage: Storage, base: Entry, entry: Entry) ->
     if entry.body is None or not _repeats(exchange):
         return
     vary = base.stored.vary
-    if vary and not _SELECTING.issuperset([name for name, _ in vary]):
+    names = [name for name, _ in vary]
+    if names and not _SELECTING.issuperset(names):
         return
+    rules = exchange.location.counts
+    if names and rules is not None and not rules.told.keys().isdisjoint(names):
+        return  # it is not the client's own field that selected it
     if entry is base and base.stored.body_length > 0 and _compresses(exchange, base):
         return  # the plain form goes out only while the other is being made
     ready = ReadyHit(_context(exchange), storage, base, entry)

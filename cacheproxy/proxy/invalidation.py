@@ -19,7 +19,7 @@ from cacheproxy.policy.purge import ByKey, ByPrefix
 from cacheproxy.policy.reuse import invalidated_targets, invalidates, represents_target
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import Store, decide_storing
-from cacheproxy.proxy.counted import counts_whole
+from cacheproxy.proxy.counted import count, counts_whole
 from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.keys import holds, key_of_target, unsliced_key
 from cacheproxy.proxy.relay import Relay
@@ -97,7 +97,7 @@ class Invalidation:
         location = exchange.location
         options = location.cache
         assert options is not None
-        asked = exchange.head
+        asked, _, _ = count(exchange)
         decision = decide_storing(
             RequestHead(b"GET", asked.target, asked.version, asked.fields),
             head,

@@ -318,6 +318,77 @@ class SpellingTests(_Case):
         self.assertEqual(purged.get(b"cache-purged"), b"6")
 
 
+class ToldTests(_Case):
+    """``Vary`` of a field that ``proxy_set_header`` makes: by what the origin was told."""
+
+    def page(self, connection: OriginConnection, request: Request) -> None:
+        """The origin's answer: the page of the user that the proxy names."""
+        user = request.get(self.name.lower()) or b"nobody"
+        body = b"page of " + user
+        asked = request.get(b"range")
+        fields = [FRESH, ETAG, b"Vary: " + self.name]
+        if asked is None:
+            connection.send(response(200, body, *fields))
+            return
+        first = int(asked[6:].partition(b"-")[0])
+        fields.append(b"Content-Range: bytes %d-%d/%d" % (first, len(body) - 1, len(body)))
+        connection.send(response(206, body[first:], *fields))
+
+    def site(self, name: bytes, options: str = "") -> None:
+        self.name = name
+        header = f"proxy_set_header {name.decode()} $cookie_user; {options}"
+        self.cache(header, server=PURGE, http=PURGING)
+        self.origin.default = self.page
+
+    def test_each_gets_the_own_page(self) -> None:
+        for name in (b"X-User", b"Accept-Encoding", b"Cookie"):
+            self.site(name)
+            for _ in range(3):
+                for user in (b"alice", b"bob", b""):
+                    fields = (b"Cookie: user=" + user,) if user else ()
+                    got = self.bench.get(b"/", *fields, b"X-User: alice")
+                    self.assertEqual(got.body, b"page of " + (user or b"nobody"))
+            self.assertEqual(len(self.origin.requests), 3)
+
+    def test_while_it_comes(self) -> None:
+        self.site(b"X-User")
+        self.origin.default = None
+        alice, bob = self.ask(b"Cookie: user=alice"), self.ask(b"Cookie: user=bob")
+        first = self.origin.last
+        begun = b"HTTP/1.1 200 OK\r\nVary: X-User\r\nCache-Control: max-age=60\r\n"
+        self.origin.default = self.page
+        first.send(begun + b"Content-Length: 13\r\n\r\npage of")
+        first.send(b" alice")
+        self.assertEqual(alice.response().body, b"page of alice")
+        self.assertEqual(bob.response().body, b"page of bob")
+
+    def test_parts(self) -> None:
+        self.site(b"X-User", "proxy_cache_max_range_offset 0;")
+        for user in (b"alice", b"bob", b"alice"):
+            cookie = b"Cookie: user=" + user
+            self.assertEqual(self.bench.get(b"/", cookie, b"Range: bytes=8-").body, user)
+            self.assertEqual(self.bench.get(b"/", cookie).body, b"page of " + user)
+
+    def test_answer_to_a_post(self) -> None:
+        """It is stored for whom the proxy named, whatever the client says."""
+        self.site(b"X-User")
+        self.origin.reply(
+            response(200, b"hers", FRESH, b"Vary: X-User", b"Content-Location: /")
+        )
+        self.bench.client().request(
+            b"POST", b"/", b"Cookie: user=mallory", b"X-User: bob", body=b""
+        )
+        self.assertEqual(self.bench.get(b"/", b"Cookie: user=bob").body, b"page of bob")
+
+    def test_conditions_go_on_as_before(self) -> None:
+        """What is made for the origin has no say in what the client asks of the cache."""
+        self.cache("proxy_set_header Range $http_x_range; proxy_set_header X-Host $host;")
+        self.origin.default = response(200, b"0123456789", FRESH)
+        for _ in range(2):
+            got = self.bench.get(b"/", b"Range: bytes=1-2")
+            self.assertEqual((got.status, got.body), (206, b"12"))
+
+
 class ContentTests(_Case):
     """``proxy_cache_methods POST``: the answer to one question is not that to another."""
 
