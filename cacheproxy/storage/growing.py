@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from cacheproxy.errors import FillAborted, StorageError
 from cacheproxy.proxy.interfaces import BodySink
-from cacheproxy.storage.readers import FileHandle
+from cacheproxy.storage.readers import FileHandle, SteppedReader
 from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["CHUNK", "MIN_CHUNK", "READ_AHEAD", "SMALL_PIECE", "Follower", "Followers", "Pieces"]
@@ -195,25 +195,17 @@ class Followers:
         self._executor.submit(work)
 
 
-class Follower:
+class Follower(SteppedReader):
     """Reads octets [start, stop) of a growing body; *stop* None is its end. Made paused."""
 
-    __slots__ = ("_busy", "_followers", "_paused", "_position", "_pumping", "_sink", "_stop")
+    __slots__ = ("_followers", "_stop")
 
     def __init__(
         self, followers: Followers, sink: BodySink, start: int, stop: int | None
     ) -> None:
+        super().__init__(sink, start, paused=True)
         self._followers = followers
-        self._sink: BodySink | None = sink
-        self._position = start
         self._stop = stop
-        self._paused = True
-        self._busy = False
-        self._pumping = False
-
-    def pause(self) -> None:
-        """Deliver nothing more until ``resume``, apart from a chunk that is being read."""
-        self._paused = True
 
     def resume(self) -> None:
         """Go on."""
@@ -231,17 +223,6 @@ class Follower:
         self.close()
         if sink is not None:
             sink.on_body_error(error)
-
-    def pump(self) -> None:
-        """Deliver what can be delivered now."""
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            while self._step():
-                pass
-        finally:
-            self._pumping = False
 
     def _step(self) -> bool:
         sink, followers = self._sink, self._followers

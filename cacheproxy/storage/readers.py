@@ -1,4 +1,4 @@
-"""Reading ends of bodies: from memory at once, from a file through the disk threads.
+"""Reading ends of bodies: from memory at once, from a file through the disk threads, in steps.
 
 A file is read ahead by one chunk: while the sink's side is busy with one, or has
 asked to wait, a thread reads the next, which is held until it is wanted. An open file
@@ -17,7 +17,7 @@ from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import BodySink
 from cacheproxy.storage.threads import CallFromThread, Executor
 
-__all__ = ["CHUNK", "FileHandle", "FileReader", "MemoryReader", "read_bytes"]
+__all__ = ["CHUNK", "FileHandle", "FileReader", "MemoryReader", "SteppedReader", "read_bytes"]
 
 #: Octets read from a file at a time; a reader holds no more.
 CHUNK = 256 * 1024
@@ -68,6 +68,42 @@ def read_bytes(body: bytes, sink: BodySink, start: int, stop: int) -> MemoryRead
         sink.on_body(body if start == 0 and stop == len(body) else body[start:stop])
     sink.on_body_end()
     return _DELIVERED
+
+
+class SteppedReader:
+    """A reader of a body that is still coming; the subclass says what a step is.
+
+    A sink may pause, resume or close it while it is given something.
+    """
+
+    __slots__ = ("_busy", "_paused", "_position", "_pumping", "_sink")
+
+    def __init__(self, sink: BodySink, position: int, paused: bool) -> None:
+        self._sink: BodySink | None = sink
+        self._position = position
+        self._paused = paused
+        #: A thread reads for it.
+        self._busy = False
+        self._pumping = False
+
+    def pause(self) -> None:
+        """Deliver nothing more until ``resume``, apart from a chunk that is being read."""
+        self._paused = True
+
+    def pump(self) -> None:
+        """Deliver what can be delivered now."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._step():
+                pass
+        finally:
+            self._pumping = False
+
+    def _step(self) -> bool:
+        """Deliver something, or have it read; whether another step can be taken at once."""
+        raise NotImplementedError
 
 
 class FileReader:

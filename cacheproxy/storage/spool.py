@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import BodySink
+from cacheproxy.storage.readers import SteppedReader
 from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["CHUNK", "DiskSpool", "SpoolReader"]
@@ -278,22 +279,14 @@ class DiskSpool:
         return self._error
 
 
-class SpoolReader:
+class SpoolReader(SteppedReader):
     """Reads a spool; at its end waits for more until the spool has ended."""
 
-    __slots__ = ("_fetching", "_paused", "_position", "_pumping", "_sink", "_spool")
+    __slots__ = ("_spool",)
 
     def __init__(self, spool: DiskSpool, sink: BodySink, position: int) -> None:
+        super().__init__(sink, position, paused=False)
         self._spool = spool
-        self._sink: BodySink | None = sink
-        self._position = position
-        self._paused = False
-        self._fetching = False
-        self._pumping = False
-
-    def pause(self) -> None:
-        """Deliver nothing more until ``resume``, apart from a chunk already being read."""
-        self._paused = True
 
     def resume(self) -> None:
         """Go on."""
@@ -307,20 +300,9 @@ class SpoolReader:
         self._sink = None
         self._spool.reader_closed(self)
 
-    def pump(self) -> None:
-        """Deliver what can be delivered now."""
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            while self._step():
-                pass
-        finally:
-            self._pumping = False
-
     def _step(self) -> bool:
         sink, spool = self._sink, self._spool
-        if sink is None or self._paused or self._fetching:
+        if sink is None or self._paused or self._busy:
             return False
         if spool.error is not None:
             self.close()
@@ -335,14 +317,14 @@ class SpoolReader:
                 self.close()
                 sink.on_body_end()
             return False
-        self._fetching = True
+        self._busy = True
         if not spool.fetch(self._position, self._fetched):
-            self._fetching = False
+            self._busy = False
             return False
-        return not self._fetching
+        return not self._busy
 
     def _fetched(self, data: bytes, error: StorageError | None) -> None:
-        self._fetching = False
+        self._busy = False
         sink = self._sink
         if sink is None:
             return
