@@ -2,7 +2,8 @@
 
 ``resolve`` is called once per name at load and gives a function of the exchange;
 at run time there is no look-up by name. Names are nginx's and so are the values,
-down to ``-`` and separators of ``$upstream_*`` (``, `` between attempts).
+down to ``-`` and separators of ``$upstream_*`` (``, `` between attempts). Names that
+hold the name of a field, cookie or argument are in ``variable_families``.
 
 Source: nginx "Alphabetical index of variables".
 """
@@ -11,11 +12,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cacheproxy import __version__
 from cacheproxy.errors import ProtocolError
@@ -25,6 +25,7 @@ from cacheproxy.proxy.calendar import time_iso8601, time_local
 from cacheproxy.proxy.records import UpstreamRecord
 from cacheproxy.proxy.site import proxy_host
 from cacheproxy.proxy.static import path_of
+from cacheproxy.proxy.variable_families import of_family
 from cacheproxy.template import Getter
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def resolve(name: str) -> Getter | None:
     getter: Getter | None = _VARIABLES.get(name)
     if getter is not None:
         return getter
-    for prefix, make in _FAMILIES:
-        if name.startswith(prefix) and len(name) > len(prefix):
-            return make(name[len(prefix) :])
-    return None
+    return of_family(name)
 
 
 def _variable(name: str) -> Callable[[Get], Get]:
@@ -447,99 +445,3 @@ def _pid(x: Exchange) -> bytes:
 @_variable("nginx_version")
 def _nginx_version(x: Exchange) -> bytes:
     return __version__.encode()
-
-
-# -- families ------------------------------------------------------------------
-
-
-def _http(rest: str) -> Getter:
-    name = rest.replace("_", "-").encode()
-    if name in (b"cookie", b"x-forwarded-for"):
-        separator = b"; " if name == b"cookie" else b", "
-        return lambda x: separator.join(x.head.fields.get_all(name))
-    if "_" not in rest:
-        return lambda x: x.head.fields.get(name) or b""
-    # With underscores_in_headers a field may have them itself.
-    other = rest.encode()
-    return lambda x: x.head.fields.get(name) or x.head.fields.get(other) or b""
-
-
-def _sent_http(rest: str) -> Getter:
-    name = rest.replace("_", "-").encode()
-
-    def get(x: Any) -> bytes:
-        for field, value in x.response_pairs:
-            if field.lower() == name:
-                return bytes(value)
-        return b""
-
-    return get
-
-
-def _upstream_http(rest: str) -> Getter:
-    name = rest.replace("_", "-").encode()
-
-    def get(x: Any) -> bytes:
-        fields = x.upstream_fields
-        return b"" if fields is None else fields.get(name) or b""
-
-    return get
-
-
-def _upstream_trailer(rest: str) -> Getter:
-    name = rest.replace("_", "-").encode()
-
-    def get(x: Any) -> bytes:
-        fields = x.upstream_trailers
-        return b"" if fields is None else fields.get(name) or b""
-
-    return get
-
-
-def _upstream_cookie(rest: str) -> Getter:
-    start = rest.encode() + b"="
-
-    def get(x: Any) -> bytes:
-        fields = x.upstream_fields
-        for value in [] if fields is None else fields.get_all(b"set-cookie"):
-            pair = value.partition(b";")[0].strip()
-            if pair.startswith(start):
-                return bytes(pair[len(start) :])
-        return b""
-
-    return get
-
-
-def _arg(rest: str) -> Getter:
-    pattern = re.compile(rb"(?:^|&)" + re.escape(rest.encode()) + rb"=([^&]*)", re.I)
-
-    def get(x: Any) -> bytes:
-        match = pattern.search(x.route.args)
-        return match.group(1) if match else b""
-
-    return get
-
-
-def _cookie(rest: str) -> Getter:
-    pattern = re.compile(rb"(?:^|[;,])\s*" + re.escape(rest.encode()) + rb"\s*=\s*([^;]*)", re.I)
-
-    def get(x: Any) -> bytes:
-        for value in x.head.fields.get_all(b"cookie"):
-            match = pattern.search(value)
-            if match:
-                return bytes(match.group(1))
-        return b""
-
-    return get
-
-
-_FAMILIES: tuple[tuple[str, Callable[[str], Getter]], ...] = (
-    ("upstream_http_", _upstream_http),
-    ("upstream_trailer_", _upstream_trailer),
-    ("upstream_cookie_", _upstream_cookie),
-    ("sent_http_", _sent_http),
-    ("http_", _http),
-    ("arg_", _arg),
-    ("cookie_", _cookie),
-)
-

@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from cacheproxy.config.variables import Declared
 from cacheproxy.proxy import variables
 from cacheproxy.proxy.variables import resolve
@@ -40,18 +37,6 @@ class ValueTests(BenchCase):
             self.assertEqual(
                 self.value(text, b"/a%20b/../c?d=e&F=g", b"Host: A.example:80"), wanted, text
             )
-
-    def test_fields(self) -> None:
-        """``$http_*``, ``$cookie_*``, lists."""
-        fields = (b"X-One: 1", b"Cookie: a=b; c=d", b"Cookie: e=f", b"X-Forwarded-For: 10.0.0.1")
-        for text, wanted in (
-            ("$http_x_one|$http_none", b"1|"),
-            ("$cookie_a$cookie_c$cookie_e$cookie_x", b"bdf"),
-            ("$http_cookie", b"a=b; c=d; e=f"),
-            ("$proxy_add_x_forwarded_for", b"10.0.0.1, 192.0.2.1"),
-        ):
-            self.assertEqual(self.value(text, b"/", *fields), wanted, text)
-        self.assertEqual(self.value("$proxy_add_x_forwarded_for"), b"192.0.2.1")
 
     def test_port_of_the_request(self) -> None:
         """The one that the client named, if it named one."""
@@ -174,17 +159,6 @@ class ResolveTests(BenchCase):
         """They are the built-in ones of a configuration."""
         self.assertTrue(Declared(resolve).built_in("remote_addr"))
 
-    @given(st.binary(max_size=30))
-    def test_arguments_of_any_octets(self, octets: bytes) -> None:
-        """No query breaks the look-up of an argument."""
-        bench = self.serve("return 200 '$arg_a';")
-        query = bytes(c for c in octets if 0x21 <= c < 0x7F and c != 0x23)
-        answer = bench.get(b"/?b=" + query + b"&a=found")
-        self.assertIn(answer.status, (200, 400))
-        if b"a=" not in query.lower() and answer.status == 200:
-            self.assertEqual(answer.body, b"found")
-        bench.close()
-
 
 class ValidatorTests(BenchCase):
     """``$upstream_cache_last_modified`` and ``$upstream_cache_etag``."""
@@ -256,16 +230,3 @@ class ValidatorTests(BenchCase):
         client = bench.client()
         for _ in range(3):
             self.assertEqual(client.get(b"/a").get(b"x-cache"), b"=")
-
-    def test_trailers(self) -> None:
-        """``$upstream_trailer_*`` in the log, once the response has ended."""
-        bench = self.proxy(
-            "access_log $folder/trailers.log t;",
-            http='log_format t "$upstream_trailer_x_sum|$upstream_trailer_none";',
-        )
-        self.origin.default = (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
-            b"1\r\na\r\n0\r\nX-Sum: 42\r\n\r\n"
-        )
-        bench.get(b"/")
-        self.assertEqual(bench.log("trailers.log"), ["42|-"])
