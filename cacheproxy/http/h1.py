@@ -644,7 +644,10 @@ class ResponseParser:
             raise ProtocolError("not an HTTP response")
         if data.count(b"\n", self._scanned) != data.count(b"\r\n", self._scanned):
             raise ProtocolError("bare LF in a head")
-        self._scanned = max(data.rfind(b"\r\n"), 0)
+        # Not from the last line's start: a line without end that comes octet by octet would
+        # be read over and over. Three octets may begin the end of the head; no CRLF is split.
+        start = max(len(data) - 3, 0)
+        self._scanned = start - 1 if start and data[start] == 10 else start
 
     def _read_fixed(self) -> None:
         data = self._buffer
