@@ -38,7 +38,15 @@ MAX_MOVES = 2
 class Sharing:
     """What one ``CacheTurn`` has to do with the others that want the same."""
 
-    __slots__ = ("_fill", "_following", "_leave", "_moves", "_turn", "_waiting_since")
+    __slots__ = (
+        "_fill",
+        "_following",
+        "_leave",
+        "_moves",
+        "_turn",
+        "_wait_until",
+        "_waiting_since",
+    )
 
     def __init__(self, turn: CacheTurn) -> None:
         self._turn = turn
@@ -49,6 +57,8 @@ class Sharing:
         self._moves = 0
         #: Wall seconds; None where it has not waited.
         self._waiting_since: float | None = None
+        #: Monotonic seconds; None likewise.
+        self._wait_until: float | None = None
 
     @property
     def waited(self) -> bool:
@@ -103,8 +113,14 @@ class Sharing:
     def _wait(self) -> bool:
         turn = self._turn
         world = turn.exchange.world
+        now = world.scheduler.monotonic()
+        if self._wait_until is None:
+            self._wait_until = now + turn.options.lock_timeout
+        # nginx: however often it is woken in vain, it waits for so long in all.
+        if self._wait_until <= now:
+            return False
         self._leave = world.fills(turn.storage).wait(
-            turn.digest, turn.options.lock_timeout, self._woken, self._consider
+            turn.digest, self._wait_until - now, self._woken, self._consider
         )
         if self._leave is None:
             return False

@@ -54,6 +54,7 @@ from cacheproxy.storage.index import (
 )
 from cacheproxy.storage.labels import labels_of
 from cacheproxy.storage.removal import DiskPurge, DiskPurges, Step, label_step, seen
+from cacheproxy.storage.rescue import OwedMark, make_room
 
 __all__ = ["BROKEN", "Broken", "Disk", "Found", "Store"]
 
@@ -127,6 +128,8 @@ class Disk:
         #: The files that are still to be looked at for orphans.
         self._sweep: Iterator[bytes] | None = None
         self.purges = DiskPurges()
+        #: Says that something that failed was to be removed.
+        self.owed = OwedMark(zone.path)
         #: The last store left the zone above ``max_size``.
         self.over = False
         #: The index was found damaged while it was in use; the next opening replaces it.
@@ -152,14 +155,22 @@ class Disk:
         if self.damaged:
             self._set_aside("index is damaged")
             self.damaged = False
+        if self.owed.pay():
+            self._log(
+                f"cache zone {self.zone.name}: what was to be removed when the last process"
+                " ended was not, starting empty"
+            )
+        removed = make_room(path, ((one, self.path(one)) for one in self._bodies()))
         try:
             self._index = self._open_index()
         except CorruptIndexError as error:
             self._set_aside(str(error))
             self._index = self._open_index()
+        if removed:
+            self._index.delete(removed)
         self.purges.load(self._index)
         if not self._index.take_clean_mark():
-            self._sweep = self._files(self.zone.path, len(self.zone.levels))
+            self._sweep = self._bodies()
         self._temporary = self._temporary_folder()
         self._remove_stale_temporaries()
 
@@ -220,6 +231,8 @@ class Disk:
                 index.close()
             except StorageError:
                 pass
+        # Its other connections close now, though opening may fail and keep this frame.
+        del index
         self.open()
 
     def probe(self) -> None:
@@ -499,6 +512,9 @@ class Disk:
         if len(digests) < limit:
             self._sweep = None
         return len(digests)
+
+    def _bodies(self) -> Iterator[bytes]:
+        return self._files(self.zone.path, len(self.zone.levels))
 
     def _files(self, folder: str, depth: int) -> Iterator[bytes]:
         """Digests of the body files at *depth* folders below *folder*."""

@@ -122,6 +122,17 @@ class LevelsDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
             pass
 
 
+class IndexCache(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
+    """A cache that leaves no connection open where it cannot be opened."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        try:
+            super().__init__(*arguments, **settings)
+        except BaseException:
+            self.close()
+            raise
+
+
 @contextmanager
 def converted(doing: str) -> Iterator[None]:
     """Turn SQLite's, diskcache's and the system's errors into ``StorageError``."""
@@ -175,20 +186,29 @@ class Index:
         """Open or make the index in *directory*; ``CorruptIndexError`` if it is unusable."""
         self._levels = levels
         with converted(f"cannot open index of {directory}"):
-            self._cache = diskcache.Cache(
+            self._cache = cache = IndexCache(
                 directory,
                 timeout=BUSY_TIMEOUT,
                 disk=LevelsDisk,
                 disk_levels=":".join(str(level) for level in levels),
                 **_SETTINGS,
             )
-            self.identity = self._stat()
-            self._sql("SELECT key, value, expire_time FROM Cache LIMIT 1").fetchall()
             #: Labels and purges under way; their methods are called in ``transaction``.
-            self.labels = Labels(self._sql)
-            with self._cache.transact():
-                self.labels.prepare()
-                self._session = self._next_session()
+            #: They do not refer to the index: the connections of other threads are closed
+            #: when the last reference to it goes, and must not wait for the collector.
+            self.labels = Labels(lambda statement, values=(): cache._sql(statement, values))
+            try:
+                self._prepare()
+            except BaseException:
+                cache.close()
+                raise
+
+    def _prepare(self) -> None:
+        self.identity = self._stat()
+        self._sql("SELECT key, value, expire_time FROM Cache LIMIT 1").fetchall()
+        with self._cache.transact():
+            self.labels.prepare()
+            self._session = self._next_session()
 
     def _sql(self, statement: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
         cursor: sqlite3.Cursor = self._cache._sql(statement, parameters)
@@ -225,7 +245,7 @@ class Index:
             yield
 
     def close(self) -> None:
-        """Close the calling thread's connection; the others' go with their threads."""
+        """Close the calling thread's connection; the others' go with the last reference."""
         with converted("cannot close index"):
             self._cache.close()
 

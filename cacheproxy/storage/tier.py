@@ -69,6 +69,8 @@ class DiskTier:
         self._told = False
         self.tokens = Tokens()
         self._owed: list[Callable[[], object]] = []
+        #: What of it is being done.
+        self._trying: list[Callable[[], object]] = []
         self._owes_all = False
         self._last_line: float | None = None
         #: The failure under way was logged, so its end is, too.
@@ -107,6 +109,8 @@ class DiskTier:
                 result = work()
             except StorageError as failure:
                 error = failure
+                if owed is not None:
+                    self.disk.owed.set()
             self.call_from_thread(finished, result, error)
 
         def finished(result: _T | None, error: StorageError | None) -> None:
@@ -118,6 +122,7 @@ class DiskTier:
         if self.down:
             if owed is not None:
                 self._owe(owed)
+                self._submit(self.disk.owed.set)
             if done is not None:
                 done(None, StorageError("disk is down"))
         else:
@@ -232,6 +237,9 @@ class DiskTier:
 
     def failed(self, error: StorageError, owed: Callable[[], object] | None = None) -> None:
         """The disk failed; use it no more until ``_recovered``."""
+        # The frames it went through hold an index that is about to be replaced, and in
+        # them is the error: its descriptors would stay open until the collector comes.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         if owed is not None:
             self._owe(owed)
         if isinstance(error, CorruptIndexError):
@@ -256,6 +264,7 @@ class DiskTier:
     def _recover(self) -> None:
         if not self.closed:
             owed, self._owed = self._owed, []
+            self._trying = owed
             owes_all = self._owes_all
             self._submit(lambda: self._try_again(owed, owes_all))
 
@@ -263,18 +272,23 @@ class DiskTier:
         """In the writing thread."""
         error: StorageError | None = None
         try:
-            self.disk.reopen()
-            self.disk.probe()
-            if owes_all:
-                self.disk.clear()
-            for work in owed:
-                work()
+            self._make_up(owed, owes_all)
         except StorageError as failure:
             error = failure
         self.call_from_thread(self._recovered, owed, error)
 
+    def _make_up(self, owed: list[Callable[[], object]], owes_all: bool) -> None:
+        """In the writing thread: open again, and do what is owed; ``StorageError``."""
+        self.disk.reopen()
+        self.disk.probe()
+        if owes_all:
+            self.disk.clear()
+        for work in owed:
+            work()
+
     def _recovered(self, owed: list[Callable[[], object]], error: StorageError | None) -> None:
         self._recovering = False
+        self._trying = []
         if error is not None:
             for work in owed:
                 self._owe(work)
@@ -288,6 +302,7 @@ class DiskTier:
             self._owes_all = False
             self.down = False
             self.opened = True
+            self.write(self.disk.owed.clear)
             if self._complained:
                 self._complained = False
                 self._log(f"cache zone {self.disk.zone.name}: disk is in use again")
@@ -303,11 +318,16 @@ class DiskTier:
         self.write(self.disk.open, opened)
 
     def close(self) -> None:
-        """Finish what is queued, close the index, end the threads; blocks."""
+        """Finish what is queued and owed, close the index, end the threads; blocks."""
         self.closed = True
+        owed, owes_all = self._trying + self._owed, self._owes_all
 
         def close() -> None:
             try:
+                if owed or owes_all:
+                    # Where it fails once more, the next process finds the mark.
+                    self._make_up(owed, owes_all)
+                    self.disk.owed.clear()
                 self.disk.close()
             except StorageError as error:
                 self._log(f"cache zone {self.disk.zone.name}: {error}")

@@ -138,6 +138,19 @@ class SharingTests(FollowingCase):
         self.assertEqual([c.response().body for c in (waiter, late)], [b"abcd"] * 2)
         self.assertEqual(self.asked, 1)
 
+    def test_origin_that_fails_for_each(self) -> None:
+        """``proxy_cache_lock_timeout`` is for all leaders together that come to nothing."""
+        _, origin = self.lead("proxy_cache_lock_timeout 3s;")
+        waiters = [self.ask() for _ in range(5)]
+        self.bench.advance(2)
+        origin.close()
+        self.assertEqual(self.asked, 2)
+        self.bench.advance(1.5)
+        self.assertEqual(self.asked, 6)
+        for connection in self.origin.connections[1:]:
+            connection.send(response(200, b"own", FRESH))
+        self.assertEqual([c.response().body for c in waiters], [b"own"] * 5)
+
     def test_old_leader_that_is_first_after_all(self) -> None:
         """The queue that a younger leader has taken over follows whoever begins first."""
         _, origin = self.lead("proxy_cache_lock_timeout 60s; proxy_cache_lock_age 3s;")

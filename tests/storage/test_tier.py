@@ -5,19 +5,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
+import sqlite3
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from cacheproxy.errors import StorageError
-from cacheproxy.policy.purge import ByKey
+from cacheproxy.policy.purge import ByKey, Everything
 from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.storage import tier
 from cacheproxy.storage.body_file import new_token
 from cacheproxy.storage.disk import Store
 from cacheproxy.storage.entry import SEAL_SIZE, Header
-from cacheproxy.storage.index import PUT_LIMIT, CorruptIndexError
+from cacheproxy.storage.index import PUT_LIMIT, CorruptIndexError, Index
+from cacheproxy.storage.removal import DiskPurge, Step
 from tests.storage.support import (
     LARGE,
+    Harness,
     QueueExecutor,
     ZoneCase,
     digest_of,
@@ -190,6 +196,96 @@ class FailureTests(ZoneCase):
         self.assertFalse(harness.zone.tier.down)
         self.assertIsNone(harness.look(digest))
         self.assertEqual(self.files(), [])
+
+    def test_purge_that_is_owed_is_done_at_the_end(self) -> None:
+        """A process that ends before the disk is tried again makes up for it."""
+        harness = self.harness()
+        digest, other = harness.store(b"k", b"body"), harness.store(b"o", b"other")
+        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.purge(ByKey(digest), lambda count: None)
+        harness.restart()
+        self.assertIsNone(harness.look(digest))
+        self.assertEqual(harness.body(other), b"other")
+
+    def test_purge_that_is_owed_when_the_process_is_killed(self) -> None:
+        """Nobody knows what it was: the next process starts empty, and says so once."""
+        harness = self.harness()
+        digest, other = harness.store(b"k", b"body"), harness.store(b"o", b"other")
+        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.purge(ByKey(digest), lambda count: None)
+        shutil.copytree(self.path, self.path + ".killed")
+        after = Harness(self.path + ".killed")
+        self.addCleanup(after.zone.close)
+        self.assertIsNone(after.look(digest))
+        self.assertIsNone(after.look(other))
+        self.assertEqual(len(after.lines), 1, after.lines)
+        again = after.store(b"again", b"2")
+        after.restart()
+        self.assertEqual(after.body(again), b"2")
+        self.assertEqual(len(after.lines), 1, after.lines)
+
+    def test_purge_that_fails_on_disk_is_marked_before_it_is_answered(self) -> None:
+        """The answer to a purge says that it is in force, whatever comes."""
+        harness = self.harness()
+        disk = harness.zone.tier.disk
+        marked: list[bool] = []
+
+        step = disk.purges.step
+
+        def broken(index: Index, purge: DiskPurge) -> Step:
+            disk.purges.step = step  # type: ignore[method-assign]
+            raise StorageError("cable pulled")
+
+        disk.purges.step = broken  # type: ignore[method-assign]
+        mark = os.path.join(self.path, "cacheproxy.owed")
+        harness.zone.purge(Everything(), lambda count: marked.append(os.path.exists(mark)))
+        self.assertEqual(marked, [True])
+        harness.advance(6.0)
+        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(os.path.exists(mark))
+
+    def test_disk_that_is_full_of_what_is_stored(self) -> None:
+        """Some of it goes, so that the disk can be used again."""
+        harness = self.harness()
+        digests = [harness.store(b"%d" % number, LARGE) for number in range(3)]
+        free, statvfs = [0], os.statvfs
+
+        def full(path: str) -> object:
+            gone = 3 - len(self.files())
+            return SimpleNamespace(f_bavail=(free[0] + gone * len(LARGE)) // 512, f_frsize=512)
+
+        self.patch(os, "statvfs", full)
+        harness.zone.tier.failed(StorageError("No space left on device"))
+        harness.advance(6.0)
+        self.patch(os, "statvfs", statvfs)
+        self.assertFalse(harness.zone.tier.down)
+        self.assertEqual(len(self.files()), 2)
+        self.assertEqual(sum(harness.body(digest) == LARGE for digest in digests), 2)
+        self.assertEqual(len([line for line in harness.lines if "damaged" in line]), 0)
+
+    def test_retries_leave_no_file_open(self) -> None:
+        """A disk that is full for hours does not use up the descriptors."""
+        harness = self.harness()
+        harness.store(b"k", b"body")
+
+        def full(index: Index) -> int:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        self.patch(Index, "_next_session", full)
+
+        def held() -> int:
+            paths = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+            return sum(os.readlink(p).startswith(self.path) for p in paths if os.path.islink(p))
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        harness.zone.tier.failed(StorageError("disk is full"))
+        harness.advance(12.0)
+        before = held()
+        harness.advance(100.0)
+        self.assertTrue(harness.zone.tier.down)
+        self.assertLessEqual(held(), before)
 
     def test_lost_folder_is_made_again(self) -> None:
         """A folder that is removed under the zone is noticed and replaced."""
