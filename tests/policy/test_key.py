@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.policy.key import (
+    ToldFields,
     digest,
     levels_path,
     matches,
@@ -110,6 +111,21 @@ class VaryTests(SynchronousTestCase):
         """What a request stored, the same request finds."""
         asked = fields(*values.items())
         self.assertTrue(matches(selecting((b"a", b"accept-encoding", b"b"), asked), asked))
+
+
+class ToldFieldsTests(SynchronousTestCase):
+    """Vary of what the origin was told in place of the client's own field."""
+
+    def test_selecting(self) -> None:
+        own = fields((b"X-User", b"mallory"), (b"X-Other", b"same"))
+        alice = ToldFields(own, {b"x-user": lambda: b"alice"})
+        nobody = ToldFields(own, {b"x-user": lambda: None})
+        names = (b"x-other", b"x-user")
+        self.assertEqual(selecting(names, alice), ((b"x-other", b"same"), (b"x-user", b"alice")))
+        self.assertEqual(selecting(names, nobody)[1], (b"x-user", None))
+        self.assertFalse(matches(selecting(names, alice), nobody))
+        self.assertTrue(matches(selecting(names, alice), alice))
+        self.assertEqual(alice.get(b"x-user"), b"mallory")
 
 
 class AcceptEncodingTests(SynchronousTestCase):

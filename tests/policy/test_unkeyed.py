@@ -55,6 +55,24 @@ class UnkeyedTests(SynchronousTestCase):
             rules().suffix(fields((b"Forwarded", b"a x-host:b"))),
         )
 
+    def test_spelling(self) -> None:
+        """The Host where the origin sees more of it than the key; the path where it is ``$uri``."""
+        told = {"reads": frozenset({"http_host"})}
+        for key, proxy, host, path in (
+            ({"host", "request_uri"}, told, True, False),
+            ({"host", "uri"}, told, True, True),
+            ({"host", "1"}, {}, False, True),
+            ({"http_host", "request_uri"}, told, False, False),
+            ({"host", "request_uri"}, {}, False, False),
+        ):
+            found = rules(frozenset(key), **proxy)
+            self.assertEqual(found.watches, host or path)
+            self.assertEqual(bool(found.spelling(b"a:81", b"a", b"/x")), host)
+            self.assertEqual(bool(found.spelling(b"a", b"a", b"/x%2fy")), path)
+            self.assertEqual(found.spelling(b"a", b"a", b"/x%20y"), [])
+            lines = found.spelling(b"a:81", b"a", b"//")
+            self.assertEqual(bool(found.suffix(fields(), lines)), host or path)
+
     def test_what_does_not_reach_the_origin(self) -> None:
         """Overwritten, removed or not passed at all: it cannot steer."""
         for value in (b"", b"site.example"):
