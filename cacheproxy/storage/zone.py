@@ -367,7 +367,6 @@ class Zone:
             lookup.stale = True
         begun = [w for w in self._writers if selects(selection, w.primary, w.stored)]
         if soft:
-            gone.update(writer.digest for writer in begun)
             for writer in begun:
                 mark_writer(writer, now)
         for writer in list(self._finishing.values()):
