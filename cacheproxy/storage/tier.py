@@ -119,11 +119,17 @@ class DiskTier:
             if done is not None:
                 done(result, error)
 
+        def mark() -> None:
+            # A purge is answered when it is in force, whatever becomes of this process.
+            self.disk.owed.set()
+            if done is not None:
+                self.call_from_thread(done, None, StorageError("disk is down"))
+
         if self.down:
             if owed is not None:
                 self._owe(owed)
-                self._submit(self.disk.owed.set)
-            if done is not None:
+                self._submit(mark)
+            elif done is not None:
                 done(None, StorageError("disk is down"))
         else:
             self._submit(run)

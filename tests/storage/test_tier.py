@@ -244,6 +244,19 @@ class FailureTests(ZoneCase):
         self.assertFalse(harness.zone.tier.down)
         self.assertFalse(os.path.exists(mark))
 
+    def test_purge_is_answered_when_it_is_marked(self) -> None:
+        """Also where the disk is known to fail."""
+        writer = QueueExecutor()
+        harness = self.harness(writer=writer)
+        writer.run()
+        harness.zone.tier.failed(StorageError("cable pulled"))
+        marked: list[bool] = []
+        mark = os.path.join(self.path, "cacheproxy.owed")
+        harness.zone.purge(Everything(), lambda count: marked.append(os.path.exists(mark)))
+        self.assertEqual(marked, [])
+        writer.run()
+        self.assertEqual(marked, [True])
+
     def test_disk_that_is_full_of_what_is_stored(self) -> None:
         """Some of it goes, so that the disk can be used again."""
         harness = self.harness()
