@@ -17,6 +17,7 @@ import grp
 import os
 import pwd
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,10 @@ _log = Logger()
 
 #: Seconds between looks at whether the last connection of a graceful stop has ended.
 _DRAIN_STEP = 0.05
+
+#: Seconds for which a thread may keep the interpreter from the others (Python's default is
+#: ten times that): a disk thread that culls must not hold up requests for as long.
+_SWITCH_INTERVAL = 0.0005
 
 
 
@@ -136,6 +141,7 @@ class ProxyService(Service):
         account = _account(config)
         if account is not None:
             _become(config, account, runtime)
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         runtime.open()
         _settle_memory()
         for warning in config.warnings:
