@@ -402,8 +402,6 @@ def _stored(
     response_time: float,
 ) -> StoredResponse:
     fields = storable_fields(response.fields, directives)
-    if response.status != 206 and b"content-range" in fields:
-        fields = fields.without({b"content-range"})  # means nothing there (RFC 9110 §14.4)
     stored = StoredResponse(
         key=key,
         status=response.status,

@@ -24,7 +24,7 @@ from cacheproxy.policy.ranges import Unsatisfiable, content_range
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.collapse import Growing
 from cacheproxy.proxy.interfaces import BodyReader
-from cacheproxy.proxy.representation import asked_ranges, without_content
+from cacheproxy.proxy.representation import asked_ranges, of_a_part, without_content
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -143,7 +143,7 @@ class Following:
             return
         start, stop = span
         assert growing.length is not None
-        pairs = [pair for pair in pairs if pair[0].lower() != b"accept-ranges"]
+        pairs = of_a_part(pairs)
         pairs.append((b"Content-Range", content_range(start, stop, growing.length)))
         exchange.begin_ranges(pairs, stop - start)
 

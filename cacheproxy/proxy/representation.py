@@ -37,6 +37,7 @@ __all__ = [
     "Readable",
     "Representation",
     "asked_ranges",
+    "of_a_part",
     "send",
     "send_part",
     "tell",
@@ -49,6 +50,9 @@ Pairs = list[tuple[bytes, bytes]]
 _CONTENT_FIELDS = frozenset(
     {b"accept-ranges", b"content-length", b"content-range", b"content-type"}
 )
+
+#: Fields of a whole that a part of it does not have.
+_RANGE_FIELDS = frozenset({b"accept-ranges", b"content-range"})
 
 
 class Readable(Protocol):
@@ -174,7 +178,7 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
         return True
     if decision is None:
         return False
-    it.pairs = [pair for pair in it.pairs if pair[0].lower() != b"accept-ranges"]
+    it.pairs = of_a_part(it.pairs)
     if len(decision.ranges) == 1:
         start, stop = decision.ranges[0]
         it.pairs.append((b"Content-Range", content_range(start, stop, it.length)))
@@ -194,6 +198,14 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
         trailer = plan.trailer
     BodySource(exchange, it.readable, parts, trailer).start()
     return True
+
+
+def of_a_part(pairs: Pairs) -> Pairs:
+    """*pairs* of a whole as a 206 has them, to which its own Content-Range is still to come.
+
+    One that came with the whole means nothing (RFC 9110 §14.4), but would contradict it.
+    """
+    return [pair for pair in pairs if pair[0].lower() not in _RANGE_FIELDS]
 
 
 def without_content(pairs: Pairs) -> Pairs:

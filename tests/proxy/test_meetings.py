@@ -423,10 +423,12 @@ class ContentTests(_Case):
 
 class ContentRangeTests(_Case):
     def test_in_a_200(self) -> None:
-        """It means nothing there, and is not sent beside our own."""
+        """It means nothing there (RFC 9110 §14.4): kept as any field, but not beside our own."""
         self.cache()
         self.origin.default = response(200, b"0123456789", FRESH, b"Content-Range: bytes 5-9/99")
         for _ in range(2):
             got = self.bench.get(b"/", b"Range: bytes=1-2")
             self.assertEqual((got.status, got.body), (206, b"12"))
             self.assertEqual(got.get(b"content-range"), b"bytes 1-2/10")
+        got = self.bench.get(b"/")
+        self.assertEqual((got.status, got.get(b"content-range")), (200, b"bytes 5-9/99"))
