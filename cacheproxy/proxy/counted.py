@@ -35,7 +35,7 @@ __all__ = [
     "count",
     "counted",
     "counts_whole",
-    "passed_on",
+    "forwarded",
     "without_query",
 ]
 
@@ -95,7 +95,7 @@ def count(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
     Vary selects by what the origin is told: ``proxy_set_header`` has the last word.
     The last two are empty for nearly every request; see ``UnkeyedFields``.
     """
-    head, suffix, obstacle = passed_on(exchange)
+    head, suffix, obstacle = _passed_on(exchange)
     rules = exchange.location.counts
     if rules is not None and rules.told:
         told = {name: _teller(exchange, template) for name, template in rules.told.items()}
@@ -107,7 +107,13 @@ def _teller(exchange: Exchange, template: Template) -> Callable[[], bytes | None
     return lambda: counted(exchange, template.render) or None
 
 
-def passed_on(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
+def forwarded(exchange: Exchange) -> RequestHead:
+    """The request with those of the client's fields that go on to the origin."""
+    rules = exchange.location.counts
+    return exchange.head if rules is None else rules.head(exchange.head)
+
+
+def _passed_on(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
     """As for `count`, with the client's fields that go on to the origin."""
     head = exchange.head
     rules = exchange.location.counts
@@ -134,7 +140,7 @@ def _expected_host(exchange: Exchange) -> bytes:
 
 def counts_whole(exchange: Exchange) -> bool:
     """Whether all of the request counts, so that it may as well go on as it came."""
-    head, suffix, obstacle = passed_on(exchange)
+    head, suffix, obstacle = _passed_on(exchange)
     return (
         head is exchange.head and not suffix and not obstacle and exchange.route.counted is None
     )

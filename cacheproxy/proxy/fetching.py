@@ -30,7 +30,7 @@ from cacheproxy.policy.validation import (
     validation_fields,
 )
 from cacheproxy.proxy.collapse import UNSHARED_TIME
-from cacheproxy.proxy.counted import passed_on
+from cacheproxy.proxy.counted import forwarded
 from cacheproxy.proxy.elsewhere import goes_elsewhere
 from cacheproxy.proxy.head_update import keep_length, update_get
 from cacheproxy.proxy.interfaces import Entry
@@ -79,7 +79,7 @@ class Fetch:
         turn = self.turn
         relay = Relay(turn.exchange, self)
         asked = relay.request
-        asked.client_head, asked.counts = passed_on(turn.exchange)[0], True
+        asked.client_head, asked.counts = forwarded(turn.exchange), True
         asked.conditional = self._conditional()
         relay.start()
 
