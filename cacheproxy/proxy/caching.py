@@ -28,7 +28,7 @@ from cacheproxy.proxy.following import Following
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.invalidation import Invalidation
 from cacheproxy.proxy.keys import holds, keys_of, zone_of
-from cacheproxy.proxy.parts import Missing, answer_part, may_take_part, part_digest
+from cacheproxy.proxy.parts import Missing, answer_part, judge_part, may_take_part, part_digest
 from cacheproxy.proxy.relay import Relay
 from cacheproxy.proxy.sharing import Sharing
 from cacheproxy.proxy.stored_answer import StoredAnswer
@@ -249,8 +249,12 @@ class CacheTurn:
                 entry.release()
             return
         exchange, options = self.exchange, self.options
-        if entry is not None and answer_part(exchange, options, self.key, entry):
-            return
+        verdict = None
+        if entry is not None:
+            now = exchange.world.scheduler.wall()
+            verdict = judge_part(entry.stored, self.request, now, options, self.key)
+            if answer_part(exchange, entry, verdict):
+                return
         if self._only_stored:
             if entry is not None:
                 entry.release()
@@ -258,10 +262,10 @@ class CacheTurn:
             return
         value = plain_range(exchange.head)
         passed = value is not None and passes_range(value, options.max_range_offset)
-        if entry is not None:
+        if entry is not None and verdict is not None:
             if passed:
                 self.why = b"partial"
-            self.missing = Missing.of(exchange, options, self.key, entry, not passed)
+            self.missing = Missing.of(exchange, entry, verdict, not passed)
             if self.missing is None:
                 entry.release()
             else:

@@ -13,18 +13,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.combining import Rest, Union, combine, rest_of, wanted_octets
 from cacheproxy.policy.conditional import PRECONDITION_FIELDS
 from cacheproxy.policy.key import Vary, variant_digest
 from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.partial import ASKED, keyed_by_range, plain_range, reuse_part
 from cacheproxy.policy.ranges import content_range
-from cacheproxy.policy.reuse import Action, decide_reuse
+from cacheproxy.policy.reuse import Action, Verdict, decide_reuse
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.collapse import KnownParts
-from cacheproxy.proxy.counted import count
 from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.proxy.representation import send_part
 
@@ -32,7 +31,14 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
     from cacheproxy.proxy.relay import Relay
 
-__all__ = ["Missing", "answer_part", "combined_selection", "may_take_part", "part_digest"]
+__all__ = [
+    "Missing",
+    "answer_part",
+    "combined_selection",
+    "judge_part",
+    "may_take_part",
+    "part_digest",
+]
 
 def may_take_part(
     exchange: Exchange, options: CacheOptions, known: KnownParts, primary: bytes
@@ -59,23 +65,26 @@ def part_digest(key: bytes) -> bytes:
     return variant_digest(key, ((ASKED, None),))
 
 
-def answer_part(exchange: Exchange, options: CacheOptions, key: bytes, entry: Entry) -> bool:
+def judge_part(
+    stored: StoredResponse, request: RequestHead, now: float, options: CacheOptions, key: bytes
+) -> Verdict:
+    """What may be done with a stored part for *request*, as the cache sees it, whatever its Range.
+
+    *now*: wall seconds. The Range that the part came for does not select it.
+    """
+    selected = replace(stored, vary=tuple(pair for pair in stored.vary if pair[0] != ASKED))
+    return decide_reuse(selected, request, now, options, key=key)
+
+
+def answer_part(exchange: Exchange, entry: Entry, verdict: Verdict) -> bool:
     """Answer from the stored part *entry*, which is then taken over; False if it does not do."""
     stored = entry.stored
-    verdict = decide_reuse(
-        _selected(stored), count(exchange)[0], exchange.world.scheduler.wall(), options, key=key
-    )
     piece = reuse_part(stored, exchange.head)
     if verdict.action is not Action.FRESH or piece is None:
         return False
     exchange.cache_status = verdict.status
     send_part(exchange, hot.hit_pairs(exchange.location, stored, verdict.age), entry, piece)
     return True
-
-
-def _selected(stored: StoredResponse) -> StoredResponse:
-    """*stored* without the Range that it came for, which does not select it."""
-    return replace(stored, vary=tuple(pair for pair in stored.vary if pair[0] != ASKED))
 
 
 def combined_selection(vary: Vary) -> Vary:
@@ -96,7 +105,7 @@ class Missing:
 
     @classmethod
     def of(
-        cls, exchange: Exchange, options: CacheOptions, key: bytes, entry: Entry, whole: bool
+        cls, exchange: Exchange, entry: Entry, verdict: Verdict, whole: bool
     ) -> Missing | None:
         """What is missing, where the part is of use; *entry* is then taken over.
 
@@ -104,8 +113,6 @@ class Missing:
         entity-tag of the rest validates it.
         """
         stored = entry.stored
-        now = exchange.world.scheduler.wall()
-        verdict = decide_reuse(_selected(stored), count(exchange)[0], now, options, key=key)
         if verdict.action not in (Action.FRESH, Action.STALE, Action.REVALIDATE):
             return None
         wanted = wanted_octets(exchange.head, stored, whole)
