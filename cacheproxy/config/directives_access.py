@@ -11,6 +11,7 @@ from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
     HSL,
     MANY,
+    METHODS,
     Build,
     Context,
     Level,
@@ -19,16 +20,11 @@ from cacheproxy.config.table import (
     checked,
     listed,
     one_of,
-    words,
 )
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.access import AccessRule
 
 __all__ = ["ROWS"]
-
-_METHODS = words(
-    "GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH"
-)
 
 
 def _rule(build: Build, directive: Directive) -> AccessRule:
@@ -45,7 +41,7 @@ def _rule(build: Build, directive: Directive) -> AccessRule:
 def _limit_except(build: Build, level: Level, directive: Directive) -> None:
     methods = {word.upper() for word in directive.args}
     for word in directive.args:
-        if word.upper() not in _METHODS:
+        if word.upper() not in METHODS:
             raise ConfigError(f'invalid method "{word}"')
     if "GET" in methods:
         methods.add("HEAD")

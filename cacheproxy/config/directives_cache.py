@@ -12,6 +12,7 @@ from cacheproxy.config.table import (
     FLAG,
     HSL,
     MANY,
+    METHODS,
     NUMBER,
     OFFSET,
     TIME,
@@ -31,9 +32,6 @@ from cacheproxy.template import Template
 
 __all__ = ["ROWS"]
 
-_METHODS = words(
-    "GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH"
-)
 _STALE = words(
     "error timeout invalid_header updating http_500 http_502 http_503 http_504 http_403 "
     "http_404 http_429 off"
@@ -76,7 +74,7 @@ def _valid(build: Build, directive: Directive) -> list[tuple[int | None, int]]:
 
 def _methods(build: Build, directive: Directive) -> frozenset[bytes]:
     for word in directive.args:
-        if word not in _METHODS:
+        if word not in METHODS:
             raise invalid(directive, word)
     return frozenset({b"GET", b"HEAD", *(word.encode() for word in directive.args)})
 

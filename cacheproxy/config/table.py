@@ -26,6 +26,7 @@ __all__ = [
     "FLAG",
     "HSL",
     "MANY",
+    "METHODS",
     "MISSING",
     "NUMBER",
     "OFFSET",
@@ -397,6 +398,12 @@ def only(names: str, contexts: Context, allowed: str, note: str) -> list[Row]:
 def words(text: str) -> frozenset[str]:
     """The words that a directive takes, from a line of them."""
     return frozenset(text.split())
+
+
+#: The methods that nginx knows by name (``ngx_http_core_module``).
+METHODS = words(
+    "GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH"
+)
 
 
 def one_of(*allowed: str) -> Convert:
