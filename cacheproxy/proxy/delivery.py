@@ -30,7 +30,7 @@ from cacheproxy.policy.ranges import (
 from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.proxy.interfaces import BodyReader, MissWriter, Spool
 from cacheproxy.proxy.redirects import absolute_location
-from cacheproxy.proxy.representation import without_content
+from cacheproxy.proxy.representation import with_content_range, without_content
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -169,18 +169,16 @@ class Delivery:
             return False
         start, stop = self._window = decision.ranges[0]
         self.tail = length - stop
-        pairs = response_pairs(exchange, head)
-        pairs = [pair for pair in pairs if pair[0].lower() != b"content-range"]
-        pairs.append((b"Content-Range", content_range(start, stop, length)))
+        described = content_range(start, stop, length)
+        pairs = with_content_range(response_pairs(exchange, head), described)
         exchange.begin_ranges(pairs, stop - start)
         return True
 
     def begin_window(self, head: ResponseHead, start: int, stop: int, described: bytes) -> None:
         """Send of the body octets [start, stop) alone, as a 206 whose Content-Range is given."""
-        pairs = response_pairs(self._exchange, head)
-        pairs = [pair for pair in pairs if pair[0].lower() != b"content-range"]
+        pairs = with_content_range(response_pairs(self._exchange, head), described)
         self._window = start, stop
-        self._exchange.begin(206, [*pairs, (b"Content-Range", described)], stop - start)
+        self._exchange.begin(206, pairs, stop - start)
 
     def held_up_at(self, stream: Pausable) -> None:
         """Pause and resume *stream*, in place of the upstream's own."""

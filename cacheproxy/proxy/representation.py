@@ -41,6 +41,7 @@ __all__ = [
     "send",
     "send_part",
     "tell",
+    "with_content_range",
     "without_content",
 ]
 
@@ -117,8 +118,7 @@ def send_part(exchange: Exchange, pairs: Pairs, readable: Readable, piece: Slice
     """Answer 206 with *piece* of a stored part, whose fields are *pairs*."""
     length = piece.stop - piece.start
     described = content_range(piece.first, piece.first + length, piece.total)
-    kept = [pair for pair in pairs if pair[0].lower() != b"content-range"]
-    exchange.begin(206, [*kept, (b"Content-Range", described)], length)
+    exchange.begin(206, with_content_range(pairs, described), length)
     BodySource(exchange, readable, [(b"", piece.start, piece.stop)], b"").start()
 
 
@@ -198,6 +198,12 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
         trailer = plan.trailer
     BodySource(exchange, it.readable, parts, trailer).start()
     return True
+
+
+def with_content_range(pairs: Pairs, described: bytes) -> Pairs:
+    """*pairs* with the Content-Range *described* in place of any that came."""
+    kept = [pair for pair in pairs if pair[0].lower() != b"content-range"]
+    return [*kept, (b"Content-Range", described)]
 
 
 def of_a_part(pairs: Pairs) -> Pairs:
