@@ -48,7 +48,6 @@ _DRAIN_STEP = 0.05
 _SWITCH_INTERVAL = 0.0005
 
 
-
 class _Address:
     """The servers that share one listening address."""
 
