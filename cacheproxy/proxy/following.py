@@ -23,8 +23,12 @@ from cacheproxy.policy.partial import passes_range
 from cacheproxy.policy.ranges import Unsatisfiable, content_range
 from cacheproxy.proxy import hot
 from cacheproxy.proxy.collapse import Growing
-from cacheproxy.proxy.interfaces import BodyReader
-from cacheproxy.proxy.representation import asked_ranges, of_a_part, without_content
+from cacheproxy.proxy.representation import (
+    ReaderSource,
+    asked_ranges,
+    of_a_part,
+    without_content,
+)
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange import Exchange
@@ -69,24 +73,23 @@ def way_to_answer(exchange: Exchange, growing: Growing) -> Way:
     return Way.FOLLOW if len(decision.ranges) == 1 else Way.WHOLE
 
 
-class Following:
+class Following(ReaderSource):
     """One client's answer from a growing response (``Source``, ``BodySink``).
 
     *did* is what Cache-Status says; *again* is called if the response comes to nothing
     before anything of it was sent.
     """
 
-    __slots__ = ("_again", "_begun", "_did", "_exchange", "_growing", "_reader", "_span")
+    __slots__ = ("_again", "_begun", "_did", "_growing", "_span")
 
     def __init__(
         self, exchange: Exchange, growing: Growing, did: bytes, again: Callable[[], None]
     ) -> None:
-        self._exchange = exchange
+        super().__init__(exchange)
         self._growing = growing
         self._did = did
         self._again = again
         self._begun = False
-        self._reader: BodyReader | None = None
         #: The octets [start, stop) that are asked for; None for all.
         self._span: tuple[int, int] | None = None
 
@@ -186,18 +189,7 @@ class Following:
         else:
             self._again()
 
-    # -- Source ------------------------------------------------------------
-
-    def on_writable(self) -> None:
-        if self._reader is not None:
-            self._reader.resume()
-
-    def on_downstream_lost(self) -> None:
-        self._finish()
-
     def _finish(self) -> None:
-        self._exchange.source = None
-        reader, self._reader = self._reader, None
-        if reader is not None:
+        if self._reader is not None:
             self._growing.followers -= 1
-            reader.close()
+        super()._finish()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Readable",
+    "ReaderSource",
     "Representation",
     "asked_ranges",
     "of_a_part",
@@ -225,13 +226,37 @@ def _close(it: Representation) -> None:
         close()
 
 
-class BodySource:
+class ReaderSource:
+    """A ``Source`` whose octets come from a reader, at the pace of the client."""
+
+    __slots__ = ("_exchange", "_reader")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._reader: BodyReader | None = None
+
+    def on_writable(self) -> None:
+        if self._reader is not None:
+            self._reader.resume()
+
+    def on_downstream_lost(self) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        """Nothing more is read; the exchange has no source."""
+        self._exchange.source = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+
+class BodySource(ReaderSource):
     """Sends parts of a body, each (head, start, stop), then a trailer.
 
     A ``Source`` for the exchange and a ``BodySink`` for what is read.
     """
 
-    __slots__ = ("_exchange", "_index", "_parts", "_readable", "_reader", "_trailer")
+    __slots__ = ("_index", "_parts", "_readable", "_trailer")
 
     def __init__(
         self,
@@ -240,12 +265,11 @@ class BodySource:
         parts: list[tuple[bytes, int, int]],
         trailer: bytes,
     ) -> None:
-        self._exchange = exchange
+        super().__init__(exchange)
         self._readable = readable
         self._parts = parts
         self._trailer = trailer
         self._index = 0
-        self._reader: BodyReader | None = None
 
     def start(self) -> None:
         """Send the first part; the exchange has begun its response."""
@@ -285,18 +309,8 @@ class BodySource:
         self._exchange.log_error("crit", f"reading a body failed: {error}")
         self._exchange.abort()
 
-    def on_writable(self) -> None:
-        if self._reader is not None:
-            self._reader.resume()
-
-    def on_downstream_lost(self) -> None:
-        self._finish()
-
     def _finish(self) -> None:
-        self._exchange.source = None
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        super()._finish()
         close = getattr(self._readable, "close", None) or getattr(self._readable, "release", None)
         if close is not None:
             close()
