@@ -23,9 +23,9 @@ from cacheproxy.config.build import load, loads
 from cacheproxy.config.model import Config, Server
 from cacheproxy.errors import ConfigError
 from cacheproxy.net.web import WebDownstream
-from cacheproxy.proxy.content import serve
-from cacheproxy.proxy.site import Site
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.front.content import serve
+from cacheproxy.proxy.site.site import Site
+from cacheproxy.proxy.site.variables import resolve
 from cacheproxy.runtime import Runtime
 
 __all__ = ["CachingProxyResource"]

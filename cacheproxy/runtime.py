@@ -21,17 +21,17 @@ from cacheproxy.config.addresses import parse_proxy_pass
 from cacheproxy.config.model import CacheZone, Config, Location, Upstream, UpstreamServer
 from cacheproxy.config.model import ErrorLog as ErrorLogOptions
 from cacheproxy.errors import ConfigError, Stage, UpstreamError
-from cacheproxy.net.logs import ErrorLog, LogFiles
-from cacheproxy.net.tls_client import TlsEndpoint, UpstreamTls
-from cacheproxy.net.upstream import KeepAlive, Peer, plain_endpoint
+from cacheproxy.net.http1.upstream import KeepAlive, Peer, plain_endpoint
+from cacheproxy.net.logs.logs import ErrorLog, LogFiles
+from cacheproxy.net.tls.client import TlsEndpoint, UpstreamTls
 from cacheproxy.policy.balancing import Balancer
 from cacheproxy.policy.balancing import Peer as BalancedPeer
 from cacheproxy.policy.options import AccessLog, ProxySsl
-from cacheproxy.proxy.collapse import Fills
+from cacheproxy.proxy.cache.fills import Fills
 from cacheproxy.proxy.interfaces import Cancellable, Storage
-from cacheproxy.storage.file_writer import FileWriter
-from cacheproxy.storage.files import Files
-from cacheproxy.storage.spool import DiskSpool
+from cacheproxy.storage.bodies.spool import DiskSpool
+from cacheproxy.storage.bodies.store_writer import FileWriter
+from cacheproxy.storage.static_files import Files
 from cacheproxy.storage.threads import DISK_THREADS, ThreadExecutor
 from cacheproxy.storage.zone import Zone
 

@@ -29,11 +29,11 @@ from twisted.logger import Logger, globalLogPublisher
 from cacheproxy.config.model import Config, Listen, Server
 from cacheproxy.errors import CacheproxyError, ConfigError, ConfigErrors
 from cacheproxy.net.listen import Listener
-from cacheproxy.net.logs import ErrorLogObserver
-from cacheproxy.net.tls_contexts import ContextStore, ServerContexts
+from cacheproxy.net.logs.logs import ErrorLogObserver
+from cacheproxy.net.tls.contexts import ContextStore, ServerContexts
 from cacheproxy.policy.routing import ServerChooser
-from cacheproxy.proxy.content import serve
-from cacheproxy.proxy.site import Site
+from cacheproxy.proxy.front.content import serve
+from cacheproxy.proxy.site.site import Site
 from cacheproxy.runtime import Runtime
 
 __all__ = ["ProxyService", "check"]

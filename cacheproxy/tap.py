@@ -20,7 +20,7 @@ from twisted.python import usage
 from cacheproxy.config.build import load, loads
 from cacheproxy.config.model import Config
 from cacheproxy.errors import CacheproxyError, ConfigErrors
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.site.variables import resolve
 
 __all__ = ["Options", "makeService", "quick_configuration"]
 

@@ -21,7 +21,7 @@ from benchmarks.zone.report import Report
 from benchmarks.zone.serving import Bounds, Serving, occupied, usage
 from benchmarks.zone.storm import Storm
 from cacheproxy.config.model import CacheZone
-from cacheproxy.storage.disk import BROKEN, Disk, Found
+from cacheproxy.storage.disk.disk import BROKEN, Disk, Found
 
 PAIR = {"p50": 12.3, "p99": 45.6}
 

@@ -11,7 +11,7 @@ import pytest
 from cacheproxy.config.build import loads
 from cacheproxy.config.reference import directives_rst
 from cacheproxy.errors import ConfigErrors
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.site.variables import resolve
 
 TOP = Path(__file__).resolve().parent.parent
 PAGES = sorted((TOP / "docs").glob("*.rst"))

@@ -22,7 +22,7 @@ import cacheproxy.storage.zone
 from cacheproxy import service as module
 from cacheproxy.config.build import load
 from cacheproxy.errors import ConfigErrors
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.site.variables import resolve
 from cacheproxy.service import ProxyService, check
 from cacheproxy.storage.threads import InlineExecutor
 from tests.proxy.harness import BenchReactor, Client, response

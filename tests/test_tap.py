@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cacheproxy import tap
 from cacheproxy.config.build import loads
 from cacheproxy.config.model import Config
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.site.variables import resolve
 from cacheproxy.service import ProxyService
 from cacheproxy.tap import Options, makeService, quick_configuration
 

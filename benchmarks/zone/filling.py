@@ -17,10 +17,10 @@ from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.http.fields import Fields
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.storage.body_file import Tokens
-from cacheproxy.storage.disk import Disk, Store
-from cacheproxy.storage.entry import Header, encode
-from cacheproxy.storage.index import PUT_LIMIT, ROW_OVERHEAD, NewRow
+from cacheproxy.storage.disk.body_file import Tokens
+from cacheproxy.storage.disk.disk import Disk, Store
+from cacheproxy.storage.disk.entry import Header, encode
+from cacheproxy.storage.disk.index import PUT_LIMIT, ROW_OVERHEAD, NewRow
 
 __all__ = ["BODY", "INACTIVE", "SIZE_ON_DISK", "digest_of", "fill", "key_of", "whole_entries"]
 

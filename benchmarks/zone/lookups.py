@@ -27,8 +27,8 @@ from typing import Any
 
 from benchmarks.zone.filling import INACTIVE, digest_of, whole_entries
 from cacheproxy.config.model import CacheZone
-from cacheproxy.storage.disk import Disk, Found
-from cacheproxy.storage.index import INDEX_NAME
+from cacheproxy.storage.disk.disk import Disk, Found
+from cacheproxy.storage.disk.index import INDEX_NAME
 
 __all__ = ["forget_pages", "percentiles"]
 

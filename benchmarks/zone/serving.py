@@ -20,7 +20,7 @@ from benchmarks.zone.filling import SIZE_ON_DISK, key_of, whole_entries
 from benchmarks.zone.lookups import forget_pages
 from benchmarks.zone.objects import cpu_of, download, memory_of
 from benchmarks.zone.origin import SIZES, origin, unique_urls
-from cacheproxy.storage.index import INDEX_NAME
+from cacheproxy.storage.disk.index import INDEX_NAME
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 

@@ -51,7 +51,7 @@ class Fields:
         self._index: dict[bytes, bytes] | None = None
         #: All values of the names that more than one line has.
         self._repeated: dict[bytes, list[bytes]] = _NONE
-        #: What a reader of requests has concluded from them; belongs to ``proxy.hot``.
+        #: What a reader of requests has concluded from them; belongs to ``proxy.front.hot``.
         self.traits: Any = None
         #: What of them was passed on last; belongs to ``policy.forwarding``.
         self.passed: Any = None

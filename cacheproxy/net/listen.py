@@ -21,13 +21,13 @@ from zope.interface import implementer
 
 from cacheproxy.config.model import Listen
 from cacheproxy.errors import ConfigError
-from cacheproxy.net.downstream import HttpConnection
+from cacheproxy.net.http1.downstream import HttpConnection
+from cacheproxy.net.http1.outbox import Turn
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory
-from cacheproxy.net.tls import TlsFactory
-from cacheproxy.net.turn import Turn
-from cacheproxy.proxy.exchange import Exchange
-from cacheproxy.proxy.hot import HotHits
-from cacheproxy.proxy.site import Site
+from cacheproxy.net.tls.accept import TlsFactory
+from cacheproxy.proxy.exchange.exchange import Exchange
+from cacheproxy.proxy.front.hot import HotHits
+from cacheproxy.proxy.site.site import Site
 
 __all__ = ["HttpFactory", "Listener"]
 

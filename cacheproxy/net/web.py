@@ -28,10 +28,10 @@ from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.syntax import is_token
 from cacheproxy.http.target import parse_target
 from cacheproxy.net.deadline import Deadline
-from cacheproxy.net.tls_stream import ConnectionInfo
-from cacheproxy.proxy.exchange import Exchange, ResponseState
+from cacheproxy.net.tls.stream import ConnectionInfo
+from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
 from cacheproxy.proxy.interfaces import TlsInfo, Tunnel
-from cacheproxy.proxy.site import Site
+from cacheproxy.proxy.site.site import Site
 
 __all__ = ["WebDownstream"]
 

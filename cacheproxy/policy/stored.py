@@ -1,7 +1,7 @@
 """The head of a stored response: what a cache must remember to reuse it (RFC 9111).
 
 Written by ``storing`` when the response starts, replaced whole by
-``validation`` when a 304 freshens it, encoded by ``storage.entry``.
+``validation`` when a 304 freshens it, encoded by ``storage.disk.entry``.
 
 Imports: ``http.fields`` only.
 """

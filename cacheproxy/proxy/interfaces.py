@@ -27,7 +27,7 @@ from cacheproxy.policy.purge import Selection
 from cacheproxy.policy.stored import StoredResponse
 
 if TYPE_CHECKING:
-    from cacheproxy.proxy.collapse import Fills
+    from cacheproxy.proxy.cache.fills import Fills
 
 __all__ = [
     "BodyReader",
@@ -524,4 +524,4 @@ class World(Protocol):
     def random_bytes(self, count: int) -> bytes: ...
 
     def fills(self, storage: Storage) -> Fills:
-        """The fills under way in a zone (``proxy.collapse``)."""
+        """The fills under way in a zone (``proxy.cache.fills``)."""

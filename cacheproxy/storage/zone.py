@@ -25,16 +25,16 @@ from cacheproxy.policy.purge import Selection, selects
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.validation import same_representation
 from cacheproxy.proxy.interfaces import Entry, Scheduler
-from cacheproxy.storage.body_file import new_token
-from cacheproxy.storage.disk import Disk, Found
-from cacheproxy.storage.encoding import Encoder
-from cacheproxy.storage.memory import FileEntry, Memory, MemoryEntry
-from cacheproxy.storage.purging import PurgeRun, RecentPurges, mark_writer, purge_memory
-from cacheproxy.storage.removal import DiskPurge
+from cacheproxy.storage.bodies.cache_writer import Writer
+from cacheproxy.storage.disk.body_file import new_token
+from cacheproxy.storage.disk.disk import Disk, Found
+from cacheproxy.storage.disk.purge_steps import DiskPurge
+from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.memory.encoded import Encoder
+from cacheproxy.storage.memory.memory import FileEntry, Memory, MemoryEntry
 from cacheproxy.storage.threads import DISK_THREADS, CallFromThread, Executor, ThreadExecutor
-from cacheproxy.storage.tier import DiskTier
-from cacheproxy.storage.upkeep import Upkeep
-from cacheproxy.storage.writer import Writer
+from cacheproxy.storage.upkeep.purges import PurgeRun, RecentPurges, mark_writer, purge_memory
+from cacheproxy.storage.upkeep.rounds import Upkeep
 
 __all__ = ["Zone"]
 

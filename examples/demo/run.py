@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from cacheproxy.net.devcert import self_signed
+from cacheproxy.net.tls.devcert import self_signed
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.config.build import load, loads
 from cacheproxy.errors import ConfigErrors
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.site.variables import resolve
 from tests.config import builders
 
 HERE = Path(__file__).resolve().parent

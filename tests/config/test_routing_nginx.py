@@ -13,7 +13,7 @@ import pytest
 from cacheproxy.config.build import loads
 from cacheproxy.config.model import Location, Server
 from cacheproxy.policy.routing import LocationTree, ServerChooser
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.site.variables import resolve
 from tests.support.ports import free_port
 from tests.support.processes import NGINX, nginx
 

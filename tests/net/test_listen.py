@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cacheproxy.config.model import Listen
 from cacheproxy.errors import ConfigError
 from cacheproxy.net.listen import HttpFactory, Listener
-from cacheproxy.proxy.site import Site
+from cacheproxy.proxy.site.site import Site
 from tests.proxy.harness import Bench, BenchCase
 
 

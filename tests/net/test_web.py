@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 
-from cacheproxy.proxy.added import FieldAdder
+from cacheproxy.proxy.site.added_fields import FieldAdder
 from tests.net.web_bench import WebCase
 from tests.proxy.harness import http_date, message, response
 

@@ -28,10 +28,10 @@ from cacheproxy.config.build import loads
 from cacheproxy.config.model import Config
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.net.listen import HttpFactory
-from cacheproxy.proxy.content import serve
-from cacheproxy.proxy.hot import HotHits
-from cacheproxy.proxy.site import Site
-from cacheproxy.proxy.variables import resolve
+from cacheproxy.proxy.front.content import serve
+from cacheproxy.proxy.front.hot import HotHits
+from cacheproxy.proxy.site.site import Site
+from cacheproxy.proxy.site.variables import resolve
 from cacheproxy.runtime import Runtime
 from cacheproxy.storage.zone import Zone
 from tests.proxy.fakes import (

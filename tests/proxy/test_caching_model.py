@@ -11,8 +11,8 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cacheproxy.proxy.fetching
-import cacheproxy.proxy.invalidation
+import cacheproxy.proxy.cache.fetching
+import cacheproxy.proxy.cache.invalidation
 from cacheproxy.policy.key import digest
 from cacheproxy.policy.purge import ByHost, ByKey, ByPrefix, ByTags, Everything, Selection
 from cacheproxy.policy.storing import Store, StoringDecision, decide_storing
@@ -379,8 +379,8 @@ class WriterTests(BenchCase):
             return open_writer(zone, digest, primary, stored)
 
         with (
-            mock.patch.object(cacheproxy.proxy.fetching, "decide_storing", decide),
-            mock.patch.object(cacheproxy.proxy.invalidation, "decide_storing", decide),
+            mock.patch.object(cacheproxy.proxy.cache.fetching, "decide_storing", decide),
+            mock.patch.object(cacheproxy.proxy.cache.invalidation, "decide_storing", decide),
             mock.patch.object(Zone, "open_writer", open_recorded),
         ):
             self.tell(story, options)

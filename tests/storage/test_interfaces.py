@@ -10,8 +10,8 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.proxy.interfaces import FileSystem, OpenFile, Spool, Storage
-from cacheproxy.storage.files import Files
-from cacheproxy.storage.spool import DiskSpool
+from cacheproxy.storage.bodies.spool import DiskSpool
+from cacheproxy.storage.static_files import Files
 from cacheproxy.storage.threads import InlineExecutor
 from tests.storage.support import Harness, call_at_once, digest_of
 

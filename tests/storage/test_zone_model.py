@@ -30,7 +30,8 @@ from cacheproxy.policy.purge import (
 )
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import Entry, MissWriter
-from cacheproxy.storage import purging, removal
+from cacheproxy.storage.disk import purge_steps as removal
+from cacheproxy.storage.upkeep import purges as purging
 from tests.storage.support import Harness, QueueExecutor, RecordingSink, digest_of, head_of
 
 _keys = st.sampled_from([b"a", b"b"])

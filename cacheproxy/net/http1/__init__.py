@@ -1,0 +1,1 @@
+"""HTTP/1.1 connections to clients and to upstream servers."""

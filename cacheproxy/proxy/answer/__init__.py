@@ -1,0 +1,1 @@
+"""Responses made here: pages, redirects, files and other complete representations."""

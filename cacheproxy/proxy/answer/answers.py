@@ -1,0 +1,96 @@
+"""Whole answers made here: ``return``, redirects, errors and their ``error_page``.
+
+Source: nginx ``ngx_http_rewrite_module`` (``return``), ``ngx_http_send_response``,
+``ngx_http_special_response``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.target import escape_uri, normalize_path
+from cacheproxy.policy.options import ErrorPage, Return
+from cacheproxy.proxy.answer.pages import error_page
+from cacheproxy.proxy.answer.redirects import absolute_location
+from cacheproxy.proxy.front.hot import media_type
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["answer_error", "answer_redirect", "answer_return"]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+#: What a response that named another place has said of the resource (``elsewhere``).
+_NOT_OF_PAGES = frozenset(
+    {b"accept-ranges", b"content-disposition", b"content-type", b"last-modified"}
+)
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+def answer_return(exchange: Exchange, directive: Return) -> None:
+    """``return``: 444 closes without an answer; a redirect's text is its target."""
+    status = exchange.status = directive.status
+    text = None if directive.text is None else directive.text.render(exchange)
+    if status == 444:
+        exchange.abort()
+    elif status in _REDIRECTS and text is not None:
+        answer_redirect(exchange, status, text)
+    elif text is None:
+        if status in (204, 205) or status < 300:
+            exchange.answer(status, b"", exchange.location.core.default_type)
+        else:
+            exchange.answer_status(status)
+    else:
+        exchange.answer(status, text, media_type(exchange.location.core, exchange.route.uri))
+
+
+def answer_redirect(exchange: Exchange, status: int, location: bytes) -> None:
+    """A redirect to *location*, made absolute as the directives say."""
+    target = absolute_location(exchange, location)
+    body = error_page(status, exchange.location.core.server_tokens)
+    exchange.answer(status, body, b"text/html", [(b"Location", target)])
+
+
+def answer_error(exchange: Exchange, status: int, extra: Pairs | None) -> None:
+    """Answer with *status* through ``error_page``, or with the page made here."""
+    page = exchange.location.error_pages.get(status)
+    if page is not None and not (
+        exchange.error_uri and not exchange.location.core.recursive_error_pages
+    ):
+        _redirect_error(exchange, status, page)
+        return
+    if exchange.accel_fields:
+        # They were of the resource, which this page is not.
+        exchange.accel_fields = [
+            pair for pair in exchange.accel_fields if pair[0].lower() not in _NOT_OF_PAGES
+        ]
+    # As nginx: an error on the way to an error page is what is told.
+    exchange.status_override = 0
+    shown = 400 if status in (494, 495, 496, 497) else status
+    body = error_page(status, exchange.location.core.server_tokens)
+    exchange.answer(shown, body, b"text/html", extra)
+
+
+def _redirect_error(exchange: Exchange, status: int, page: ErrorPage) -> None:
+    exchange.error_uri = True
+    override = exchange.status_override = status if page.response is None else page.response
+    uri = page.uri.render(exchange)
+    if uri.startswith(b"@"):
+        exchange.enter_named(uri)
+    elif uri.startswith(b"/"):
+        if exchange.method != b"HEAD":
+            exchange.method = b"GET"
+        path, _, args = uri.partition(b"?")
+        try:
+            # As in nginx it is not decoded: $uri has been.
+            path = normalize_path(escape_uri(path), False)
+        except ProtocolError:
+            exchange.answer_status(500)
+            return
+        exchange.internal_redirect(path, args)
+    else:
+        exchange.status_override = 0
+        answer_redirect(exchange, override if override in _REDIRECTS else 302, uri)

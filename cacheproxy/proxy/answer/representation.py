@@ -1,0 +1,316 @@
+"""Answering from a complete representation: preconditions, ranges, gzip, then the body.
+
+Static files and stored responses are both complete, so both go out this way:
+304 and 412 (RFC 9110 §13.2.2), 206 and 416 (§14), the gzip variant of a stored
+response, and a body that is either in memory or read as the client takes it.
+
+As in nginx a response that is compressed is not cut into ranges: ranges of a
+representation made on the fly would not be those of the one that the client has.
+
+Imports: ``http``, ``policy``, ``proxy.interfaces``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from cacheproxy.errors import StorageError
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
+from cacheproxy.policy.partial import Slice
+from cacheproxy.policy.ranges import (
+    Ranges,
+    Unsatisfiable,
+    content_range,
+    decide_ranges,
+    may_be_ranged,
+    multipart,
+)
+from cacheproxy.policy.reuse import STEERING_FIELDS
+from cacheproxy.proxy.interfaces import BodyReader, BodySink
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = [
+    "Readable",
+    "ReaderSource",
+    "Representation",
+    "asked_ranges",
+    "of_a_part",
+    "send",
+    "send_part",
+    "tell",
+    "with_content_range",
+    "without_content",
+]
+
+Pairs = list[tuple[bytes, bytes]]
+
+#: Fields that describe content, which a 304 has none of (RFC 9110 §15.4.5).
+_CONTENT_FIELDS = frozenset(
+    {b"accept-ranges", b"content-length", b"content-range", b"content-type"}
+)
+
+#: Fields of a whole that a part of it does not have.
+_RANGE_FIELDS = frozenset({b"accept-ranges", b"content-range"})
+
+
+class Readable(Protocol):
+    """A stored body or an open file."""
+
+    def read(self, sink: BodySink, start: int, stop: int) -> BodyReader: ...
+
+
+class Representation:
+    """A status, fields and a body of known length. *pairs* are what is sent, *fields* the same.
+
+    The *length* of an answer to HEAD that was stored as such may be unknown: None.
+    """
+
+    __slots__ = ("body", "fields", "length", "pairs", "readable", "reason", "received", "status")
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes | None,
+        pairs: Pairs,
+        fields: Fields,
+        length: int | None,
+        readable: Readable,
+        body: bytes | None = None,
+        received: float | None = None,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.pairs = pairs
+        self.fields = fields
+        self.length = length
+        self.readable = readable
+        self.body = body
+        #: When it was stored (wall seconds), for validation without validators.
+        self.received = received
+
+
+def send(exchange: Exchange, it: Representation) -> None:
+    """Answer the exchange's request from a complete representation."""
+    asked = exchange.head.fields.names()
+    if not STEERING_FIELDS.isdisjoint(asked) and (
+        _answer_precondition(exchange, it) or _answer_ranges(exchange, it)
+    ):
+        return
+    body = getattr(it.readable, "content", None) if it.body is None else it.body
+    exchange.begin(it.status, it.pairs, it.length, it.reason)
+    if not exchange.has_body or not it.length:
+        _close(it)
+        exchange.end()
+        return
+    start, stop = exchange.wanted_of(it.length)
+    if body is not None:
+        exchange.send_body(body[start:stop])
+        _close(it)
+        exchange.end()
+    else:
+        BodySource(exchange, it.readable, [(b"", start, stop)], b"").start()
+
+
+def send_part(exchange: Exchange, pairs: Pairs, readable: Readable, piece: Slice) -> None:
+    """Answer 206 with *piece* of a stored part, whose fields are *pairs*."""
+    length = piece.stop - piece.start
+    described = content_range(piece.first, piece.first + length, piece.total)
+    exchange.begin(206, with_content_range(pairs, described), length)
+    BodySource(exchange, readable, [(b"", piece.start, piece.stop)], b"").start()
+
+
+def tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
+    """Have Cache-Status say *did*, after what caches nearer to the origin say in *head*.
+
+    Source: RFC 9211 §2.
+    """
+    theirs = None
+    if b"cache-status" not in exchange.location.proxy.hide_header:
+        theirs = head.fields.combined(b"cache-status")
+    exchange.told = did if theirs is None else theirs + b", " + did
+
+
+def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
+    outcome = evaluate_preconditions(
+        exchange.head,
+        it.status,
+        it.fields,
+        if_modified_since=exchange.location.core.if_modified_since,
+        received=it.received,
+    )
+    if outcome is Precondition.PROCEED:
+        return False
+    _close(it)
+    if outcome is Precondition.NOT_MODIFIED:
+        exchange.begin(304, without_content(it.pairs), None)
+        exchange.end()
+    else:
+        exchange.answer_status(412)
+    return True
+
+
+def asked_ranges(
+    exchange: Exchange, status: int, fields: Fields, length: int
+) -> Ranges | Unsatisfiable | None:
+    """The ranges that the request is to get of a representation; None for all of it."""
+    head = exchange.head
+    value = head.fields.get(b"range")
+    if value is None or exchange.method != b"GET" or status != 200:
+        return None
+    if exchange.would_gzip(status, fields, length) or not if_range_holds(head, fields):
+        return None
+    if not may_be_ranged(fields, exchange.location.proxy.force_ranges):
+        return None
+    decision = decide_ranges(value, length, exchange.location.core.max_ranges)
+    return decision if isinstance(decision, Ranges | Unsatisfiable) else None
+
+
+def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
+    if it.length is None:
+        return False
+    decision = asked_ranges(exchange, it.status, it.fields, it.length)
+    if isinstance(decision, Unsatisfiable):
+        _close(it)
+        exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
+        return True
+    if decision is None:
+        return False
+    it.pairs = of_a_part(it.pairs)
+    if len(decision.ranges) == 1:
+        start, stop = decision.ranges[0]
+        it.pairs.append((b"Content-Range", content_range(start, stop, it.length)))
+        exchange.begin_ranges(it.pairs, stop - start)
+        parts, trailer = [(b"", start, stop)], b""
+    else:
+        boundary = exchange.world.random_bytes(12).hex().encode()
+        kind = it.fields.get(b"content-type")
+        plan = multipart(decision.ranges, it.length, kind, boundary)
+        pairs = [pair for pair in it.pairs if pair[0].lower() != b"content-type"]
+        pairs.append((b"Content-Type", plan.content_type))
+        exchange.begin_ranges(pairs, plan.content_length)
+        parts = [
+            (head, start, stop)
+            for head, (start, stop) in zip(plan.heads, plan.ranges, strict=True)
+        ]
+        trailer = plan.trailer
+    BodySource(exchange, it.readable, parts, trailer).start()
+    return True
+
+
+def with_content_range(pairs: Pairs, described: bytes) -> Pairs:
+    """*pairs* with the Content-Range *described* in place of any that came."""
+    kept = [pair for pair in pairs if pair[0].lower() != b"content-range"]
+    return [*kept, (b"Content-Range", described)]
+
+
+def of_a_part(pairs: Pairs) -> Pairs:
+    """*pairs* of a whole as a 206 has them, to which its own Content-Range is still to come.
+
+    One that came with the whole means nothing (RFC 9110 §14.4), but would contradict it.
+    """
+    return [pair for pair in pairs if pair[0].lower() not in _RANGE_FIELDS]
+
+
+def without_content(pairs: Pairs) -> Pairs:
+    """*pairs* as a 304 has them."""
+    return [pair for pair in pairs if pair[0].lower() not in _CONTENT_FIELDS]
+
+
+def _close(it: Representation) -> None:
+    close = getattr(it.readable, "close", None) or getattr(it.readable, "release", None)
+    if close is not None:
+        close()
+
+
+class ReaderSource:
+    """A ``Source`` whose octets come from a reader, at the pace of the client."""
+
+    __slots__ = ("_exchange", "_reader")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._reader: BodyReader | None = None
+
+    def on_writable(self) -> None:
+        if self._reader is not None:
+            self._reader.resume()
+
+    def on_downstream_lost(self) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        """Nothing more is read; the exchange has no source."""
+        self._exchange.source = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+
+class BodySource(ReaderSource):
+    """Sends parts of a body, each (head, start, stop), then a trailer.
+
+    A ``Source`` for the exchange and a ``BodySink`` for what is read.
+    """
+
+    __slots__ = ("_index", "_parts", "_readable", "_trailer")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        readable: Readable,
+        parts: list[tuple[bytes, int, int]],
+        trailer: bytes,
+    ) -> None:
+        super().__init__(exchange)
+        self._readable = readable
+        self._parts = parts
+        self._trailer = trailer
+        self._index = 0
+
+    def start(self) -> None:
+        """Send the first part; the exchange has begun its response."""
+        self._exchange.source = self
+        self._next()
+
+    def _next(self) -> None:
+        head, start, stop = self._parts[self._index]
+        self._index = index = self._index + 1
+        if head:
+            self._exchange.send_body(head)
+        self._reader = None
+        reader = self._readable.read(self, start, stop)
+        # A body that is in memory may have been delivered, and more, before this.
+        if self._exchange.source is self and self._index == index:
+            self._reader = reader
+            if not self._exchange.downstream.writable:
+                reader.pause()
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self._exchange
+        exchange.send_body(data)
+        if not exchange.downstream.writable and self._reader is not None:
+            self._reader.pause()
+
+    def on_body_end(self) -> None:
+        if self._index < len(self._parts):
+            self._next()
+            return
+        self._finish()
+        if self._trailer:
+            self._exchange.send_body(self._trailer)
+        self._exchange.end()
+
+    def on_body_error(self, error: StorageError) -> None:
+        self._finish()
+        self._exchange.log_error("crit", f"reading a body failed: {error}")
+        self._exchange.abort()
+
+    def _finish(self) -> None:
+        super()._finish()
+        close = getattr(self._readable, "close", None) or getattr(self._readable, "release", None)
+        if close is not None:
+            close()

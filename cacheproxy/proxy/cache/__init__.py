@@ -1,0 +1,1 @@
+"""Answering through a cache zone: look-up, fetching, collapsing, purging."""

@@ -1,0 +1,195 @@
+"""Answering from a response that is still being stored.
+
+A request that finds its answer on the way follows it: it gets the stored head, and the body
+as it grows (``GrowingWriter.follow``). It is judged as by a stored response (RFC 9111 §4): its
+preconditions and ranges are answered here, each octet as it comes. The head is held back
+until the first octet of the body is there, so that a fill which fails before has cost the
+follower nothing but time; after that its connection is cut, and the client can tell.
+
+nginx has nothing of it: there, who waits does so until the whole is stored.
+
+Imports: ``policy``, ``proxy.cache.fills``, ``proxy.front.hot``, ``proxy.answer.representation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import StorageError
+from cacheproxy.policy.conditional import Precondition, evaluate_preconditions
+from cacheproxy.policy.partial import passes_range
+from cacheproxy.policy.ranges import Unsatisfiable, content_range
+from cacheproxy.proxy.answer.representation import (
+    ReaderSource,
+    asked_ranges,
+    of_a_part,
+    without_content,
+)
+from cacheproxy.proxy.cache.fills import Growing
+from cacheproxy.proxy.front import hot
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["ENCODE_WAIT_LIMIT", "RANGE_LEAD", "Following", "Way", "way_to_answer"]
+
+#: How far ahead of what has come a range may start and be waited for, in octets; the
+#: origin is asked for one that starts later.
+RANGE_LEAD = 1 << 20
+
+#: The longest body whose end is waited for where its gzip form is wanted, so that it is
+#: made once for all; one that is longer, or of unknown length, is compressed as it comes.
+ENCODE_WAIT_LIMIT = 1 << 20
+
+
+class Way(Enum):
+    """How a request is best answered while the response to it grows."""
+
+    FOLLOW = "send what there is, then what comes"
+    ENCODE = "wait for the end: its gzip form is made then"
+    WHOLE = "wait for the end: more than one range is asked for"
+    ASK = "ask the origin for the range: it would take long to come"
+
+
+def way_to_answer(exchange: Exchange, growing: Growing) -> Way:
+    """Which way is best for this request."""
+    stored, length = growing.stored, growing.length
+    if exchange.method == b"HEAD":
+        return Way.FOLLOW
+    if exchange.would_gzip(stored.status, stored.fields, length):
+        small = length is not None and length <= ENCODE_WAIT_LIMIT
+        return Way.ENCODE if small else Way.FOLLOW
+    reach = growing.writer.size + RANGE_LEAD
+    if length is None:
+        value = exchange.head.fields.get(b"range") or b""
+        return Way.ASK if passes_range(value, reach) else Way.FOLLOW
+    decision = asked_ranges(exchange, stored.status, stored.fields, length)
+    if decision is None or isinstance(decision, Unsatisfiable):
+        return Way.FOLLOW
+    if max(decision.ranges)[0] >= reach:
+        return Way.ASK
+    return Way.FOLLOW if len(decision.ranges) == 1 else Way.WHOLE
+
+
+class Following(ReaderSource):
+    """One client's answer from a growing response (``Source``, ``BodySink``).
+
+    *did* is what Cache-Status says; *again* is called if the response comes to nothing
+    before anything of it was sent.
+    """
+
+    __slots__ = ("_again", "_begun", "_did", "_growing", "_span")
+
+    def __init__(
+        self, exchange: Exchange, growing: Growing, did: bytes, again: Callable[[], None]
+    ) -> None:
+        super().__init__(exchange)
+        self._growing = growing
+        self._did = did
+        self._again = again
+        self._begun = False
+        #: The octets [start, stop) that are asked for; None for all.
+        self._span: tuple[int, int] | None = None
+
+    def start(self) -> None:
+        """Answer at once where the head is enough, else read along."""
+        exchange, growing = self._exchange, self._growing
+        stored, length = growing.stored, growing.length
+        if self._answers_precondition():
+            return
+        if exchange.method == b"HEAD" or stored.status == 204 or length == 0:
+            exchange.source = None
+            self._begin()
+            exchange.end()
+            return
+        span: tuple[int, int | None] = (0, None)
+        if length is not None:
+            decision = asked_ranges(exchange, stored.status, stored.fields, length)
+            if isinstance(decision, Unsatisfiable):
+                exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
+                return
+            if decision is not None:
+                span = self._span = decision.ranges[0]
+        self._read(*span)
+
+    def _answers_precondition(self) -> bool:
+        exchange, stored = self._exchange, self._growing.stored
+        outcome = evaluate_preconditions(
+            exchange.head,
+            stored.status,
+            stored.fields,
+            if_modified_since=exchange.location.core.if_modified_since,
+            received=stored.response_time,
+        )
+        if outcome is Precondition.NOT_MODIFIED:
+            exchange.source = None
+            exchange.begin(304, without_content(self._pairs()), None)
+            exchange.end()
+        elif outcome is Precondition.PRECONDITION_FAILED:
+            exchange.answer_status(412)
+        return outcome is not Precondition.PROCEED
+
+    def _pairs(self) -> list[tuple[bytes, bytes]]:
+        exchange, stored = self._exchange, self._growing.stored
+        age = stored.age(exchange.world.scheduler.wall())
+        return hot.hit_pairs(exchange.location, stored, age, self._did)
+
+    def _begin(self) -> None:
+        """Send the head."""
+        self._begun = True
+        exchange, growing, span = self._exchange, self._growing, self._span
+        pairs = self._pairs()
+        if span is None:
+            exchange.begin(growing.stored.status, pairs, growing.length, growing.stored.reason)
+            return
+        start, stop = span
+        assert growing.length is not None
+        pairs = of_a_part(pairs)
+        pairs.append((b"Content-Range", content_range(start, stop, growing.length)))
+        exchange.begin_ranges(pairs, stop - start)
+
+    def _read(self, start: int, stop: int | None) -> None:
+        exchange, growing = self._exchange, self._growing
+        reader = growing.writer.follow(self, start, stop)
+        if reader is None:
+            self._again()
+            return
+        self._reader = reader
+        growing.followers += 1
+        exchange.source = self
+        reader.resume()
+
+    # -- BodySink ----------------------------------------------------------
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self._exchange
+        if not self._begun:
+            self._begin()
+        exchange.send_body(data)
+        if not exchange.downstream.writable:
+            if self._reader is not None:
+                self._reader.pause()
+        elif exchange.gzip is not None and self._growing.flushed:
+            exchange.flush_body()
+
+    def on_body_end(self) -> None:
+        self._finish()
+        if not self._begun:
+            self._begin()
+        self._exchange.end()
+
+    def on_body_error(self, error: StorageError) -> None:
+        self._finish()
+        exchange = self._exchange
+        if self._begun:
+            exchange.log_error("error", f"{error} while following it")
+            exchange.abort()
+        else:
+            self._again()
+
+    def _finish(self) -> None:
+        if self._reader is not None:
+            self._growing.followers -= 1
+        super()._finish()

@@ -1,0 +1,132 @@
+"""What an unsafe request does to what is stored: RFC 9111 §4.4, RFC 9110 §9.3.3.
+
+nginx does nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import UpstreamError
+from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.policy import cache_status
+from cacheproxy.policy.freshness import LifetimeSource
+from cacheproxy.policy.key import digest
+from cacheproxy.policy.purge import ByKey, ByPrefix
+from cacheproxy.policy.reuse import invalidated_targets, invalidates, represents_target
+from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.storing import Store, decide_storing
+from cacheproxy.proxy.answer.representation import tell
+from cacheproxy.proxy.interfaces import Storage
+from cacheproxy.proxy.site.cache_key import holds, key_of_target, unsliced_key
+from cacheproxy.proxy.site.selecting import count, counts_whole
+from cacheproxy.proxy.upstream.relay import Relay
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["Invalidation"]
+
+_NO_VALID: Mapping[int | None, int] = MappingProxyType({})
+
+
+class Invalidation:
+    """Rides along an unsafe request: its success removes what is stored (RFC 9111 §4.4).
+
+    The response to a POST that says of itself that it is what a GET would get is then
+    stored as that (RFC 9110 §9.3.3).
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_request_time",
+        "_storage",
+        "answers_conditions",
+        "converts_head",
+        "fills",
+    )
+
+    def __init__(self, exchange: Exchange, storage: Storage) -> None:
+        self._exchange = exchange
+        self._storage = storage
+        self.converts_head = False
+        # If-Match is what keeps two writers apart: only the origin can judge it.
+        self.answers_conditions = False
+        self.fills = False
+        self._request_time = storage.asked_now()
+
+    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+        exchange = self._exchange
+        options = exchange.location.cache
+        if options is not None and options.status:
+            tell(exchange, cache_status.forward_value(b"method"), head)
+        if invalidates(exchange.method, head.status):
+            host = exchange.head.fields.get(b"host") or exchange.route.host
+            targets = invalidated_targets(
+                exchange.site.scheme, host, exchange.head.target, head
+            )
+            for target in targets:
+                whole = unsliced_key(exchange, host, target)
+                if whole is not None:
+                    self._storage.purge(ByPrefix(whole + b"bytes="), lambda count: None)
+                    self._storage.purge(ByKey(digest(whole)), lambda count: None)
+                key = key_of_target(exchange, host, target)
+                if key is not None:
+                    place = digest(key)
+                    stored: StoredResponse | None = None
+                    if (
+                        target == exchange.head.target
+                        and represents_target(
+                            exchange.method, exchange.site.scheme, host, target, head
+                        )
+                        # Nothing that a GET's answer could not depend on has reached the origin.
+                        and counts_whole(exchange)
+                    ):
+                        stored = self._storable(head, key, place)
+                    self._storage.purge(ByKey(place), lambda count: None)
+                    if stored is not None:
+                        self._store(relay, place, stored)
+        return False
+
+    def _storable(self, head: ResponseHead, key: bytes, place: bytes) -> StoredResponse | None:
+        """The response as what a GET would get, if it may be stored as that."""
+        exchange = self._exchange
+        location = exchange.location
+        options = location.cache
+        assert options is not None
+        asked, _, _ = count(exchange)
+        decision = decide_storing(
+            RequestHead(b"GET", asked.target, asked.version, asked.fields),
+            head,
+            # Only a lifetime that the response itself states makes it storable.
+            replace(options, valid=_NO_VALID, heuristic=0.0),
+            location.proxy.ignore_headers,
+            bool(options.no_cache) and holds(options.no_cache, exchange),
+            key,
+            self._request_time,
+            exchange.world.scheduler.wall(),
+            exchange.route.host,
+        )
+        if not isinstance(decision, Store) or decision.source is LifetimeSource.NONE:
+            return None
+        if self._storage.is_purged(place, decision.stored):
+            return None
+        return decision.stored
+
+    def _store(self, relay: Relay, place: bytes, stored: StoredResponse) -> None:
+        """Store what the purge that it causes itself does not mean: it was made after it."""
+        delivery = relay.delivery
+        assert delivery is not None
+        now = self._storage.asked_now()
+        writer = self._storage.open_writer(place, place, replace(stored, request_time=now))
+        if writer is not None:
+            delivery.store_to(writer)
+
+    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
+        return False
+
+    def on_fill_end(self, complete: bool) -> None:
+        """Nothing was stored."""

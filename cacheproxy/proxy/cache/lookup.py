@@ -1,0 +1,378 @@
+"""The cache's part of an exchange: look up, judge, and say who answers.
+
+A ``CacheTurn`` finds the stored response for a request (by key, then by the selecting
+fields of Vary) and lets ``policy.reuse`` judge it. What follows has modules of its own:
+
+- ``stored_answer`` answers from it;
+- ``parts`` answers a range from a stored part (206), or finds what is missing of it (§3.3);
+- ``sharing`` waits for what another request brings, and ``following`` answers from that;
+- ``fetching`` asks the origin, stores what comes, or freshens what is stored.
+
+Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cacheproxy.policy import cache_status
+from cacheproxy.policy.key import matches, selecting, variant_digest
+from cacheproxy.policy.partial import keyed_by_range, passes_range, plain_range
+from cacheproxy.policy.reuse import Action, Verdict, decide_reuse, invalidates
+from cacheproxy.proxy.cache.fetching import Fetch
+from cacheproxy.proxy.cache.fills import Growing
+from cacheproxy.proxy.cache.following import Following
+from cacheproxy.proxy.cache.invalidation import Invalidation
+from cacheproxy.proxy.cache.parts import (
+    Missing,
+    answer_part,
+    judge_part,
+    may_take_part,
+    part_digest,
+)
+from cacheproxy.proxy.cache.sharing import Sharing
+from cacheproxy.proxy.cache.stored_answer import StoredAnswer
+from cacheproxy.proxy.cache.unattended import unattended
+from cacheproxy.proxy.interfaces import Entry, Storage
+from cacheproxy.proxy.site.cache_key import holds, keys_of, zone_of
+from cacheproxy.proxy.site.selecting import count
+from cacheproxy.proxy.upstream.relay import Relay
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["CacheTurn", "forgetter", "refresh", "serve"]
+
+
+def serve(exchange: Exchange) -> None:
+    """Answer through the location's cache."""
+    options = exchange.location.cache
+    assert options is not None
+    try:
+        storage = zone_of(exchange)
+    except LookupError as problem:
+        exchange.log_error("error", str(problem))
+        exchange.answer_status(500)
+        return
+    if storage is None:
+        Relay(exchange).start()
+    elif exchange.method not in options.methods:
+        invalidation = None
+        if invalidates(exchange.method, 200) and not exchange.denied:
+            invalidation = Invalidation(exchange, storage)
+        Relay(exchange, invalidation).start()
+    else:
+        turn = CacheTurn(exchange, storage)
+        body = None if exchange.method in (b"GET", b"HEAD") else exchange.take_body()
+        if body is None:
+            turn.start()
+        else:
+            # As in nginx the key may hold $request_body.
+            body.when_whole(turn.start)
+
+
+def forgetter(exchange: Exchange) -> Callable[[], None] | None:
+    """What removes the stored response that answers *exchange*, or that its answer becomes.
+
+    To be asked for when the head has come; None where no zone has to do with it.
+    """
+    source = exchange.source
+    turn = source
+    if isinstance(source, Relay):
+        turn = source.cache.turn if isinstance(source.cache, Fetch) else None
+    if not isinstance(turn, CacheTurn):
+        return None
+    storage, place = turn.storage, turn.digest
+    return lambda: storage.delete(place)
+
+
+def refresh(cause: Exchange, storage: Storage) -> None:
+    """Validate what is stored for the request of *cause*, with nobody waiting."""
+    turn = CacheTurn(unattended(cause), storage)
+    turn.background = True
+    turn.start()
+
+
+class CacheTurn:
+    """One request's dealings with one zone."""
+
+    __slots__ = (
+        "_only_stored",
+        "background",
+        "base",
+        "detail",
+        "digest",
+        "entry",
+        "exchange",
+        "key",
+        "missing",
+        "options",
+        "passed_range",
+        "primary",
+        "primary_entry",
+        "request",
+        "sharing",
+        "storage",
+        "storing",
+        "why",
+    )
+
+    def __init__(self, exchange: Exchange, storage: Storage) -> None:
+        self.exchange = exchange
+        self.storage = storage
+        options = exchange.location.cache
+        assert options is not None
+        self.options = options
+        self.entry: Entry | None = None
+        self.background = False
+        #: What is stored for the key alone, or is about to be.
+        self.primary_entry: Entry | Growing | None = None
+        #: From when it turns out that the origin is to be asked.
+        self.sharing: Sharing | None = None
+        #: Whether what the origin sends may be stored.
+        self.storing = True
+        #: The origin is asked for what the client's Range says, not for the whole.
+        self.passed_range = False
+        #: What is asked for beside a stored part.
+        self.missing: Missing | None = None
+        #: ``only-if-cached``: the origin is not to be asked.
+        self._only_stored = False
+        #: What Cache-Status says: why the origin is asked, and why the cache has no part in it.
+        self.why = b""
+        self.detail = b""
+
+    # -- look-up -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the key and look for a stored response."""
+        exchange = self.exchange
+        exchange.source = self
+        self.request, suffix, self.detail = count(exchange)
+        # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
+        self.key, self.primary, self.base = keys_of(exchange, self.options.convert_head, suffix)
+        self.digest = self.base
+        body = None if exchange.method in (b"GET", b"HEAD") else exchange.body
+        if body is not None and body.in_memory() is None:
+            self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
+        self.storing = not self.detail
+        if self.detail or (self.options.bypass and holds(self.options.bypass, exchange)):
+            exchange.cache_status = b"BYPASS"
+            self.why = b"bypass"
+            self.fetch()
+            return
+        self.look_up()
+
+    def look_up(self) -> None:
+        """Find the entry; a cold one is found later."""
+        self.storage.lookup(self.base, self._found)
+
+    def _found(self, entry: Entry | None) -> None:
+        if self.gone:
+            if entry is not None:
+                entry.release()
+            return
+        self.primary_entry = entry
+        if entry is not None and entry.stored.key == self.key and entry.stored.vary:
+            fields = self.request.fields
+            if not matches(entry.stored.vary, fields):
+                names = [name for name, _ in entry.stored.vary]
+                self.digest = variant_digest(self.key, selecting(names, fields))
+                self.storage.lookup(self.digest, self._judge)
+                return
+        self._judge(entry)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has gone, and nothing is to be done without it."""
+        return self.exchange.lost and not self.background
+
+    def _judge(self, entry: Entry | None) -> None:
+        exchange = self.exchange
+        if self.gone:
+            if entry is not None:
+                entry.release()
+            return
+        verdict = decide_reuse(
+            None if entry is None else entry.stored,
+            self.request,
+            exchange.world.scheduler.wall(),
+            self.options,
+            key=self.key,
+            updating=exchange.world.fills(self.storage).filling(self.digest),
+        )
+        self._carry_out(verdict, entry)
+
+    def _carry_out(self, verdict: Verdict, entry: Entry | None) -> None:
+        action = verdict.action
+        if verdict.refresh and self.exchange.method not in (b"GET", b"HEAD"):
+            # It cannot be asked for again without its client, who has the content.
+            action, verdict.status = Action.REVALIDATE, b"EXPIRED"
+        self.exchange.cache_status = verdict.status
+        if self.background and action in (Action.FRESH, Action.STALE):
+            action = Action.REVALIDATE
+        if action is Action.FRESH:
+            assert entry is not None
+            did = None
+            if self.sharing is not None and self.sharing.waited:
+                did = cache_status.forward_value(self.why, collapsed=True)
+            self.answer(entry, verdict.age, did, fresh=True)
+        elif action is Action.STALE:
+            assert entry is not None
+            if verdict.refresh:
+                refresh(self.exchange, self.storage)
+            self.answer(entry, verdict.age)
+        elif action is Action.GATEWAY_TIMEOUT and not self._takes_part():
+            self.exchange.answer_status(504)
+        else:
+            self.why = cache_status.FORWARD_REASONS.get(verdict.reason, b"miss")
+            if entry is None and self.digest != self.base:
+                self.why = b"vary-miss"
+            if action is Action.REVALIDATE:
+                self.entry = entry
+                self.exchange.validated = None if entry is None else entry.stored
+            elif self._takes_part():
+                self._only_stored = action is Action.GATEWAY_TIMEOUT
+                self.storage.lookup(part_digest(self.key), self._judge_part)
+                return
+            if self._beyond_offset():
+                self.fetch_alone()
+            else:
+                self._collapse()
+
+    # -- parts -------------------------------------------------------------
+
+    def _takes_part(self) -> bool:
+        known = self.exchange.world.fills(self.storage).parts
+        return not self.background and may_take_part(
+            self.exchange, self.options, known, self.primary
+        )
+
+    def _judge_part(self, entry: Entry | None) -> None:
+        """The whole is not stored, or not for this request: is the part of it that is asked for?"""
+        if self.gone:
+            if entry is not None:
+                entry.release()
+            return
+        exchange, options = self.exchange, self.options
+        verdict = None
+        if entry is not None:
+            now = exchange.world.scheduler.wall()
+            verdict = judge_part(entry.stored, self.request, now, options, self.key)
+            if answer_part(exchange, entry, verdict):
+                return
+        if self._only_stored:
+            if entry is not None:
+                entry.release()
+            exchange.answer_status(504)
+            return
+        value = plain_range(exchange.head)
+        passed = value is not None and passes_range(value, options.max_range_offset)
+        if entry is not None and verdict is not None:
+            if passed:
+                self.why = b"partial"
+            self.missing = Missing.of(exchange, entry, verdict, not passed)
+            if self.missing is None:
+                entry.release()
+            else:
+                self.why = b"partial"
+        if passed:
+            self.passed_range = True
+            self.fetch()
+        else:
+            self._collapse()
+
+    # -- collapsing --------------------------------------------------------
+
+    def _collapse(self) -> None:
+        """Go to the origin, or share the response of the request that is already there."""
+        if self.sharing is None:
+            self.sharing = Sharing(self)
+        self.sharing.enter()
+
+    def _beyond_offset(self) -> bool:
+        """Whether ``proxy_cache_max_range_offset`` keeps a range of its own key out (nginx)."""
+        options = self.options
+        value = self.exchange.head.fields.get(b"range")
+        return (
+            options.max_range_offset is not None
+            and value is not None
+            and keyed_by_range(options)
+            and passes_range(value, options.max_range_offset)
+        )
+
+    def look_again(self) -> None:
+        """Start anew: what was waited for or followed has ended."""
+        self.exchange.source = self
+        self._drop_entry()
+        self.digest = self.base
+        self.look_up()
+
+    def look_for_variant(self, growing: Growing, digest: bytes) -> None:
+        """Go on as if the head of *growing* were stored, with the variant of *digest*."""
+        self._drop_entry()
+        self.primary_entry = growing
+        self.digest = digest
+        self.storage.lookup(digest, self._judge)
+
+    def follow(self, growing: Growing, status: bytes) -> None:
+        """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
+        self._drop_entry()
+        self.exchange.cache_status = status
+        self.exchange.upstream_fields = growing.stored.fields
+        did = cache_status.forward_value(self.why, collapsed=True)
+        Following(self.exchange, growing, did, self.look_again).start()
+
+    def _drop_entry(self) -> None:
+        """What was found in storage is not the answer."""
+        entry, self.entry = self.entry, None
+        if entry is not None:
+            entry.release()
+        self.forget_missing()
+
+    # -- the origin --------------------------------------------------------
+
+    def fetch_alone(self) -> None:
+        """Ask the origin for this request only: what comes is not stored."""
+        self.storing = False
+        self.fetch()
+
+    def fetch_range(self) -> bool:
+        """Ask the origin for the range that the client asks for; False where that may not be."""
+        if not self._takes_part():
+            return False
+        self._drop_entry()
+        self.passed_range = True
+        self.fetch()
+        return True
+
+    def fetch(self) -> None:
+        """Ask the origin."""
+        Fetch(self).start()
+
+    def release(self) -> None:
+        """Whoever waits for what the origin brings may look again."""
+        if self.sharing is not None:
+            self.sharing.release()
+
+    def answer(
+        self, entry: Entry, age: float, did: bytes | None = None, fresh: bool = False
+    ) -> None:
+        """Answer from what is stored; *did* and *fresh* are those of ``StoredAnswer``."""
+        StoredAnswer(self.exchange, self.storage, did, fresh).start(entry, age)
+
+    def forget_missing(self) -> None:
+        """The stored part is of no use."""
+        missing, self.missing = self.missing, None
+        if missing is not None:
+            missing.release()
+
+    # -- Source, while nothing is being sent -------------------------------
+
+    def on_writable(self) -> None:
+        """Nothing is waiting to be written."""
+
+    def on_downstream_lost(self) -> None:
+        if self.sharing is not None:
+            self.sharing.lose_client()
+        self.forget_missing()

@@ -1,0 +1,97 @@
+"""Answering from a stored response, whose gzip form is made once and kept.
+
+Imports: ``policy``, ``proxy.front.hot``, ``proxy.answer.representation``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cacheproxy.policy.encoding import encoded_fields
+from cacheproxy.proxy.answer.representation import Representation, send
+from cacheproxy.proxy.cache.head_update import split_length
+from cacheproxy.proxy.front import hot
+from cacheproxy.proxy.interfaces import Entry, Storage
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["StoredAnswer"]
+
+
+class StoredAnswer:
+    """One answer from *storage*. *did* is what Cache-Status says where it is not just a hit.
+
+    *fresh*: requests like this one are to be answered with the same (``proxy.front.hot``).
+    """
+
+    __slots__ = ("_did", "_exchange", "_fresh", "_storage")
+
+    def __init__(
+        self, exchange: Exchange, storage: Storage, did: bytes | None, fresh: bool
+    ) -> None:
+        self._exchange = exchange
+        self._storage = storage
+        self._did = did
+        self._fresh = fresh
+
+    def start(self, entry: Entry, age: float) -> None:
+        """Answer from *entry*, which is taken over; *age* is in seconds."""
+        exchange = self._exchange
+        stored = entry.stored
+        gzip = exchange.location.gzip
+        if gzip is None or stored.body_length <= 0 or not exchange.would_gzip(
+            stored.status, stored.fields, stored.body_length
+        ):
+            self._send(entry, entry, age)
+            return
+        encoded = self._storage.peek_encoded(entry, b"gzip", gzip.comp_level)
+        if encoded is None:
+            self._encode(entry, age)
+        else:
+            self._send(entry, encoded, age)
+
+    def _encode(self, entry: Entry, age: float) -> None:
+        gzip = self._exchange.location.gzip
+        assert gzip is not None
+
+        def done(encoded: Entry | None) -> None:
+            if self._exchange.lost:
+                entry.release()
+                if encoded is not None:
+                    encoded.release()
+                return
+            self._send(entry, encoded or entry, age)
+
+        fields = encoded_fields(entry.stored.fields, b"gzip", gzip.vary)
+        head = replace(entry.stored, fields=fields, body_length=-1)
+        self._storage.encoded(entry, b"gzip", gzip.comp_level, head, done)
+
+    def _send(self, base: Entry, entry: Entry, age: float) -> None:
+        exchange = self._exchange
+        stored = entry.stored
+        exchange.upstream_fields = stored.fields
+        pairs = hot.hit_pairs(exchange.location, stored, age, self._did)
+        length: int | None = stored.body_length
+        options = exchange.location.cache
+        if exchange.method == b"HEAD" and options is not None and not options.convert_head:
+            pairs, length = split_length(stored, pairs)
+        if self._fresh:
+            hot.remember(exchange, self._storage, base, entry)
+        if base is not entry:
+            exchange.gzip_done = True
+            base.release()
+        send(
+            exchange,
+            Representation(
+                stored.status,
+                stored.reason,
+                pairs,
+                stored.fields,
+                length,
+                entry,
+                entry.body,
+                stored.response_time,
+            ),
+        )

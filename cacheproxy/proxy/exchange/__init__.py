@@ -1,0 +1,1 @@
+"""One request and its response: what is asked, what is answered, what logs read."""

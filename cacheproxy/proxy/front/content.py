@@ -1,0 +1,77 @@
+"""What a location answers with: ``try_files``, then ``proxy_pass``, a purge or files.
+
+An exchange gets this module's ``serve`` from its ``Site``, because what is chosen
+from here needs exchanges in turn.
+
+Source: nginx ``ngx_http_try_files_module``, content phase.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.target import escape_uri, normalize_path
+from cacheproxy.policy.options import TryFiles
+from cacheproxy.proxy.answer import static
+from cacheproxy.proxy.cache import lookup as caching
+from cacheproxy.proxy.cache import purge_requests as purging
+from cacheproxy.proxy.site.cache_key import holds
+from cacheproxy.proxy.slice.slicing import Slicing, applies
+from cacheproxy.proxy.upstream import file_copy as store
+from cacheproxy.proxy.upstream.relay import Relay
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["serve"]
+
+
+
+def serve(exchange: Exchange) -> None:
+    """Run the content phase of the exchange's location."""
+    location = exchange.location
+    if location.core.try_files is not None and not _try_files(exchange, location.core.try_files):
+        return
+    if location.proxy.proxy_pass is None:
+        static.serve(exchange)
+    elif location.purge and not exchange.denied and holds(location.purge, exchange):
+        purging.serve(exchange)
+    elif location.proxy.slice and applies(exchange):
+        Slicing(exchange).start()
+    elif location.cache is not None:
+        caching.serve(exchange)
+    elif location.proxy.store:
+        store.serve(exchange)
+    else:
+        Relay(exchange).start()
+
+
+def _try_files(exchange: Exchange, directive: TryFiles) -> bool:
+    """Whether the content phase goes on here, with ``$uri`` set to the file found."""
+    files = exchange.world.files
+    for template, wants_directory in directive.files:
+        uri = template.render(exchange)
+        try:
+            uri = normalize_path(escape_uri(uri), False) if uri else b"/"
+        except ProtocolError:
+            continue
+        path = static.path_of(exchange, uri)
+        if path is None:
+            continue
+        if files.is_directory(path) if wants_directory else files.is_file(path):
+            if wants_directory and not uri.endswith(b"/"):
+                uri += b"/"
+            exchange.set_uri(uri)
+            return True
+    if directive.status is not None:
+        exchange.answer_status(directive.status)
+    else:
+        assert directive.uri is not None
+        uri = directive.uri.render(exchange)
+        if uri.startswith(b"@"):
+            exchange.enter_named(uri)
+        else:
+            path, question, args = uri.partition(b"?")
+            exchange.internal_redirect(path or b"/", args if question else None)
+    return False

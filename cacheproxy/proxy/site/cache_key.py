@@ -1,0 +1,154 @@
+"""The cache key of a request, or of a target that another request named; its conditions.
+
+Source: nginx ``proxy_cache_key``, ``proxy_cache_bypass``, ``proxy_no_cache``; RFC 9111 §2, §4.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import RequestHead
+from cacheproxy.policy.key import digest, request_key
+from cacheproxy.proxy.interfaces import Storage
+from cacheproxy.proxy.site.selecting import counted
+from cacheproxy.proxy.site.site import CompiledLocation, Route, Site
+from cacheproxy.template import Template
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = [
+    "RouteContext",
+    "cache_key",
+    "holds",
+    "key_of_target",
+    "keys_of",
+    "unsliced_key",
+    "zone_of",
+]
+
+
+class RouteContext:
+    """Stands for a GET of a route where there is no exchange.
+
+    Templates that read only what follows from the route (``site.ROUTE_VARIABLES``,
+    ``$upstream_cache_status``) render on it as they do on an exchange.
+    """
+
+    __slots__ = (
+        "cache_status",
+        "captures",
+        "head",
+        "location",
+        "map_values",
+        "method",
+        "proxy_host",
+        "route",
+        "server",
+        "site",
+        "slice_range",
+        "uri_changed",
+        "world",
+    )
+
+    def __init__(self, site: Site, head: RequestHead, route: Route) -> None:
+        self.site = site
+        self.world = site.world
+        self.head = head
+        self.method = b"GET"
+        self.route = route
+        self.server = route.server
+        self.location: CompiledLocation = route.location
+        self.captures = route.captures
+        self.map_values: dict[str, bytes] = {}
+        self.cache_status = b""
+        self.uri_changed = False
+        self.proxy_host: bytes | None = None
+        self.slice_range = b""
+
+
+def cache_key(context: Exchange | RouteContext) -> bytes:
+    """``proxy_cache_key``, for a location with a cache, with the query that counts."""
+    template = context.location.cache_key
+    assert template is not None
+    return counted(context, template.render)
+
+
+def keys_of(
+    exchange: Exchange, converts_head: bool, suffix: bytes
+) -> tuple[bytes, bytes, bytes]:
+    """The whole key of a request, its URL's digest, and the digest to look it up by.
+
+    *suffix* tells it apart from others for the URL (``UnkeyedFields``): the last two differ then.
+    """
+    route, method = exchange.route, exchange.method
+    same = method == b"GET" or (method == b"HEAD" and converts_head)
+    if same and route.key is not None:
+        key, primary = route.key, route.digest or b""
+    else:
+        key = request_key(cache_key(exchange), method, converts_head)
+        primary = digest(key)
+        if exchange.location.key_follows_route and method == b"GET":
+            route.key, route.digest = key, primary
+    if suffix:
+        key += suffix
+        return key, primary, digest(key)
+    return key, primary, primary
+
+
+def zone_of(exchange: Exchange) -> Storage | None:
+    """The zone of the exchange's location, None for none; ``LookupError`` where none is called so.
+
+    Source: nginx ``ngx_http_upstream_cache_get``.
+    """
+    location = exchange.location
+    options = location.cache
+    if location.storage is not None or options is None or options.cache is None:
+        return location.storage
+    if isinstance(options.cache, str):
+        return None
+    name = options.cache.render(exchange).decode("utf-8", "replace")
+    storage = exchange.world.storage(name)
+    if storage is None and name not in ("", "off"):
+        raise LookupError(f'cache "{name}" not found')
+    return storage
+
+
+def holds(conditions: tuple[Template, ...], exchange: Exchange) -> bool:
+    """Whether any of the conditions is neither empty nor ``0``."""
+    return any(condition.render(exchange) not in (b"", b"0") for condition in conditions)
+
+
+def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:
+    """The key under which a GET of *target* on *host* is stored; None where it is not.
+
+    Keys that read more of a request than its route and method cannot be made for another.
+    """
+    context = _context_of_get(exchange, host, target)
+    if context is None or not context.location.get_key_follows_route:
+        return None
+    return cache_key(context)
+
+
+def unsliced_key(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:
+    """What the keys of all slices of *target* start with, before their ranges.
+
+    None where it is not fetched in slices, or as for ``key_of_target``.
+    """
+    context = _context_of_get(exchange, host, target)
+    if context is None or not context.location.slice_keys_follow_route:
+        return None
+    return cache_key(context)
+
+
+def _context_of_get(exchange: Exchange, host: bytes, target: bytes) -> RouteContext | None:
+    head = RequestHead(b"GET", target, 11, Fields([(b"Host", host)]))
+    try:
+        route = exchange.site.route(head)
+    except ProtocolError:
+        return None
+    context = RouteContext(exchange.site, head, route)
+    context.location = route.location.for_method(b"GET")
+    return context

@@ -1,0 +1,481 @@
+"""The configuration made ready to serve: what can be decided at load is decided here.
+
+A ``Site`` belongs to one listening address: it finds, for a request head, the
+``Route`` (server, location, normalised URI, captures). Routes are pure in
+(Host, request-target), so they are remembered, and a route also carries what
+follows from it: the cache key's digest and the responses that are ready to send
+(``proxy.front.hot``). A ``CompiledLocation`` holds one location's options beside the
+functions compiled from them; an absent feature is None and costs nothing.
+
+Imports: ``http``, ``template``, ``policy``, ``config.model``, ``proxy.interfaces``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Set
+from typing import TYPE_CHECKING
+
+from cacheproxy.config.model import Listen, Location, Match, Server
+from cacheproxy.http.h1 import RequestLimits
+from cacheproxy.http.messages import RequestHead
+from cacheproxy.http.target import Target, normalize_path, parse_target, split_host
+from cacheproxy.policy.access import AccessList
+from cacheproxy.policy.forwarding import (
+    RedirectRewriter,
+    RequestRewriter,
+    ResponseRewriter,
+    compile_redirects,
+    compile_request_fields,
+    compile_response_fields,
+)
+from cacheproxy.policy.options import ErrorPage, ProxyPass
+from cacheproxy.policy.routing import LocationTree, ServerChooser
+from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
+from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
+from cacheproxy.proxy.site.selecting import CountRules, without_query
+from cacheproxy.template import Template
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+    from cacheproxy.proxy.front.hot import ReadyResponse
+
+__all__ = [
+    "ROUTE_VARIABLES",
+    "CompiledLocation",
+    "CompiledServer",
+    "LogLine",
+    "Route",
+    "Site",
+    "keyed_by_slice",
+    "proxy_host",
+]
+
+#: Routes remembered per listening address; when full, all are forgotten.
+ROUTE_MEMO_SIZE = 8192
+#: The longest request-target whose route is remembered, in octets: a route holds it
+#: several times over, and a client can send any number of long ones.
+ROUTE_MEMO_TARGET = 1024
+
+#: Variables whose value follows from (listening address, Host, request-target).
+ROUTE_VARIABLES = frozenset(
+    {
+        "args",
+        "document_uri",
+        "host",
+        "https",
+        "http_host",
+        "is_args",
+        "is_request_port",
+        "proxy_host",
+        "proxy_port",
+        "query_string",
+        "request_port",
+        "request_uri",
+        "scheme",
+        "server_name",
+        "uri",
+    }
+)
+
+
+#: Those that are known of every hit.
+HIT_VARIABLES = frozenset(
+    {"upstream_cache_etag", "upstream_cache_last_modified", "upstream_cache_status"}
+)
+
+
+class LogLine:
+    """One ``access_log`` of a location: how to render a line, where it goes, and when."""
+
+    __slots__ = ("condition", "path", "render", "write")
+
+    def __init__(
+        self,
+        render: Callable[[Exchange], bytes],
+        path: Template,
+        write: Callable[[bytes, bytes], None],
+        condition: Template | None,
+    ) -> None:
+        self.render = render
+        self.path = path
+        self.write = write
+        self.condition = condition
+
+
+class CompiledLocation:
+    """One location, compiled."""
+
+    __slots__ = (
+        "access",
+        "cache",
+        "cache_key",
+        "core",
+        "counts",
+        "error_pages",
+        "field_adder",
+        "free_methods",
+        "get_key_follows_route",
+        "gzip",
+        "hot",
+        "key_follows_route",
+        "limited",
+        "location",
+        "logs",
+        "proxy",
+        "purge",
+        "redirects",
+        "request_rewriter",
+        "request_rewriter_uncached",
+        "response_rewriter",
+        "server",
+        "slice_keys_follow_route",
+        "storage",
+        "stored_rewriter",
+        "upstream",
+    )
+
+    def __init__(self, location: Location, server: CompiledServer, world: World) -> None:
+        self.location = location
+        self.server = server
+        self.core = location.core
+        self.proxy = proxy = location.proxy
+        self.gzip = location.gzip if location.gzip.gzip else None
+        self.cache = location.cache if location.cache.cache is not None else None
+        self.field_adder: FieldAdder | None = compile_field_adder(location.core)
+        self.error_pages: Mapping[int, ErrorPage] = _error_pages(location.core.error_page)
+        self.logs = tuple(
+            LogLine(log.format.template.render, log.path, world.access_log(log), log.condition)
+            for log in location.core.access_log
+        )
+        self.upstream: UpstreamChoice | None = None
+        self.request_rewriter: RequestRewriter | None = None
+        self.request_rewriter_uncached: RequestRewriter | None = None
+        self.response_rewriter: ResponseRewriter | None = None
+        #: Set where stored heads hold fields that are hidden from clients.
+        self.stored_rewriter: ResponseRewriter | None = None
+        self.redirects: RedirectRewriter | None = None
+        self.storage: Storage | None = None
+        self.cache_key: Template | None = None
+        #: What of a request counts for the cache; None where there is none.
+        self.counts: CountRules | None = None
+        if proxy.proxy_pass is not None:
+            self._compile_pass(proxy.proxy_pass, world)
+        if self.cache is not None:
+            self.cache_key = self.cache.key
+            if isinstance(self.cache.cache, str):
+                self.storage = world.storage(self.cache.cache)
+        rules = location.core.access
+        self.access: AccessList | None = AccessList(rules) if rules else None
+        #: ``limit_except``: what holds for every method but the free ones.
+        self.limited: CompiledLocation | None = None
+        self.free_methods: frozenset[bytes] = frozenset()
+        limit = location.limit_except
+        if limit is not None:
+            self.limited = CompiledLocation(limit.location, server, world)
+            self.limited.is_limited()
+            self.free_methods = limit.methods
+        #: The conditions under which a request is one to purge, also where nothing is kept.
+        self.purge = location.cache.purge if proxy.proxy_pass is not None else ()
+        self._look_at_keys()
+        self.hot = self._is_hot()
+
+    def _compile_pass(self, target: ProxyPass, world: World) -> None:
+        """What ``proxy_pass`` and its directives make of requests and responses."""
+        proxy = self.proxy
+        if target.template is None:
+            ssl = proxy.ssl if target.scheme == b"https" else None
+            self.upstream = world.upstream(target.upstream, ssl)
+        self.request_rewriter = compile_request_fields(proxy, self.cache is not None, proxy_host)
+        self.request_rewriter_uncached = compile_request_fields(proxy, False, proxy_host)
+        self.response_rewriter = compile_response_fields(proxy)
+        if self.cache is not None:
+            self.stored_rewriter = self.response_rewriter
+            self.counts = CountRules(proxy, self.cache)
+        self.redirects = compile_redirects(proxy, self.location.pattern)
+
+    def _look_at_keys(self) -> None:
+        """Find out which cache keys can be made without an exchange."""
+        proxy = self.proxy
+        #: Whether the key of a GET can be made from its route alone …
+        self.get_key_follows_route = (
+            self.storage is not None
+            and (self.cache_key is None or follows_route(self.cache_key, {"request_method"}))
+            and (proxy.proxy_pass is None or proxy.proxy_pass.template is None)
+        )
+        #: … and is that of a converted HEAD too.
+        self.key_follows_route = self.get_key_follows_route and (
+            self.cache_key is None or "request_method" not in self.cache_key.variables
+        )
+        #: Whether those of a GET's slices, apart from where they end, can.
+        self.slice_keys_follow_route = (
+            proxy.slice > 0
+            and self.storage is not None
+            and self.cache_key is not None
+            and keyed_by_slice(self.cache_key)
+            and follows_route(self.cache_key, {"request_method", "slice_range"})
+            and (proxy.proxy_pass is None or proxy.proxy_pass.template is None)
+        )
+
+    def is_limited(self) -> None:
+        """Take it that a route alone does not lead here: the method decides (``limit_except``)."""
+        self.hot = self.key_follows_route = False
+
+    def for_method(self, method: bytes) -> CompiledLocation:
+        """What holds here for *method*: this, or what ``limit_except`` says."""
+        limited = self.limited
+        return self if limited is None or method in self.free_methods else limited
+
+    def _is_hot(self) -> bool:
+        """Whether hits or files of this location may be sent without making an exchange."""
+        core = self.core
+        if core.internal or core.return_ is not None or core.try_files is not None:
+            return False
+        if self.proxy.slice:
+            return False
+        if self.gzip is not None and self.gzip.disable:
+            return False
+        # The connection counts and times by the server's own level.
+        root = self.server.server.root.core
+        if (
+            core.keepalive_timeout <= 0
+            or core.keepalive_timeout != root.keepalive_timeout
+            or core.keepalive_requests != root.keepalive_requests
+        ):
+            return False
+        if self.proxy.proxy_pass is None:
+            folder = core.root if core.alias is None else core.alias
+            if folder is None or not follows_route(folder):
+                return False
+        elif self.cache is None or not self.key_follows_route or self.cache.bypass:
+            return False
+        elif not all(map(_is_of_route, self.cache.purge_reads)):
+            # Otherwise what was no purge once is none at any GET with this route.
+            return False
+        adder = self.field_adder
+        return adder is None or adder.variables <= ROUTE_VARIABLES | HIT_VARIABLES
+
+    def __repr__(self) -> str:
+        pattern = self.location.pattern.decode("latin-1")
+        return f"<location {self.location.match.value} {pattern}>"
+
+
+def proxy_host(context: Exchange) -> bytes:
+    """``$proxy_host``: the authority of ``proxy_pass``, as written or as rendered."""
+    if context.proxy_host is not None:
+        return context.proxy_host
+    target = context.location.proxy.proxy_pass
+    return b"" if target is None else target.authority
+
+
+def follows_route(template: Template, others: Set[str] = frozenset()) -> bool:
+    """Whether the value is the same for all requests with the same route and the same *others*."""
+    return all(
+        _is_of_route(name) or name in others or name.isdigit() for name in template.variables
+    )
+
+
+def keyed_by_slice(key: Template | None) -> bool:
+    """Whether a ``proxy_cache_key`` ends with what tells slices apart."""
+    return key is not None and key.text.endswith(("$slice_range", "${slice_range}"))
+
+
+def _is_of_route(name: str) -> bool:
+    return name in ROUTE_VARIABLES or name.startswith("arg_")
+
+
+def _limits(server: Server) -> RequestLimits:
+    return RequestLimits(
+        header_buffer_size=server.client_header_buffer_size,
+        large_buffers=server.large_client_header_buffers,
+        max_headers=server.max_headers,
+        underscores=server.underscores_in_headers,
+        ignore_invalid=server.ignore_invalid_headers,
+    )
+
+
+def _error_pages(pages: tuple[ErrorPage, ...]) -> dict[int, ErrorPage]:
+    found: dict[int, ErrorPage] = {}
+    for page in pages:
+        for status in page.statuses:
+            found.setdefault(status, page)
+    return found
+
+
+class CompiledServer:
+    """One server: its locations compiled and arranged for look-up."""
+
+    __slots__ = ("_compiled", "_world", "name", "named", "root", "server", "tree")
+
+    def __init__(self, server: Server, world: World) -> None:
+        self.server = server
+        self._world = world
+        self.name = server.names[0].encode() if server.names else b""
+        self._compiled: dict[int, CompiledLocation] = {}
+        self.root = self.compiled(server.root)
+        self.tree = LocationTree(server.root.locations)
+        self.named = {
+            location.pattern: self.compiled(location)
+            for location in server.root.locations
+            if location.match is Match.NAMED
+        }
+        self._compile_all(server.root.locations)
+
+    def _compile_all(self, locations: tuple[Location, ...]) -> None:
+        for location in locations:
+            self.compiled(location)
+            self._compile_all(location.locations)
+
+    def compiled(self, location: Location) -> CompiledLocation:
+        """The compiled form of one of this server's locations."""
+        found = self._compiled.get(id(location))
+        if found is None:
+            found = CompiledLocation(location, self, self._world)
+            self._compiled[id(location)] = found
+        return found
+
+
+class Route:
+    """Where a request goes. ``uri`` is normalised; ``raw_path`` and ``args`` are as received."""
+
+    __slots__ = (
+        "args",
+        "captures",
+        "counted",
+        "digest",
+        "has_args",
+        "host",
+        "key",
+        "location",
+        "raw_path",
+        "ready",
+        "redirect",
+        "server",
+        "target",
+        "uri",
+    )
+
+    def __init__(
+        self,
+        server: CompiledServer,
+        location: CompiledLocation,
+        host: bytes,
+        uri: bytes,
+        target: Target,
+        captures: dict[str, bytes],
+        redirect: bytes | None,
+    ) -> None:
+        self.server = server
+        self.location = location
+        self.host = host
+        self.uri = uri
+        self.target = target
+        self.raw_path = target.path
+        self.args = target.args
+        self.has_args = target.has_args
+        self.captures = captures
+        self.redirect = redirect
+        self.key: bytes | None = None
+        self.digest: bytes | None = None
+        #: What is ready to send, by what of a request's fields selects it (``hot.Traits``).
+        self.ready: dict[bytes, ReadyResponse] = {}
+        #: The route of the query that counts, where that is not the client's.
+        self.counted: Route | None = None
+        rules = location.counts
+        if rules is not None and rules.query is not None:
+            theirs = rules.target(target)
+            if theirs is not target:
+                self.counted = Route(server, location, host, uri, theirs, captures, redirect)
+
+
+class Site:
+    """The servers of one listening address."""
+
+    def __init__(
+        self,
+        listen: Listen,
+        servers: list[Server],
+        default: Server,
+        world: World,
+        serve: Callable[[Exchange], None],
+    ) -> None:
+        self.listen = listen
+        self.world = world
+        #: Runs the content phase of an exchange (``content.serve``).
+        self.serve = serve
+        self.scheme = b"https" if listen.ssl else b"http"
+        self.servers = {id(server): CompiledServer(server, world) for server in servers}
+        self.default = self.servers[id(default)]
+        self.limits = _limits(default)
+        self._chooser = ServerChooser(servers, default)
+        self.routes: dict[tuple[bytes | None, bytes], Route] = {}
+        #: What ``proxy.front.hot`` keeps on the routes, the oldest first, and its octets.
+        self.ready_order: deque[tuple[Route, bytes, ReadyResponse]] = deque()
+        self.ready_size = 0
+
+    def route(self, head: RequestHead) -> Route:
+        """Where *head* goes. Raises :class:`ProtocolError` for a bad target or host."""
+        host_field = head.fields.get(b"host")
+        memo = (host_field, head.target)
+        route = self.routes.get(memo)
+        if route is None:
+            route = self._find(head, host_field)
+            if route.counted is not None:
+                self._share(route, route.counted, head)
+            if len(head.target) <= ROUTE_MEMO_TARGET:
+                if len(self.routes) >= ROUTE_MEMO_SIZE:
+                    self.routes.clear()
+                    self.ready_order.clear()
+                    self.ready_size = 0
+                self.routes[memo] = route
+        return route
+
+    def _share(self, route: Route, counted: Route, head: RequestHead) -> None:
+        """Let what is ready for one query serve all that count as the same."""
+        location = route.location
+        adder, cache = location.field_adder, location.cache
+        read = set() if adder is None else set(adder.variables)
+        if cache is not None and without_query(read | cache.purge_reads):
+            path, args = counted.target.path, counted.target.args
+            target = path + b"?" + args if args else path
+            route.ready = self.route(
+                RequestHead(head.method, target, head.version, head.fields)
+            ).ready
+
+    def _find(self, head: RequestHead, host_field: bytes | None) -> Route:
+        target = parse_target(head.target)
+        authority = target.authority if target.authority is not None else host_field
+        host = b""
+        if authority:
+            host, _ = split_host(authority)
+        server, captures = self.server_of(host)
+        # As nginx: the request line is read before the server is known by its name.
+        uri = normalize_path(target.path, self.default.server.merge_slashes)
+        return self.locate(server, host or server.name, uri, target, captures)
+
+    def server_of(self, host: bytes) -> tuple[CompiledServer, dict[str, bytes]]:
+        """The server for a host name, and what its regular expression captured."""
+        chosen, captures = self._chooser.choose(host)
+        return self.servers[id(chosen)], dict(captures)
+
+    def locate(
+        self,
+        server: CompiledServer,
+        host: bytes,
+        uri: bytes,
+        target: Target,
+        captures: dict[str, bytes],
+    ) -> Route:
+        """The route of a normalised *uri* within *server*.
+
+        A ``return`` of the server's own level answers before any location is looked for.
+        """
+        if server.root.core.return_ is not None:
+            return Route(server, server.root, host, uri, target, captures, None)
+        found = server.tree.find(uri)
+        location = server.root if found.location is None else server.compiled(found.location)
+        if found.captures:
+            captures = {**captures, **found.captures}
+        return Route(server, location, host, uri, target, captures, found.redirect)
+
+

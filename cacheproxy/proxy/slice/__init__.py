@@ -1,0 +1,1 @@
+"""Fetching a large response in byte ranges, each cached by itself (``slice``)."""

@@ -1,0 +1,436 @@
+"""Fetching a large thing slice by slice, each of them cached by itself: nginx ``slice``.
+
+A ``Slicing`` is the ``Source`` of a client's exchange. It makes one exchange of its own for
+each slice, a ``SliceExchange``, which goes the whole way through the cache and to the origin
+with ``$slice_range`` set, and gives what comes back to the ``Slicing`` in place of a client.
+The first slice decides the head: its 206 becomes a 200 of the whole, or a 206 or 416 for the
+client's own Range (RFC 9110 §14). Any other answer to the first slice is passed on as it is.
+The next slice is asked for once the client's connection takes more, so that at most one is
+held, whatever the size of the whole and the speed of the client.
+
+Beyond nginx, where a slice does not fit those before it: one that came from the cache is
+removed and asked for again, and one that broke off is asked for again from its start where an
+entity-tag tells that it is the same thing. When the response must be given up after all, the
+first slice is removed from the cache, so that the next request starts with a current one.
+
+Source: nginx ``ngx_http_slice_filter_module``; RFC 9110 §14, §15.3.7.
+Imports: ``http``, ``policy``, ``proxy`` below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import RequestHead
+from cacheproxy.policy.conditional import PRECONDITION_FIELDS, if_range_holds
+from cacheproxy.policy.ranges import (
+    RangeDecision,
+    Ranges,
+    Unsatisfiable,
+    Whole,
+    WholeReason,
+    content_range,
+    decide_ranges,
+)
+from cacheproxy.policy.slices import MisfitSlice, SlicePart, first_slice, judge_slice, slice_range
+from cacheproxy.proxy.cache import lookup as caching
+from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
+from cacheproxy.proxy.slice.slice_exchange import SliceExchange
+from cacheproxy.proxy.upstream import file_copy as store
+from cacheproxy.proxy.upstream.relay import Relay
+
+__all__ = ["Slicing", "applies"]
+
+Pairs = list[tuple[bytes, bytes]]
+
+#: Of the request's fields, those that concern its own connection and content.
+_NOT_OF_SLICES = frozenset(
+    {b"content-length", b"expect", b"transfer-encoding", b"upgrade"}
+)
+
+#: Answered once, from the first slice.
+_CONDITIONS = PRECONDITION_FIELDS | {b"if-range"}
+
+#: Of a slice's fields, those that speak of the slice and not of the whole.
+_OF_THE_SLICE = frozenset({b"accept-ranges", b"content-range"})
+
+#: ``$upstream_cache_status`` of what came from the cache without asking the origin.
+_UNASKED = frozenset({b"HIT", b"STALE", b"UPDATING"})
+
+
+def applies(exchange: Exchange) -> bool:
+    """Whether the request is answered in slices; the location has ``slice``.
+
+    Unlike in nginx not for methods other than GET and HEAD, for which Range has no
+    meaning and a request must not be repeated (RFC 9110 §9.2.2, §14.2), and not with
+    content that the origin is to get.
+    """
+    if exchange.method not in (b"GET", b"HEAD"):
+        return False
+    return exchange.head.body_length is None or exchange.location.cache is not None
+
+
+class Slicing:
+    """One response to a client, made of slices (``Source``)."""
+
+    __slots__ = (
+        "_again",
+        "_at",
+        "_dropped",
+        "_forget_first",
+        "_known",
+        "_part",
+        "_passing",
+        "_position",
+        "_running",
+        "_size",
+        "_slice",
+        "_start",
+        "_stop",
+        "_unsliced",
+        "exchange",
+    )
+
+    def __init__(self, exchange: Exchange) -> None:
+        #: The client's.
+        self.exchange = exchange
+        self._size = exchange.location.proxy.slice
+        self._slice: SliceExchange | None = None
+        #: Where the slice starts that is being asked for, or is next.
+        self._start = 0
+        self._part: SlicePart | None = None
+        #: The last slice that fitted.
+        self._known: SlicePart | None = None
+        #: Where in the whole the slice's next octet lies.
+        self._at = 0
+        #: The next octet that the client gets, and the end of those.
+        self._position = 0
+        self._stop = 0
+        #: The first answer is no slice: it is passed on.
+        self._passing = False
+        #: The origin is asked without a range, because nothing is there to have ranges.
+        self._unsliced = False
+        #: The slice is being asked for a second time.
+        self._again = False
+        self._running = False
+        #: Removes the first slice from the cache.
+        self._forget_first: Callable[[], None] | None = None
+        #: What was dropped while it was being started.
+        self._dropped: SliceExchange | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the client has got no head yet."""
+        return self.exchange.state is ResponseState.WAITING
+
+    def start(self) -> None:
+        """Ask for the first slice."""
+        exchange = self.exchange
+        exchange.source = self
+        if self._may_have_range():
+            self._start = first_slice(exchange.head.fields, self._size)
+        self._advance()
+
+    def _may_have_range(self) -> bool:
+        exchange = self.exchange
+        return (
+            exchange.method == b"GET"
+            and exchange.location.core.max_ranges != 0
+            and not exchange.status_override
+        )
+
+    # -- asking ------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Ask for slices as long as they come at once and the client takes them."""
+        if self._running:
+            return
+        self._running = True
+        exchange = self.exchange
+        try:
+            while (
+                exchange.source is self
+                and not exchange.lost
+                and self._slice is None
+                and (self.waiting or exchange.downstream.writable)
+            ):
+                self._ask()
+                dropped, self._dropped = self._dropped, None
+                if dropped is not None:
+                    dropped.on_downstream_lost()
+        finally:
+            self._running = False
+
+    def _ask(self) -> None:
+        exchange = self.exchange
+        first = self.waiting
+        head = exchange.head
+        fields = head.fields
+        dropped = _NOT_OF_SLICES
+        if not first and exchange.location.cache is not None:
+            dropped = dropped | _CONDITIONS
+        if not dropped.isdisjoint(fields.names()):
+            fields = fields.without(dropped)
+        asked = b"" if self._unsliced else slice_range(self._start, self._size)
+        made = self._slice = SliceExchange(
+            self, asked, RequestHead(exchange.method, head.target, head.version, fields)
+        )
+        if first:
+            exchange.slice_range = asked
+            made.upstream_records = exchange.upstream_records
+        if exchange.location.cache is not None:
+            caching.serve(made)
+        elif exchange.location.proxy.store:
+            store.serve(made)
+        else:
+            Relay(made).start()
+
+    def _drop(self) -> None:
+        """The slice under way is not wanted any more, except for what is stored of it."""
+        dropped, self._slice = self._slice, None
+        if dropped is None:
+            return
+        dropped.forget()
+        # Not at once: this is called from within what the slice is made by.
+        if self._running:
+            self._dropped = dropped
+        else:
+            self.exchange.world.scheduler.call_later(0, dropped.on_downstream_lost)
+
+    # -- what a slice's exchange tells -------------------------------------
+
+    def on_head(
+        self, made: SliceExchange, pairs: Pairs, length: int | None, reason: bytes | None
+    ) -> None:
+        """The head of the slice under way has come."""
+        exchange = self.exchange
+        first = self.waiting
+        if first:
+            self._take_over(made)
+            if made.status != 206 or made.of_whole or self._unsliced:
+                self._pass_on(made, pairs, length, reason)
+                return
+        fields = Fields(pairs)
+        status = 200 if made.of_whole else made.status
+        part = judge_slice(status, fields, self._start, self._size, self._known)
+        if (
+            isinstance(part, SlicePart)
+            and made.has_body
+            and length is not None
+            and length != part.stop - part.start
+        ):
+            part = MisfitSlice(f"unexpected length in slice response: {length}")
+        if isinstance(part, MisfitSlice):
+            self._refuse(made, part)
+            return
+        self._known = self._part = part
+        self._at = part.start
+        if first:
+            self._forget_first = caching.forgetter(made)
+            self._begin(fields, part)
+        elif exchange.state is not ResponseState.BODY:
+            self._drop()
+
+    def _take_over(self, made: SliceExchange) -> None:
+        """What variables tell of the first slice, they tell of the whole."""
+        exchange = self.exchange
+        exchange.cache_status = made.cache_status
+        exchange.upstream_fields = made.upstream_fields
+        exchange.proxy_host = made.proxy_host
+        exchange.request_id = made.request_id
+        exchange.accel_fields = made.accel_fields
+
+    def _pass_on(
+        self, made: SliceExchange, pairs: Pairs, length: int | None, reason: bytes | None
+    ) -> None:
+        exchange = self.exchange
+        if made.upstream_fields is None or b"content-range" not in made.upstream_fields:
+            exchange.slice_range = b""
+        empty = not self._start or Fields(pairs).get(b"content-range") == b"bytes */0"
+        if made.status == 416 and empty and not self._unsliced:
+            # It has no octets, and so no range to be asked for.
+            self._unsliced = True
+            self._drop()
+            self._advance()
+            return
+        self._passing = True
+        exchange.gzip_done = made.gzip_done
+        exchange.begin(made.status, pairs, length, reason)
+        made.gzip = exchange.gzip
+
+    def _begin(self, fields: Fields, part: SlicePart) -> None:
+        """Send the head of the whole, or of the client's range of it."""
+        exchange = self.exchange
+        total = part.total
+        kept = fields.without(_OF_THE_SLICE)
+        decision = self._decide(kept, total)
+        if isinstance(decision, Unsatisfiable):
+            self._drop()
+            exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
+            return
+        if isinstance(decision, Ranges):
+            self._position, self._stop = decision.ranges[0]
+            described = content_range(self._position, self._stop, total)
+            pairs = [*kept.pairs, (b"Content-Range", described)]
+            exchange.begin(206, pairs, self._stop - self._position)
+        else:
+            self._stop = total
+            pairs = kept.pairs
+            if self._may_have_range() or exchange.method == b"HEAD":
+                pairs = [*pairs, (b"Accept-Ranges", b"bytes")]
+            exchange.begin(200, pairs, total)
+        if not exchange.has_body:
+            self._end()
+        elif not part.start <= self._position < part.stop:
+            # As for the end of the whole, of which nobody knew where it starts.
+            self._start = self._position // self._size * self._size
+            self._drop()
+            self._advance()
+
+    def _decide(self, fields: Fields, total: int) -> RangeDecision:
+        exchange = self.exchange
+        head = exchange.head
+        value = head.fields.get(b"range")
+        if (
+            value is None
+            or not self._may_have_range()
+            or exchange.would_gzip(200, fields, total)
+            or not if_range_holds(head, fields)
+        ):
+            return Whole(WholeReason.NO_RANGE)
+        # Many ranges, however short, would each cost a slice.
+        return decide_ranges(value, total, 1)
+
+    def wanted_of(self, length: int) -> tuple[int, int]:
+        """Which octets of the slice under way, which is stored, the client is to get."""
+        part = self._part
+        if self._passing or part is None or length != part.stop - part.start:
+            return 0, length
+        start = max(0, self._position - part.start)
+        self._at = part.start + start
+        return start, min(length, self._stop - part.start)
+
+    def on_body(self, data: bytes) -> None:
+        """Octets of the slice under way, or of what is passed on."""
+        exchange = self.exchange
+        if self._passing:
+            exchange.send_body(data)
+            return
+        part = self._part
+        assert part is not None
+        at = self._at
+        self._at = after = at + len(data)
+        if after > part.stop:
+            data = data[: part.stop - at]
+            after = part.stop
+        skipped = self._position - at
+        if skipped > 0:
+            data = data[skipped:]
+        if after > self._stop:
+            data = data[: self._stop - after]
+        if data:
+            self._position += len(data)
+            exchange.send_body(data)
+            if self._position >= self._stop:
+                self._end()
+
+    def _end(self) -> None:
+        """The client has everything."""
+        exchange = self.exchange
+        self._drop()
+        exchange.slice_range = b""
+        exchange.end()
+
+    def on_end(self, trailers: Fields | None) -> None:
+        """The slice under way has ended."""
+        self._slice = None
+        if self._passing:
+            self.exchange.end(trailers)
+            return
+        part = self._part
+        if part is None or self._at != part.stop:
+            self.on_abort()
+            return
+        self._part = None
+        self._again = False
+        self._start = part.stop
+        self._advance()
+
+    def on_abort(self) -> None:
+        """The slice under way, or what is passed on, broke off."""
+        self._slice = self._part = None
+        known = self._known
+        if self._passing:
+            self.exchange.abort()
+        elif self._again or known is None or known.etag is None:
+            self._give_up("missing slice response", outdated=False)
+        else:
+            self._again = True
+            self._advance()
+
+    def on_status(self, made: SliceExchange, status: int, extra: Pairs | None) -> None:
+        """No answer could be had for the slice under way, but *status*."""
+        self._slice = None
+        if self.waiting:
+            self._take_over(made)
+            self.exchange.slice_range = b""
+            self.exchange.answer_status(status, extra)
+        else:
+            self._give_up(
+                f"unexpected status code {status} in slice response", outdated=status < 500
+            )
+
+    def leaves(self, made: SliceExchange) -> bool:
+        """Whether the client is sent to where the first slice's answer names (X-Accel-Redirect)."""
+        self._slice = None
+        if not self.waiting:
+            self._give_up("unexpected redirection in slice response", outdated=True)
+            return False
+        self._take_over(made)
+        exchange = self.exchange
+        exchange.slice_range = b""
+        exchange.source = None
+        exchange.method = made.method
+        return True
+
+    # -- slices that do not fit --------------------------------------------
+
+    def _refuse(self, made: SliceExchange, misfit: MisfitSlice) -> None:
+        """Ask again for a slice that the cache had and that is of no use; else give up."""
+        forget = caching.forgetter(made) if made.cache_status in _UNASKED else None
+        self._drop()
+        if self._again or forget is None or made.status != 206:
+            self._give_up(misfit.reason, misfit.outdated)
+            return
+        forget()
+        self._again = True
+        self._advance()
+
+    def _give_up(self, reason: str, outdated: bool) -> None:
+        exchange = self.exchange
+        exchange.log_error("error", reason)
+        if self.waiting:
+            exchange.slice_range = b""
+            exchange.answer_status(502)
+            return
+        if outdated and self._forget_first is not None:
+            self._forget_first()
+        exchange.slice_range = b""
+        exchange.abort()
+
+    # -- Source ------------------------------------------------------------
+
+    def on_writable(self) -> None:
+        """The client can take more."""
+        if self._slice is not None:
+            self._slice.on_writable()
+        else:
+            self._advance()
+
+    def on_downstream_lost(self) -> None:
+        """The client has gone: a slice that is being stored is still finished."""
+        made, self._slice = self._slice, None
+        if made is not None:
+            made.forget()
+            made.on_downstream_lost()

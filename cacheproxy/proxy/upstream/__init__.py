@@ -1,0 +1,1 @@
+"""Relaying a request to an upstream and its response back."""

@@ -1,0 +1,117 @@
+"""``proxy_store``: a copy of what passes by, as plain files.
+
+A ``FileStore`` rides along a relay and has the body of a complete 200 response to GET
+written to the file that the URI names (``root``, ``alias``), or that the directive's
+text renders to. Only the body is kept: its fields are not, and no field of it says
+whether it may be kept; the operator does.
+
+Unlike nginx, which keeps the answer to any method, only what a GET gets is kept: it is
+what a later GET of that file will be answered with (RFC 9110 §9.3.1), so that another
+method's answer, or one that a request's content brought about, must not take its place.
+A path with a ``..`` segment, which text with variables can render to, is not written.
+
+Source: nginx ``ngx_http_upstream_store``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cacheproxy.errors import UpstreamError
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.syntax import parse_http_date
+from cacheproxy.proxy.answer.other_location import names_another
+from cacheproxy.proxy.answer.static import path_of
+from cacheproxy.proxy.upstream.relay import Relay
+from cacheproxy.template import Template
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["FileStore", "serve"]
+
+
+def serve(exchange: Exchange) -> None:
+    """Relay the request, and have its response stored."""
+    Relay(exchange, FileStore(exchange) if _is_get(exchange) else None).start()
+
+
+def _is_get(exchange: Exchange) -> bool:
+    method = exchange.location.proxy.method
+    return (
+        exchange.method == b"GET"
+        and not exchange.head.body_length
+        and (method is None or method.render(exchange).upper() == b"GET")
+    )
+
+
+class FileStore:
+    """One response's way to a file (``ResponseTaker``)."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    @property
+    def converts_head(self) -> bool:
+        return False
+
+    @property
+    def answers_conditions(self) -> bool:
+        return False
+
+    @property
+    def fills(self) -> bool:
+        return True
+
+    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+        """Begin to store what is to be stored; the response goes on, if there is a client."""
+        exchange = self._exchange
+        delivery = relay.delivery
+        assert delivery is not None
+        path = self._path() if self._wanted(head) else None
+        if path is not None:
+            proxy = exchange.location.proxy
+            modified = head.fields.get(b"last-modified")
+            writer = exchange.world.store_file(
+                path,
+                proxy.store_access,
+                None if modified is None else parse_http_date(modified),
+                proxy.temp_path,
+                lambda problem: exchange.log_error("crit", problem),
+            )
+            delivery.store_to(writer)
+        if exchange.lost:
+            delivery.muted = True
+        return exchange.lost
+
+    def _wanted(self, head: ResponseHead) -> bool:
+        return head.status == 200 and not names_another(self._exchange, head)
+
+    def _path(self) -> bytes | None:
+        """Where to; None where nothing can be stored."""
+        exchange = self._exchange
+        store = exchange.location.proxy.store
+        if isinstance(store, Template):
+            path: bytes | None = store.render(exchange)
+        else:
+            path = path_of(exchange, exchange.route.uri)
+        if not path:
+            return None
+        problem = ""
+        if path.endswith(b"/"):
+            problem = "it names a folder"
+        elif b".." in path.split(b"/") or b"\0" in path:
+            problem = "its path is not plain"
+        if problem:
+            name = path.decode("utf-8", "replace")
+            exchange.log_error("warn", f'response is not stored in "{name}": {problem}')
+            return None
+        return path
+
+    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
+        return False
+
+    def on_fill_end(self, complete: bool) -> None:
+        """Nobody waits for it."""

@@ -1,0 +1,369 @@
+"""Relaying: one request to an upstream, and its response back to the client.
+
+The parts of a relay, each with a module of its own:
+
+- ``upstream_request`` makes the request and sends it;
+- ``attempts`` picks the upstream, and another one where that fails;
+- ``delivery`` takes the response to the client and to where it is stored;
+- ``splice`` puts the response together with a stored part;
+- ``elsewhere`` has another place answer in its stead;
+- a ``ResponseTaker`` rides along: a cache (``caching``), ``proxy_store`` (``store``) or the
+  invalidation of what is stored (``invalidation``).
+
+The ``Relay`` here joins them: it hears of the upstream (``UpstreamSink``) and of the client
+(``Source``), and says who acts on it. Until the response's head has come, an attempt that
+fails may be followed by another. Without a client the relay goes on only while something
+is being stored, or if ``proxy_ignore_client_abort`` says so.
+
+Source: nginx ``ngx_http_upstream.c``; RFC 9110 §7.6, §15.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from cacheproxy.errors import ProtocolError, Stage, UpstreamError
+from cacheproxy.http.fields import Fields
+from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.upgrade import answers_handshake
+from cacheproxy.policy.combining import Union
+from cacheproxy.proxy.answer.other_location import go_elsewhere, goes_elsewhere
+from cacheproxy.proxy.interfaces import Entry, UpstreamStream
+from cacheproxy.proxy.upstream.attempts import Attempts, Retry
+from cacheproxy.proxy.upstream.delivery import READ_ON, Delivery
+from cacheproxy.proxy.upstream.joined_body import Splice
+from cacheproxy.proxy.upstream.request import UpstreamRequest
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+
+__all__ = ["Relay", "ResponseTaker"]
+
+
+class ResponseTaker(Protocol):
+    """What rides along a relay to store, replace or note its response (``caching``)."""
+
+    @property
+    def converts_head(self) -> bool:
+        """Whether HEAD is sent as GET."""
+
+    @property
+    def answers_conditions(self) -> bool:
+        """Whether preconditions and ranges are answered here, and not by the origin."""
+
+    @property
+    def fills(self) -> bool:
+        """Whether the response may be stored, so that it is worth reading without a client."""
+
+    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+        """The head has come; True if the relay is not to send the response on."""
+
+    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
+        """No response could be had; True if something else answers."""
+
+    def on_fill_end(self, complete: bool) -> None:
+        """The relay has ended."""
+
+
+class Relay:
+    """One proxied request (``UpstreamSink``, ``Source``, ``BodyTarget``)."""
+
+    __slots__ = (
+        "_attempts",
+        "_on_end",
+        "cache",
+        "delivery",
+        "exchange",
+        "finished",
+        "request",
+        "splice",
+    )
+
+    _attempts: Attempts
+
+    def __init__(self, exchange: Exchange, cache: ResponseTaker | None = None) -> None:
+        self.exchange = exchange
+        self.cache = cache
+        self.request = UpstreamRequest(exchange, cache)
+        #: The response under way; None until a final head has come.
+        self.delivery: Delivery | None = None
+        #: What the response is put together by, where a part of it is stored.
+        self.splice: Splice | None = None
+        self.finished = False
+        #: Called at the response's end in place of ending the exchange.
+        self._on_end: Callable[[], None] | None = None
+
+    # -- the request -------------------------------------------------------
+
+    def start(self) -> None:
+        """Choose where to, collect the body if it is to be collected, and send."""
+        exchange, request = self.exchange, self.request
+        exchange.source = self
+        try:
+            self._attempts = Attempts(exchange, request.address())
+        except (ProtocolError, UpstreamError) as problem:
+            exchange.log_error("error", problem.message)
+            self._give_up(500)
+            return
+        if request.take_body():
+            request.when_ready(self._send)
+        else:
+            self._give_up(502)
+
+    def _send(self, length: int | None) -> None:
+        try:
+            self.request.write(length)
+        except ValueError:
+            self._give_up(400)
+            return
+        self._try()
+
+    def _try(self, fresh: bool = False) -> None:
+        if not self._attempts.begin(self, fresh):
+            self._give_up(502)
+
+    def on_connected(self, stream: UpstreamStream) -> None:
+        record = self._attempts.connected(stream)
+        body = self.request.send(stream, record)
+        if body is not None:
+            body.send_to(self)
+
+    # -- BodyTarget: the request's body to the upstream --------------------
+
+    @property
+    def takes_body(self) -> bool:
+        stream = self._attempts.stream
+        return stream is not None and stream.writable
+
+    def on_body_piece(self, data: bytes, complete: bool) -> None:
+        stream, record = self._attempts.stream, self._attempts.record
+        if stream is not None and record is not None:
+            self.request.send_piece(stream, record, data, complete)
+
+    def on_body_failed(self) -> None:
+        self._drop_stream()
+        self.exchange.log_error("crit", "the request body's temporary file failed")
+        self._give_up(500)
+
+    def on_upstream_writable(self) -> None:
+        self.request.on_upstream_writable()
+
+    # -- UpstreamSink: the response ----------------------------------------
+
+    def on_informational(self, head: ResponseHead) -> None:
+        # RFC 9110 §15.2: 1xx are relayed, apart from 100, which was for us.
+        exchange = self.exchange
+        if head.status != 100 and exchange.head.version >= 11 and not exchange.lost:
+            rewriter = exchange.location.response_rewriter
+            assert rewriter is not None
+            exchange.downstream.send_informational(head.status, rewriter.render(head))
+
+    def on_response(self, head: ResponseHead) -> None:
+        exchange, attempts = self.exchange, self._attempts
+        attempts.note_head(head.status)
+        if head.status >= 403 and attempts.after_status(head.status, self.request.replayable):
+            self.request.detach()
+            self._try()
+            return
+        attempts.accept()
+        exchange.upstream_fields = head.fields
+        if head.status == 101:
+            self._switch(head)
+            return
+        delivery = self.delivery = Delivery(exchange, attempts.stream)
+        if self.cache is not None and self.cache.on_response(self, head):
+            if delivery.writer is None and self._on_end is None and not self.finished:
+                self._drop_unwanted(delivery)
+        elif goes_elsewhere(exchange, head):
+            self._discard_for_all()
+            go_elsewhere(exchange, head)
+        elif not exchange.location.proxy.force_ranges or not delivery.answer_range(head):
+            delivery.begin(head)
+        elif delivery.muted and delivery.writer is None:
+            self._discard_for_all()
+        if delivery.tail > READ_ON:
+            # Set here alone, because it makes a cycle of the two.
+            delivery.on_enough = self._discard_for_all
+
+    def _drop_unwanted(self, delivery: Delivery) -> None:
+        """Nobody stores the response: unless the client still reads, let it go."""
+        if delivery.muted or self.exchange.lost:
+            self._discard_for_all()
+
+    def on_response_body(self, data: bytes) -> None:
+        record = self._attempts.record
+        if record is not None:
+            record.body_received += len(data)
+        delivery = self.delivery
+        if self.splice is not None:
+            self.splice.take(data)
+        elif delivery is not None:
+            delivery.feed(data)
+        if delivery is None or not delivery.in_vain:
+            return
+        if not self.finished and not self._goes_on_alone(delivery):
+            self._discard_for_all()
+
+    def on_response_end(self, trailers: Fields | None) -> None:
+        self._attempts.let_go()
+        self._attempts.end(failed=False)
+        if self.splice is not None:
+            self.splice.take_end()
+        else:
+            self.end_response(trailers)
+
+    def end_response(self, trailers: Fields | None) -> None:
+        """The response has come to its end, whatever it was made of."""
+        delivery = self.delivery
+        assert delivery is not None
+        self.exchange.upstream_trailers = trailers
+        self.finished = True
+        if delivery.writer is not None:
+            delivery.finish_store(complete=True)
+        if self.cache is not None:
+            self.cache.on_fill_end(True)
+        if self._on_end is not None:
+            self._on_end()
+        else:
+            delivery.finish(trailers)
+
+    def on_upstream_error(self, problem: UpstreamError) -> None:
+        self._attempts.let_go()
+        self.request.detach()
+        if self.delivery is not None:
+            self._fail_midway(problem, self.delivery)
+            return
+        self.exchange.log_error("error", f"{problem.message} while {_doing(problem)} upstream")
+        retry = self._attempts.after_error(problem, self.request.replayable)
+        if retry is Retry.NO:
+            self._give_up(problem.status, problem)
+        else:
+            self._try(fresh=retry is Retry.FRESH)
+
+    # -- what a cache has the relay do -------------------------------------
+
+    def splice_with(self, entry: Entry, union: Union) -> None:
+        """Put the response together with the stored part *entry*, once the delivery is ready."""
+        delivery, stream = self.delivery, self._attempts.stream
+        assert delivery is not None and stream is not None
+        self.splice = Splice(self, delivery, entry, union, stream)
+        delivery.held_up_at(self.splice)
+
+    def take_over(self, on_end: Callable[[], None]) -> None:
+        """The cache answers itself, once this response has ended."""
+        self._on_end = on_end
+
+    def discard_response(self) -> None:
+        """The response is not wanted: let go of the upstream, and of what was to be stored."""
+        self._drop_stream()
+        if self.delivery is not None:
+            self.delivery.finish_store(complete=False)
+        self._attempts.end(failed=False)
+        self.finished = True
+
+    # -- ends --------------------------------------------------------------
+
+    def _discard_for_all(self) -> None:
+        """Nobody gets the response, those who wait for it to be stored included."""
+        self.discard_response()
+        if self.cache is not None:
+            self.cache.on_fill_end(False)
+
+    def break_off(self, message: str) -> None:
+        """What is being sent cannot be brought to its end: nothing of it may look whole."""
+        delivery = self.delivery
+        assert delivery is not None
+        self._discard_for_all()
+        self.exchange.log_error("error", message)
+        if not self.exchange.lost:
+            delivery.fail()
+
+    def _give_up(self, status: int, problem: UpstreamError | None = None) -> None:
+        self.finished = True
+        if self.cache is not None and self.cache.on_failure(self, status, problem):
+            return
+        if self.exchange.lost:
+            self._close_exchange()
+        else:
+            self.exchange.answer_status(status)
+
+    def _fail_midway(self, problem: UpstreamError, delivery: Delivery) -> None:
+        self._attempts.end(failed=True)
+        self.finished = True
+        if self.splice is not None:
+            self.splice.close()
+        delivery.finish_store(complete=False)
+        if self.cache is not None:
+            self.cache.on_fill_end(False)
+        self.exchange.log_error("error", f"{problem.message} while reading upstream")
+        if self._on_end is not None:
+            self.exchange.answer_status(502)
+        elif not self.exchange.lost:
+            delivery.fail()
+
+    def _close_exchange(self) -> None:
+        exchange = self.exchange
+        exchange.source = None
+        if exchange.body is not None:
+            exchange.body.close()
+
+    def _drop_stream(self) -> None:
+        self.request.detach()
+        if self.splice is not None:
+            self.splice.close()
+        self._attempts.abort()
+
+    # -- Source: the client ------------------------------------------------
+
+    def on_writable(self) -> None:
+        if self.delivery is not None:
+            self.delivery.on_writable()
+
+    def on_downstream_lost(self) -> None:
+        delivery = self.delivery
+        if delivery is not None:
+            delivery.on_downstream_lost()
+        if not self.finished and not self._goes_on_alone(delivery):
+            self._discard_for_all()
+
+    def _goes_on_alone(self, delivery: Delivery | None) -> bool:
+        """Whether the upstream is read on although the client has gone: for what is stored."""
+        if not self.request.complete:
+            return False
+        if delivery is None:
+            wanted = self.cache is not None and self.cache.fills
+        else:
+            wanted = delivery.writer is not None
+        return wanted or self.exchange.location.proxy.ignore_client_abort
+
+    # -- upgrade -----------------------------------------------------------
+
+    def _switch(self, head: ResponseHead) -> None:
+        """101: both connections carry bytes from now on (RFC 9110 §7.8)."""
+        exchange, attempts = self.exchange, self._attempts
+        if not self.request.asks_upgrade or not answers_handshake(exchange.head, head):
+            # Nobody asked for it (the client did not, or was not passed on), or it proves nothing.
+            exchange.log_error("error", "upstream switched protocols without being asked to")
+            self._drop_stream()
+            attempts.end(failed=True)
+            self._give_up(502)
+            return
+        rewriter = exchange.location.response_rewriter
+        assert rewriter is not None
+        pairs = rewriter.render(head)
+        upgrade = head.fields.get(b"upgrade") or b"websocket"
+        pairs += [(b"Connection", b"upgrade"), (b"Upgrade", upgrade)]
+        stream, attempts.stream = attempts.stream, None
+        assert stream is not None
+        self.finished = True
+        exchange.switch(pairs, head.reason, stream)
+        attempts.end(failed=False)
+
+
+def _doing(problem: UpstreamError) -> str:
+    if problem.stage in (Stage.CONNECT, Stage.TLS):
+        return "connecting to"
+    if problem.stage is Stage.SEND:
+        return "sending request to"
+    return "reading response header from"

@@ -1,0 +1,257 @@
+"""The request as an upstream gets it: where to, which method and target, which fields and body.
+
+An ``UpstreamRequest`` is made once and sent with every attempt. Fields that ask for a
+validation, or for a part, are a cache's to add (``conditional``); a cache also leaves
+out what of the client's request does not count (``proxy.site.selecting``).
+
+Source: nginx ``proxy_pass``, ``proxy_method``, ``proxy_set_header``, ``proxy_set_body``,
+``proxy_request_buffering``; RFC 9110 §7.6, RFC 9112 §6.
+Imports: ``http``, ``policy``, ``proxy`` below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
+from cacheproxy.http.target import split_url
+from cacheproxy.http.upgrade import is_websocket_handshake
+from cacheproxy.policy.routing import proxy_uri
+from cacheproxy.proxy.exchange.record import UpstreamRecord
+from cacheproxy.proxy.exchange.request_body import RequestBody
+from cacheproxy.proxy.interfaces import UpstreamChoice, UpstreamStream
+from cacheproxy.proxy.site.selecting import counted
+
+if TYPE_CHECKING:
+    from cacheproxy.proxy.exchange.exchange import Exchange
+    from cacheproxy.proxy.upstream.relay import ResponseTaker
+
+__all__ = ["UpstreamRequest"]
+
+T = TypeVar("T")
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+#: Fields that ask whether what is stored still holds.
+_VALIDATION = frozenset({b"if-modified-since", b"if-none-match"})
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+class UpstreamRequest:
+    """One request, made from the client's by the location's options."""
+
+    __slots__ = (
+        "_body",
+        "_cache",
+        "_chunked",
+        "_data",
+        "_exchange",
+        "_head",
+        "_method",
+        "_uri",
+        "client_head",
+        "conditional",
+        "counts",
+    )
+
+    def __init__(self, exchange: Exchange, cache: ResponseTaker | None) -> None:
+        self._exchange = exchange
+        self._cache = cache
+        #: What is passed on of the client's request.
+        self.client_head = exchange.head
+        #: Whether only the part of the query that counts is sent.
+        self.counts = False
+        #: Fields that ask the upstream to validate a stored response, or for a part.
+        self.conditional: Pairs = []
+        self._uri = b""
+        self._method = b""
+        self._head = b""
+        #: What is sent behind the head: the body where memory holds all of it.
+        self._data: bytes | None = None
+        self._body: RequestBody | None = None
+        self._chunked = False
+
+    # -- making it ---------------------------------------------------------
+
+    def address(self) -> UpstreamChoice:
+        """Settle method and target; returns the group of upstreams to choose from.
+
+        Errors: ``ProtocolError`` and ``UpstreamError`` where variables name no upstream.
+        """
+        exchange, cache = self._exchange, self._cache
+        choice, self._uri = self._as_counted(self._resolve)
+        template = exchange.location.proxy.method
+        self._method = exchange.method
+        if template is not None:
+            self._method = self._as_counted(lambda: template.render(exchange)).upper()
+        if cache is not None and self._method == b"HEAD" and cache.converts_head:
+            self._method = b"GET"
+        return choice
+
+    def _as_counted(self, make: Callable[[], T]) -> T:
+        """What *make* makes of the exchange, with the query that is to be sent."""
+        return counted(self._exchange, lambda _: make()) if self.counts else make()
+
+    def _resolve(self) -> tuple[UpstreamChoice, bytes]:
+        """The upstream group, and the request-target to send."""
+        exchange = self._exchange
+        location = exchange.location
+        target = location.proxy.proxy_pass
+        assert target is not None
+        if target.template is None:
+            assert location.upstream is not None
+            choice = location.upstream
+            exchange.proxy_host = None
+            replacement = target.uri
+        else:
+            scheme, authority, uri = split_url(target.template.render(exchange))
+            ssl = location.proxy.ssl if scheme == b"https" else None
+            choice = exchange.world.resolve_upstream(scheme, authority, ssl)
+            exchange.proxy_host = authority
+            if uri:
+                return choice, uri
+            replacement = None
+        route = exchange.route
+        return choice, proxy_uri(
+            location.location.pattern,
+            replacement,
+            route.uri,
+            None if exchange.uri_changed else route.target.path,
+            route.args if route.has_args else None,
+        )
+
+    def take_body(self) -> bool:
+        """Take the client's body, if it is to go with it; False where it was sent already."""
+        exchange = self._exchange
+        length = exchange.head.body_length
+        if length is not None and self._takes_body():
+            self._body = exchange.take_body()
+        body = self._body
+        # An attempt in another location may have sent part of it.
+        return body is None or not body.streaming or body.replayable
+
+    def _takes_body(self) -> bool:
+        exchange = self._exchange
+        if not exchange.location.proxy.pass_request_body:
+            return False
+        method = exchange.method
+        if method != exchange.head.method:
+            return False  # it belonged to the request that an error page stands in for
+        # A cached answer stands for a GET without content (RFC 9110 §9.3.1).
+        return self._cache is None or method not in (b"GET", b"HEAD")
+
+    def when_ready(self, ready: Callable[[int | None], None]) -> None:
+        """Call *ready* with the body's length, once as much of it is here as has to be.
+
+        The length is None where there is no body, negative where it is not known.
+        """
+        exchange, body = self._exchange, self._body
+        proxy = exchange.location.proxy
+        set_body = proxy.set_body
+        if set_body is not None:
+            self._data = self._as_counted(lambda: set_body.render(exchange))
+            ready(len(self._data))
+        elif body is None:
+            # An empty body that the client declared stays declared: some origins ask for it.
+            declared = b"content-length" in exchange.head.fields
+            ready(0 if declared and self._takes_body() else None)
+        elif proxy.request_buffering or (body.length < 0 and proxy.http_version == "1.0"):
+            body.when_whole(lambda: ready(body.received))
+        else:
+            body.streaming = True
+            self._chunked = body.length < 0
+            ready(body.length)
+
+    def write(self, length: int | None) -> None:
+        """Write the head, for a body of *length*.
+
+        Errors: ``ValueError`` where a variable brings a line break into it.
+        """
+        exchange, cache = self._exchange, self._cache
+        location = exchange.location
+        if cache is not None and cache.answers_conditions:
+            rewriter = location.request_rewriter
+        else:
+            rewriter = location.request_rewriter_uncached
+        assert rewriter is not None
+        own = self._own_fields(length)
+        if location.proxy.websocket and is_websocket_handshake(exchange.head):
+            names = (b"connection", b"upgrade")
+            pairs = self._as_counted(lambda: rewriter.render(exchange, self.client_head))
+            pairs = [pair for pair in pairs if pair[0].lower() not in names]
+            pairs += [*own, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+            lines = encode_field_lines(pairs)
+        else:
+            lines = self._as_counted(lambda: rewriter.encode(exchange, self.client_head))
+            if own:
+                lines += encode_field_lines(own)
+        version = 10 if location.proxy.http_version == "1.0" else 11
+        self._head = join_request_head(self._method, self._uri, lines, version)
+        body = self._body
+        if body is not None and not body.streaming and self._data is None:
+            self._data = body.in_memory()
+
+    def _own_fields(self, length: int | None) -> Pairs:
+        """The fields that are neither the client's nor ``proxy_set_header``'s."""
+        own = self.conditional
+        if own:
+            # As in nginx proxy_set_header has the last word, also on what is asked.
+            set_header = self._exchange.location.proxy.set_header
+            said = {name.lower() for name, _ in set_header} & _VALIDATION
+            own = [pair for pair in own if pair[0].lower() not in said]
+        if length is not None:
+            if self._chunked:
+                own = [(b"Transfer-Encoding", b"chunked"), *own]
+            elif length or self._exchange.method not in (b"GET", b"HEAD"):
+                own = [(b"Content-Length", b"%d" % length), *own]
+        return own
+
+    # -- sending it --------------------------------------------------------
+
+    def send(self, stream: UpstreamStream, record: UpstreamRecord) -> RequestBody | None:
+        """Send the head, and the body that is in memory; returns the body that is to follow."""
+        data = self._data
+        if data is not None:
+            record.bytes_sent = len(self._head) + len(data)
+            stream.send_request(self._method, self._head + data, True)
+            return None
+        record.bytes_sent = len(self._head)
+        stream.send_request(self._method, self._head, self._body is None)
+        return self._body
+
+    def send_piece(
+        self, stream: UpstreamStream, record: UpstreamRecord, data: bytes, complete: bool
+    ) -> None:
+        """Send a piece of the body, framed as the head has declared."""
+        if self._chunked:
+            data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if complete else b"")
+        record.bytes_sent += len(data)
+        stream.send_body(data, complete)
+
+    def on_upstream_writable(self) -> None:
+        """The upstream can take more of the body."""
+        if self._body is not None:
+            self._body.on_target_writable()
+
+    def detach(self) -> None:
+        """The attempt that the body was sent with is over."""
+        if self._body is not None:
+            self._body.detach()
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be sent once more."""
+        return self._body is None or self._body.replayable
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the client's body is here."""
+        return self._body is None or self._body.complete
+
+    @property
+    def asks_upgrade(self) -> bool:
+        """Whether the client asked for another protocol, and the upstream was told."""
+        asked = b"upgrade" in self._exchange.head.fields
+        return asked and b"\r\nupgrade:" in self._head.lower()

@@ -1,0 +1,1 @@
+"""Bodies being written and read: cache entries, stored files, spools."""

@@ -1,0 +1,343 @@
+"""The disk tier as the reactor thread sees it: queued work, and what happens when it fails.
+
+Everything that writes runs in one thread, in the order in which it was asked
+for; stores that wait one behind the other share a transaction. Reading runs in a
+pool beside it. A failure puts the tier *down*: nothing is
+asked of the disk, entries live in memory only, one line a minute is logged, and
+every ``RETRY`` seconds it is tried again. A removal that failed is *owed*: it is
+done before the tier comes up again, so that nothing purged is ever served.
+
+Runs in the reactor thread; only ``Disk``'s methods run in others.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from cacheproxy.errors import StorageError
+from cacheproxy.proxy.interfaces import Scheduler
+from cacheproxy.storage.disk.body_file import Tokens
+from cacheproxy.storage.disk.disk import Broken, Disk, Found, Store
+from cacheproxy.storage.disk.index import PUT_LIMIT, CorruptIndexError
+from cacheproxy.storage.threads import CallFromThread, Executor
+
+__all__ = ["DiskTier"]
+
+_T = TypeVar("_T")
+
+#: Seconds until a disk that failed is tried again.
+RETRY = 5.0
+#: Seconds between two log lines about a failing disk.
+LOG_INTERVAL = 60.0
+#: Removals remembered while the disk fails; beyond it the zone is emptied instead.
+OWED_LIMIT = 10_000
+
+
+#: Octets stored in one transaction before no other store is taken along: the zone is brought
+#: back to ``max_size`` after each.
+GROUP_SIZE = 1 << 20
+
+#: What a write is asked with: the work, or the store and who is told.
+_Stored = tuple[Store, Callable[[bool], None]]
+_Write = Callable[[], None] | _Stored
+
+
+class DiskTier:
+    """Asynchronous access to one ``Disk``. *log* takes one line of the error log."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        pool: Executor,
+        writer: Executor,
+        call_from_thread: CallFromThread,
+        scheduler: Scheduler,
+        log: Callable[[str], None],
+    ) -> None:
+        self.disk = disk
+        self.pool = pool
+        self.call_from_thread = call_from_thread
+        self._writer = writer
+        self.scheduler = scheduler
+        self.log = self._log = log
+        #: What the writing thread takes next, and whether it was told that there is something.
+        self._writes: deque[_Write] = deque()
+        self._told = False
+        self.tokens = Tokens()
+        self._owed: list[Callable[[], object]] = []
+        #: What of it is being done.
+        self._trying: list[Callable[[], object]] = []
+        self._owes_all = False
+        self._last_line: float | None = None
+        #: The failure under way was logged, so its end is, too.
+        self._complained = False
+        self._recovering = False
+        self.closed = False
+        #: How many purges there have been: what is written tells which it came after.
+        self.generation = 0
+        #: Nothing is to be asked of the disk.
+        self.down = False
+        #: The index has been opened once.
+        self.opened = False
+
+    @property
+    def threads(self) -> Executor:
+        """Where bodies are written and entries looked up: behind the opening until it is done."""
+        return self.pool if self.opened else self._writer
+
+    # -- work ----------------------------------------------------------------
+
+    def write(
+        self,
+        work: Callable[[], _T],
+        done: Callable[[_T | None, StorageError | None], None] | None = None,
+        owed: Callable[[], object] | None = None,
+    ) -> None:
+        """Do *work* after all writes asked for before; *done* gets its result or its error.
+
+        *owed* is what must be made up for before the disk is used again if it fails.
+        """
+
+        def run() -> None:
+            error: StorageError | None = None
+            result: _T | None = None
+            try:
+                result = work()
+            except StorageError as failure:
+                error = failure
+                if owed is not None:
+                    self.disk.owed.set()
+            self.call_from_thread(finished, result, error)
+
+        def finished(result: _T | None, error: StorageError | None) -> None:
+            if error is not None:
+                self.failed(error, owed)
+            if done is not None:
+                done(result, error)
+
+        def mark() -> None:
+            # A purge is answered when it is in force, whatever becomes of this process.
+            self.disk.owed.set()
+            if done is not None:
+                self.call_from_thread(done, None, StorageError("disk is down"))
+
+        if self.down:
+            if owed is not None:
+                self._owe(owed)
+                self._submit(mark)
+            elif done is not None:
+                done(None, StorageError("disk is down"))
+        else:
+            self._submit(run)
+
+    def store(self, store: Store, done: Callable[[bool], None]) -> None:
+        """Put *store* on disk, after all writes asked for before; whether it is there now."""
+        if self.down:
+            done(False)
+        else:
+            self._submit((store, done))
+
+    def _submit(self, write: _Write) -> None:
+        self._writes.append(write)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let the writing thread know of what waits."""
+        if self._writes and not self._told:
+            self._told = True
+            self._writer.submit(self._write_all)
+
+    def _write_all(self) -> None:
+        """In the writing thread: do what is asked for, stores that follow a store with it."""
+        # What is added from now on is told anew, if it is not seen below.
+        self._told = False
+        writes = self._writes
+        while writes:
+            first = writes.popleft()
+            try:
+                if isinstance(first, tuple):
+                    self._store_all(self._group(first))
+                else:
+                    first()
+            except Exception:
+                # A fault of the program in one must not leave the others undone.
+                self.call_from_thread(self._tell)
+                raise
+
+    def _group(self, first: _Stored) -> list[_Stored]:
+        """*first* and the stores that follow it, as far as they go into one transaction."""
+        writes = self._writes
+        group = [first]
+        size = first[0].size
+        while writes and len(group) < PUT_LIMIT and size < GROUP_SIZE:
+            following = writes[0]
+            if not isinstance(following, tuple):
+                break
+            group.append(following)
+            size += following[0].size
+            writes.popleft()
+        return group
+
+    def _store_all(self, group: list[_Stored]) -> None:
+        outcomes = self.disk.commit_all([store for store, _ in group])
+        self.call_from_thread(self._stored, [done for _, done in group], outcomes)
+
+    def _stored(
+        self, waiting: list[Callable[[bool], None]], outcomes: list[bool | StorageError]
+    ) -> None:
+        """A fault in one that is told must not keep it from the others."""
+        for done, outcome in zip(waiting, outcomes, strict=True):
+            if isinstance(outcome, StorageError):
+                self.failed(outcome)
+            try:
+                done(outcome is True)
+            except Exception:
+                self._log(f"cache zone {self.disk.zone.name}: {traceback.format_exc()}")
+
+    def find(self, digest: bytes, ordered: bool, done: Callable[[Found | None], None]) -> None:
+        """Look *digest* up; with *ordered*, after all writes asked for before."""
+        now = self.scheduler.wall()
+
+        def run() -> None:
+            found: Found | Broken | None = None
+            error: StorageError | None = None
+            try:
+                found = self.disk.find(digest, now)
+            except StorageError as failure:
+                error = failure
+            self.call_from_thread(finished, found, error)
+
+        def finished(found: Found | Broken | None, error: StorageError | None) -> None:
+            if error is not None:
+                self.failed(error)
+                done(None)
+            elif isinstance(found, Broken):
+                self.write(lambda: self._settle(digest, now), lambda found, _: done(found))
+            else:
+                done(found)
+
+        if self.down:
+            done(None)
+        elif ordered or not self.opened:
+            self._submit(run)
+        else:
+            self.pool.submit(run)
+
+    def _settle(self, digest: bytes, now: float) -> Found | None:
+        """In the writing thread: a disagreement that is still there is damage."""
+        found = self.disk.find(digest, now)
+        if isinstance(found, Broken):
+            self.disk.delete(digest)
+            self.call_from_thread(
+                self._log,
+                f"cache zone {self.disk.zone.name}: entry {digest.hex()} is damaged, deleted",
+            )
+            return None
+        return found
+
+    # -- failing and coming back ---------------------------------------------
+
+    def failed(self, error: StorageError, owed: Callable[[], object] | None = None) -> None:
+        """The disk failed; use it no more until ``_recovered``."""
+        # The frames it went through hold an index that is about to be replaced, and in
+        # them is the error: its descriptors would stay open until the collector comes.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        if owed is not None:
+            self._owe(owed)
+        if isinstance(error, CorruptIndexError):
+            self.disk.damaged = True
+        now = self.scheduler.monotonic()
+        if self._last_line is None or now - self._last_line >= LOG_INTERVAL:
+            self._last_line = now
+            self._complained = True
+            self._log(f"cache zone {self.disk.zone.name}: {error}; serving without its disk")
+        self.down = True
+        if not self._recovering and not self.closed:
+            self._recovering = True
+            self.scheduler.call_later(RETRY, self._recover)
+
+    def _owe(self, work: Callable[[], object]) -> None:
+        if len(self._owed) >= OWED_LIMIT:
+            self._owed.clear()
+            self._owes_all = True
+        if not self._owes_all:
+            self._owed.append(work)
+
+    def _recover(self) -> None:
+        if not self.closed:
+            owed, self._owed = self._owed, []
+            self._trying = owed
+            owes_all = self._owes_all
+            self._submit(lambda: self._try_again(owed, owes_all))
+
+    def _try_again(self, owed: list[Callable[[], object]], owes_all: bool) -> None:
+        """In the writing thread."""
+        error: StorageError | None = None
+        try:
+            self._make_up(owed, owes_all)
+        except StorageError as failure:
+            error = failure
+        self.call_from_thread(self._recovered, owed, error)
+
+    def _make_up(self, owed: list[Callable[[], object]], owes_all: bool) -> None:
+        """In the writing thread: open again, and do what is owed; ``StorageError``."""
+        self.disk.reopen()
+        self.disk.probe()
+        if owes_all:
+            self.disk.clear()
+        for work in owed:
+            work()
+
+    def _recovered(self, owed: list[Callable[[], object]], error: StorageError | None) -> None:
+        self._recovering = False
+        self._trying = []
+        if error is not None:
+            for work in owed:
+                self._owe(work)
+            self.failed(error)
+        elif self._owed:
+            # More was owed while the disk was being tried.
+            self.down = True
+            self._recovering = True
+            self._recover()
+        else:
+            self._owes_all = False
+            self.down = False
+            self.opened = True
+            self.write(self.disk.owed.clear)
+            if self._complained:
+                self._complained = False
+                self._log(f"cache zone {self.disk.zone.name}: disk is in use again")
+
+    # -- life ----------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the index in the writing thread; look-ups asked for meanwhile wait behind it."""
+
+        def opened(_: None, error: StorageError | None) -> None:
+            self.opened = error is None
+
+        self.write(self.disk.open, opened)
+
+    def close(self) -> None:
+        """Finish what is queued and owed, close the index, end the threads; blocks."""
+        self.closed = True
+        owed, owes_all = self._trying + self._owed, self._owes_all
+
+        def close() -> None:
+            try:
+                if owed or owes_all:
+                    # Where it fails once more, the next process finds the mark.
+                    self._make_up(owed, owes_all)
+                    self.disk.owed.clear()
+                self.disk.close()
+            except StorageError as error:
+                self._log(f"cache zone {self.disk.zone.name}: {error}")
+
+        self.pool.stop()
+        self._submit(close)
+        self._writer.stop()

@@ -1,0 +1,50 @@
+"""What is noted of each attempt on an upstream, as ``$upstream_*`` tell it."""
+
+# trial's test cases have no types.
+# mypy: disable-error-code="no-untyped-call,misc"
+
+from __future__ import annotations
+
+from cacheproxy.proxy.exchange.record import UpstreamRecord
+from tests.proxy.harness import BenchCase, message, response
+
+
+class RecordTests(BenchCase):
+    """Times and octets."""
+
+    def test_fresh(self) -> None:
+        """Nothing is known yet."""
+        record = UpstreamRecord("a:1", 5.0)
+        self.assertEqual(
+            (record.status, record.connect_time, record.response_time), (0, None, None)
+        )
+
+    def test_times(self) -> None:
+        """Seconds from the attempt's start."""
+        bench = self.proxy(
+            "",
+            "access_log access.log l;",
+            "log_format l '$upstream_connect_time $upstream_header_time"
+            " $upstream_response_time $upstream_response_length $upstream_bytes_sent"
+            " $upstream_bytes_received $request_time';",
+        )
+        client = bench.client()
+        client.send(message(b"GET", b"/"))
+        bench.advance(2)
+        data = response(200, b"0123456789")
+        self.origin.last.send(data[:-5])
+        bench.advance(3)
+        self.origin.last.send(data[-5:])
+        sent = len(self.origin.last.received)
+        self.assertEqual(bench.log(), [f"0.000 2.000 5.000 10 {sent} {len(data)} 5.000"])
+
+    def test_failed_attempt(self) -> None:
+        """What never was is a dash."""
+        bench = self.proxy(
+            "",
+            "access_log access.log l;",
+            "log_format l '$upstream_connect_time|$upstream_header_time|$upstream_status';",
+        )
+        self.origin.mode = "refuse"
+        bench.get(b"/")
+        self.assertEqual(bench.log(), ["-|-|502"])
