@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-__all__ = ["HOP_BY_HOP", "Fields"]
+__all__ = ["HOP_BY_HOP", "Fields", "Pairs"]
+
+#: Field lines in order, each a name and a value.
+Pairs = list[tuple[bytes, bytes]]
 
 #: Fields that concern one connection only (RFC 9110 §7.6.1, with the two
 #: legacy names that intermediaries must drop as well).
@@ -46,7 +49,7 @@ class Fields:
     __slots__ = ("_index", "_repeated", "pairs", "passed", "traits")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self.pairs: list[tuple[bytes, bytes]] = list(pairs)
+        self.pairs: Pairs = list(pairs)
         #: The value of the first line of each name, by the name in lower case.
         self._index: dict[bytes, bytes] | None = None
         #: All values of the names that more than one line has.

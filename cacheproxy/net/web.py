@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.framing import request_framing
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.syntax import is_token
@@ -48,8 +48,6 @@ _NOT_TAKEN = frozenset({b"upgrade"})
 _PREFIX = b"X-Forwarded-Prefix"
 
 _log = Logger()
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 @implementer(IPushProducer)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.conditional import if_range_holds
 from cacheproxy.policy.partial import Part, part_of, plain_range, stored_part
@@ -45,7 +45,7 @@ class Rest:
     last: int
     bound: bool
 
-    def fields(self) -> list[tuple[bytes, bytes]]:
+    def fields(self) -> Pairs:
         """The field lines that ask for it."""
         lines = [(b"Range", b"bytes=%d-%d" % (self.first, self.last))]
         if self.last + 1 == self.part.total:

@@ -11,13 +11,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.syntax import format_http_date, parse_http_date
 from cacheproxy.policy.options import AddHeader, Expires
 
 __all__ = ["SAFE_STATUSES", "apply_added_fields", "apply_expires", "parse_expires"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 #: Where ``expires``, and ``add_header`` without ``always``, apply.
 SAFE_STATUSES = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})

@@ -22,7 +22,7 @@ from collections.abc import Callable, Set
 from typing import Any
 
 from cacheproxy.http.encode import encode_field_lines
-from cacheproxy.http.fields import HOP_BY_HOP, Fields
+from cacheproxy.http.fields import HOP_BY_HOP, Fields, Pairs
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import list_tokens
 from cacheproxy.policy.options import ProxyOptions, ProxyRedirect
@@ -32,7 +32,6 @@ from cacheproxy.template import Getter, Template
 __all__ = [
     "CONDITIONAL_REQUEST_FIELDS",
     "HIDDEN_RESPONSE_FIELDS",
-    "Pairs",
     "RedirectRewriter",
     "RequestRewriter",
     "ResponseRewriter",
@@ -40,8 +39,6 @@ __all__ = [
     "compile_request_fields",
     "compile_response_fields",
 ]
-
-Pairs = list[tuple[bytes, bytes]]
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -193,7 +190,7 @@ def compile_request_fields(
     ``proxy_set_header``.
     """
     getters: list[tuple[bytes, Getter]] = []
-    constant: list[tuple[bytes, bytes]] = []
+    constant: Pairs = []
     named: set[bytes] = set()
     for name, template in proxy.set_header:
         lower = name.lower()

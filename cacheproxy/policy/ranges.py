@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 
 __all__ = [
     "MAX_RANGES",
@@ -160,8 +160,8 @@ def may_be_ranged(fields: Fields, force: bool | None) -> bool:
 
 
 def offering_ranges(
-    status: int, length: int | None, pairs: list[tuple[bytes, bytes]], max_ranges: int | None
-) -> list[tuple[bytes, bytes]]:
+    status: int, length: int | None, pairs: Pairs, max_ranges: int | None
+) -> Pairs:
     """The fields of a response whose ranges are answered: with ``Accept-Ranges: bytes``.
 
     Only a 200 of known *length* has ranges; any other loses the field (nginx).

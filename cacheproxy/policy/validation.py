@@ -12,7 +12,7 @@ from collections.abc import Set
 from dataclasses import replace
 from enum import Enum
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.policy.cache_control import response_directives
@@ -49,7 +49,7 @@ NOT_UPDATED = frozenset(
 )
 
 
-def validation_fields(stored: StoredResponse) -> list[tuple[bytes, bytes]]:
+def validation_fields(stored: StoredResponse) -> Pairs:
     """The field lines that make a request a validation of *stored*; empty without a validator.
 
     Both validators are sent where both are known (RFC 9111 §4.3.1).
@@ -204,7 +204,7 @@ def _vary(stored: StoredResponse, request: RequestHead, response: ResponseHead) 
     return tuple(sorted([*stored.vary, *selecting(added, request.fields)]))
 
 
-def _lines(fields: Fields, name: bytes) -> list[tuple[bytes, bytes]]:
+def _lines(fields: Fields, name: bytes) -> Pairs:
     return [pair for pair in fields.pairs if pair[0].lower() == name]
 
 
@@ -217,7 +217,7 @@ def same_representation(one: Fields, other: Fields) -> bool:
     return True
 
 
-def transient_fields(received: Fields) -> list[tuple[bytes, bytes]]:
+def transient_fields(received: Fields) -> Pairs:
     """The field lines that count in the decision about storing though they are not kept."""
     return [pair for pair in received.pairs if pair[0].lower() in _TRANSIENT]
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import StorageError, UpstreamError
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy.options import AccessLog, ProxySsl
 from cacheproxy.policy.purge import Selection
@@ -361,13 +361,13 @@ class Downstream(Protocol):
     def writable(self) -> bool:
         """False while more waits for the client than the transport's buffer limit."""
 
-    def send_informational(self, status: int, pairs: list[tuple[bytes, bytes]]) -> None: ...
+    def send_informational(self, status: int, pairs: Pairs) -> None: ...
 
     def send_head(
         self,
         status: int,
         reason: bytes,
-        pairs: list[tuple[bytes, bytes]],
+        pairs: Pairs,
         length: int | None,
         has_body: bool,
     ) -> None:

@@ -14,8 +14,6 @@ from cacheproxy.policy.stored import StoredResponse
 #: Wall seconds at which the tests' responses arrive.
 NOW = 1_800_000_000.0
 
-Pairs = list[tuple[bytes, bytes]]
-
 
 def date(offset: float = 0.0) -> bytes:
     """The HTTP-date *offset* seconds after `NOW`."""

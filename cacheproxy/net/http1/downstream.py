@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.h1 import (
     LAST_CHUNK,
     RequestParser,
@@ -254,14 +254,14 @@ class HttpConnection(Protocol):
 
     # -- Downstream --------------------------------------------------------
 
-    def send_informational(self, status: int, pairs: list[tuple[bytes, bytes]]) -> None:
+    def send_informational(self, status: int, pairs: Pairs) -> None:
         self._write(encode_response_head(status, _INFORMATIONAL.get(status, b""), pairs))
 
     def send_head(
         self,
         status: int,
         reason: bytes,
-        pairs: list[tuple[bytes, bytes]],
+        pairs: Pairs,
         length: int | None,
         has_body: bool,
     ) -> None:

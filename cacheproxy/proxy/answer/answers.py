@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import ProtocolError
+from cacheproxy.http.fields import Pairs
 from cacheproxy.http.target import escape_uri, normalize_path
 from cacheproxy.policy.options import ErrorPage, Return
 from cacheproxy.proxy.answer.pages import error_page
@@ -26,8 +27,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_OF_PAGES = frozenset(
     {b"accept-ranges", b"content-disposition", b"content-type", b"last-modified"}
 )
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 def answer_return(exchange: Exchange, directive: Return) -> None:

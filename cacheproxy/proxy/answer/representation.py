@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import StorageError
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
 from cacheproxy.policy.partial import Slice
@@ -45,8 +45,6 @@ __all__ = [
     "with_content_range",
     "without_content",
 ]
-
-Pairs = list[tuple[bytes, bytes]]
 
 #: Fields that describe content, which a 304 has none of (RFC 9110 §15.4.5).
 _CONTENT_FIELDS = frozenset(

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
+from cacheproxy.http.fields import Pairs
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.key import matches, variant_digest
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 _ERROR_UNSHARED_TIME = 1.0
 
 __all__ = ["Fetch"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 class Fetch:

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import StorageError
+from cacheproxy.http.fields import Pairs
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions
 from cacheproxy.policy.partial import passes_range
 from cacheproxy.policy.ranges import Unsatisfiable, content_range
@@ -131,7 +132,7 @@ class Following(ReaderSource):
             exchange.answer_status(412)
         return outcome is not Precondition.PROCEED
 
-    def _pairs(self) -> list[tuple[bytes, bytes]]:
+    def _pairs(self) -> Pairs:
         exchange, stored = self._exchange, self._growing.stored
         age = stored.age(exchange.world.scheduler.wall())
         return hot.hit_pairs(exchange.location, stored, age, self._did)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.key import digest, matches, selecting, variant_digest
 from cacheproxy.policy.stored import StoredResponse
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
 __all__ = ["keep_length", "split_length", "update_get"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 def keep_length(stored: StoredResponse, head: ResponseHead) -> None:

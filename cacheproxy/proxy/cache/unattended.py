@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.proxy.interfaces import Downstream, TlsInfo, Tunnel
@@ -52,14 +52,14 @@ class NoClient:
     def writable(self) -> bool:
         return True
 
-    def send_informational(self, status: int, pairs: list[tuple[bytes, bytes]]) -> None:
+    def send_informational(self, status: int, pairs: Pairs) -> None:
         """Nobody listens."""
 
     def send_head(
         self,
         status: int,
         reason: bytes,
-        pairs: list[tuple[bytes, bytes]],
+        pairs: Pairs,
         length: int | None,
         has_body: bool,
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cacheproxy.http.coding import Gzip
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.policy.encoding import (
     encoded_fields,
     may_encode,
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
 __all__ = ["begin_gzip", "would_gzip"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 def would_gzip(exchange: Exchange, status: int, fields: Fields, length: int | None) -> bool:

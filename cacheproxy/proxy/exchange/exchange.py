@@ -24,7 +24,7 @@ from typing import Protocol
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.coding import Gzip
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.http.target import parse_target
@@ -55,8 +55,6 @@ _OWN_SERVER = {False: (b"Server", SERVER), True: (b"Server", SERVER_WITH_VERSION
 
 #: Fields of a resource that are not true of the page of an error.
 _NOT_OF_ERRORS = frozenset({b"accept-ranges", b"last-modified"})
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 class ResponseState(Enum):

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.h1 import encode_response_head
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
@@ -80,8 +80,6 @@ _SLOW_FIELDS = STEERING_FIELDS | forms(METHOD_FIELDS) | {
     b"upgrade",
     b"via",
 }
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 class Traits:

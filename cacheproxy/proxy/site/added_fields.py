@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from cacheproxy.http.fields import Pairs
 from cacheproxy.policy.expires import apply_added_fields, apply_expires
 from cacheproxy.policy.options import CoreOptions
 from cacheproxy.proxy.site.local_time import utc_offset
 
 __all__ = ["FieldAdder", "compile_field_adder"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 class FieldAdder:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.proxy.cache.unattended import NoClient
 from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.slice.slicing import Slicing
 
 __all__ = ["SliceExchange"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 class SliceClient(NoClient):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.conditional import PRECONDITION_FIELDS, if_range_holds
 from cacheproxy.policy.ranges import (
@@ -41,8 +41,6 @@ from cacheproxy.proxy.upstream import file_copy as store
 from cacheproxy.proxy.upstream.relay import Relay
 
 __all__ = ["Slicing", "applies"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 #: Of the request's fields, those that concern its own connection and content.
 _NOT_OF_SLICES = frozenset(

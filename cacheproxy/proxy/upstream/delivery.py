@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import StorageError
-from cacheproxy.http.fields import Fields
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions, if_range_holds
 from cacheproxy.policy.forwarding import RedirectRewriter
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
 __all__ = ["READ_ON", "Delivery", "is_buffered", "response_pairs"]
-
-Pairs = list[tuple[bytes, bytes]]
 
 _NOTHING: frozenset[str] = frozenset()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
+from cacheproxy.http.fields import Pairs
 from cacheproxy.http.target import split_url
 from cacheproxy.http.upgrade import is_websocket_handshake
 from cacheproxy.policy.routing import proxy_uri
@@ -35,8 +36,6 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 #: Fields that ask whether what is stored still holds.
 _VALIDATION = frozenset({b"if-modified-since", b"if-none-match"})
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 class UpstreamRequest:
