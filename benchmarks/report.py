@@ -12,7 +12,11 @@ __all__ = ["Memory", "Report", "Result"]
 
 @dataclass(frozen=True)
 class Result:
-    """One row's medians; *low* and *high* are the least and greatest ratio of a round."""
+    """One row's medians; *low* and *high* are the least and greatest ratio of a round.
+
+    Times are in seconds; ``other_cpu`` and ``our_cpu`` are processor time per request (user and
+    system, of the server process alone), which other load on the machine hardly moves.
+    """
 
     key: str
     title: str
@@ -25,6 +29,8 @@ class Result:
     high: float
     other_p99: float
     our_p99: float
+    other_cpu: float
+    our_cpu: float
     errors: int
 
     @property
@@ -35,7 +41,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Memory:
-    """Octets: of an idle worker, and what one more idle keep-alive connection costs."""
+    """Bytes: of an idle worker, and what one more idle keep-alive connection costs."""
 
     nginx_idle: int
     our_idle: int
@@ -64,13 +70,14 @@ class Report:
         """A table for a terminal."""
         lines = [
             f"{'':46} {'other/s':>9} {'ours/s':>9} {'ratio':>7} {'rounds':>13}"
-            f" {'target':>7} {'p99 other':>10} {'p99 ours':>10}"
+            f" {'target':>7} {'p99 other':>10} {'p99 ours':>10} {'CPU other':>10} {'CPU ours':>10}"
         ]
         for r in self.results:
             lines.append(
                 f"{r.title:46} {r.other_rate:9.0f} {r.our_rate:9.0f} {r.ratio:7.2f}"
                 f" {r.low:6.2f}-{r.high:<6.2f} {r.target:7g}"
                 f" {r.other_p99 * 1e3:8.2f}ms {r.our_p99 * 1e3:8.2f}ms"
+                f" {r.other_cpu * 1e6:8.1f}us {r.our_cpu * 1e6:8.1f}us"
                 f"{'' if r.met else '  below'}{f'  {r.errors} errors!' if r.errors else ''}"
             )
         lines += ["", *self._memory_lines(), *self.facts]
@@ -91,6 +98,7 @@ class Report:
     def rst(self) -> str:
         """A page for the documentation."""
         head = "path|other, req/s|ours, req/s|ratio|rounds|target|p99 other|p99 ours"
+        head += "|CPU other|CPU ours"
         rows = [tuple(head.split("|"))]
         for r in self.results:
             rows.append(
@@ -103,6 +111,8 @@ class Report:
                     f"{r.target:g}",
                     f"{r.other_p99 * 1e3:.2f} ms",
                     f"{r.our_p99 * 1e3:.2f} ms",
+                    f"{r.other_cpu * 1e6:.1f} µs",
+                    f"{r.our_cpu * 1e6:.1f} µs",
                 )
             )
         table = [".. list-table::", "   :header-rows: 1", ""]
@@ -116,7 +126,12 @@ class Report:
             "one core; ``wrk -t1 -c32`` and the origin (an nginx) run on the other. The rounds",
             "alternate, the ratio is the median of the rounds' ratios, so that what else the",
             "machine does hits both alike. Figures of different machines, or of a busy one, do not",
-            "compare; ratios do, roughly.",
+            "compare; ratios do, roughly. CPU is the processor time per request (user and system)",
+            "of the server process; other load on the machine hardly moves it.",
+            "",
+            "``wrk`` repeats one request, so that its field section is parsed once and remembered.",
+            "In the rows *each request different* and *stored miss* each has a query and a cookie",
+            "of its own.",
             "",
             ".. image:: benchmarks.svg",
             "   :alt: the ratio to nginx in each row, on a logarithmic scale",

@@ -7,6 +7,7 @@ median over the rounds. Nothing leaves the loopback; every process is ended at t
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -34,10 +35,17 @@ WARM_UP = 1
 IDLE_CONNECTIONS = 2000
 
 
-def load(server: Server, path: str, row: Row, seconds: int) -> Measured:
-    """One run against one server."""
+_runs = itertools.count(1)
+
+
+def load(server: Server, path: str, row: Row, seconds: int) -> tuple[Measured, float]:
+    """One run against one server, and its processor time per request in seconds."""
     scheme, port = ("https", server.tls_port) if row.tls else ("http", server.port)
-    return wrk(pin(LOAD_CORE), f"{scheme}://127.0.0.1:{port}{path}", seconds, row.fields)
+    script = [word.replace("@RUN@", f"{next(_runs)}x") for word in row.script]
+    before = server.cpu()
+    url = f"{scheme}://127.0.0.1:{port}{path}"
+    measured = wrk(pin(LOAD_CORE), url, seconds, row.fields, script)
+    return measured, (server.cpu() - before) / max(measured.requests, 1)
 
 
 def measure(row: Row, running: Servers, seconds: int, rounds: int) -> Result:
@@ -47,9 +55,12 @@ def measure(row: Row, running: Servers, seconds: int, rounds: int) -> Result:
     for server, path in pairs:
         load(server, path, row, WARM_UP)
     measured: dict[str, list[Measured]] = {server.name: [] for server, _ in pairs}
+    cpu: dict[str, list[float]] = {server.name: [] for server, _ in pairs}
     for number in range(rounds):
         for server, path in pairs if number % 2 == 0 else reversed(pairs):
-            measured[server.name].append(load(server, path, row, seconds))
+            run, per_request = load(server, path, row, seconds)
+            measured[server.name].append(run)
+            cpu[server.name].append(per_request)
     theirs, ours = measured[other.name], measured[running.proxy.name]
     ratios = [our.rate / their.rate for our, their in zip(ours, theirs, strict=True)]
     return Result(
@@ -64,12 +75,14 @@ def measure(row: Row, running: Servers, seconds: int, rounds: int) -> Result:
         max(ratios),
         statistics.median(m.p99 for m in theirs),
         statistics.median(m.p99 for m in ours),
+        statistics.median(cpu[other.name]),
+        statistics.median(cpu[running.proxy.name]),
         sum(m.errors for m in [*theirs, *ours]),
     )
 
 
 def connection_cost(server: Server, count: int) -> float:
-    """Octets of resident memory that each of *count* idle keep-alive connections adds."""
+    """Bytes of resident memory that each of *count* idle keep-alive connections adds."""
     request = b"GET /hit/1k.html HTTP/1.1\r\nHost: localhost\r\n\r\n"
     opened: list[socket.socket] = []
 

@@ -31,7 +31,7 @@ __all__ = [
     "start_proxy",
 ]
 
-#: Name → octets of the origin's pages.
+#: Name → bytes of the origin's pages.
 SIZES = {"1k": 1 << 10, "10k": 10 << 10, "100k": 100 << 10}
 SERVER_CORE, LOAD_CORE = 0, 1
 
@@ -78,8 +78,14 @@ class Server:
         """Return when its ports accept."""
         self.process.wait_ready(lambda: accepts(self.port) and accepts(self.tls_port), self.name)
 
+    def cpu(self) -> float:
+        """Seconds of processor time that the worker has used, user and system."""
+        stat = Path(f"/proc/{self.worker}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def rss(self) -> int:
-        """Octets of resident memory of the worker."""
+        """Bytes of resident memory of the worker."""
         for line in Path(f"/proc/{self.worker}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
@@ -96,7 +102,7 @@ class Servers:
 
 
 def page(size: int) -> bytes:
-    """*size* octets of HTML that compresses about as well as real pages do."""
+    """*size* bytes of HTML that compresses about as well as real pages do."""
     parts = ["<!doctype html><title>page</title><ul>\n"]
     length, number = len(parts[0]), 0
     while length < size:
@@ -156,7 +162,9 @@ def servers(folder: Path) -> Iterator[Servers]:
     origin_http = (
         "types { text/html html; } access_log off; keepalive_requests 100000000;"
         " open_file_cache max=100; sendfile on; etag off;"
-        f" server {{ listen 127.0.0.1:{origin_port} backlog=4096; root {files}; }}"
+        f" server {{ listen 127.0.0.1:{origin_port} backlog=4096; root {files};"
+        # A file answers POST as well.
+        " error_page 405 =200 $uri; }"
     )
 
     def http(name: str, port: int, tls_port: int) -> str:

@@ -28,7 +28,9 @@ Transfer/sec:    100.00MB
 def result(ratio: float, target: float, errors: int = 0) -> Result:
     """A row of the report."""
     other, ours = 100.0, 100.0 * ratio
-    return Result("k", "a & b", "nginx", target, other, ours, ratio, 0.9, 1.1, 0.1, 0.2, errors)
+    return Result(
+        "k", "a & b", "nginx", target, other, ours, ratio, 0.9, 1.1, 0.1, 0.2, 1e-5, 2e-5, errors
+    )
 
 
 class LoadTests(SynchronousTestCase):
@@ -37,7 +39,8 @@ class LoadTests(SynchronousTestCase):
     def test_report_is_read(self) -> None:
         """Rate, latency in any unit."""
         measured = parse(WRK.format(more=""))
-        self.assertEqual((measured.rate, measured.errors), (80000.5, 0))
+        self.assertEqual((measured.rate, measured.requests), (80000.5, 400000))
+        self.assertEqual(measured.errors, 0)
         self.assertAlmostEqual(measured.p99, 0.0015)
 
     def test_errors_are_counted(self) -> None:
@@ -71,6 +74,7 @@ class ReportTests(SynchronousTestCase):
         self.assertNotIn("below", lines[1])
         self.assertIn("below", lines[2])
         self.assertIn("3 errors!", lines[3])
+        self.assertIn(" 10.0us     20.0us", lines[1])
 
     def test_page_and_json(self) -> None:
         """Both hold every row."""
