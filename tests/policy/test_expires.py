@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cacheproxy.http.fields import Pairs
 from cacheproxy.policy.expires import (
     SAFE_STATUSES,
     apply_added_fields,
@@ -16,7 +17,7 @@ from cacheproxy.policy.expires import (
 )
 from cacheproxy.policy.options import AddHeader, Expires
 from cacheproxy.template import Template, constant_template
-from tests.policy.builders import NOW, Pairs, date
+from tests.policy.builders import NOW, date
 
 
 def applied(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.http.encode import encode_field_lines
-from cacheproxy.http.fields import HOP_BY_HOP
+from cacheproxy.http.fields import HOP_BY_HOP, Pairs
 from cacheproxy.policy.forwarding import (
     CONDITIONAL_REQUEST_FIELDS,
     RedirectRewriter,
@@ -22,7 +22,7 @@ from cacheproxy.policy.forwarding import (
 )
 from cacheproxy.policy.options import ProxyOptions, ProxyPass, ProxyRedirect
 from cacheproxy.template import Template, compile_template
-from tests.policy.builders import Pairs, request, response
+from tests.policy.builders import request, response
 
 
 def template(text: str) -> Template:

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cacheproxy.http.fields import Pairs
 from cacheproxy.policy.freshness import LifetimeSource
 from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
 from cacheproxy.policy.tags import MAX_TAGS
 from cacheproxy.template import Template
-from tests.policy.builders import NOW, Pairs, cache_options, date, request, response
+from tests.policy.builders import NOW, cache_options, date, request, response
 
 CC = b"Cache-Control"
 
