@@ -12,9 +12,9 @@ from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Pairs
 from cacheproxy.http.target import escape_uri, normalize_path
 from cacheproxy.policy.options import ErrorPage, Return
+from cacheproxy.proxy.answer.fields import media_type
 from cacheproxy.proxy.answer.pages import error_page
 from cacheproxy.proxy.answer.redirects import absolute_location
-from cacheproxy.proxy.front.hot import media_type
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.target import escape_uri
+from cacheproxy.proxy.answer.fields import file_pairs
 from cacheproxy.proxy.answer.representation import Representation, send
 from cacheproxy.proxy.front import hot
 
@@ -82,7 +83,7 @@ def _serve_path(exchange: Exchange, uri: bytes, path: bytes) -> None:
         opened.close()
         exchange.answer_status(405)
         return
-    pairs = exchange.own_pairs() + hot.file_pairs(exchange.location, opened, uri)
+    pairs = exchange.own_pairs() + file_pairs(exchange.location, opened, uri)
     fields = Fields(pairs)
     hot.remember_file(exchange, path, opened, fields)
     send(exchange, Representation(200, b"OK", pairs, fields, opened.size, opened))

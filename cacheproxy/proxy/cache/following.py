@@ -8,7 +8,7 @@ follower nothing but time; after that its connection is cut, and the client can 
 
 nginx has nothing of it: there, who waits does so until the whole is stored.
 
-Imports: ``policy``, ``proxy.cache.fills``, ``proxy.front.hot``, ``proxy.answer.representation``.
+Imports: ``policy``, ``proxy.answer``, ``proxy.cache.fills``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cacheproxy.http.fields import Pairs
 from cacheproxy.policy.conditional import Precondition, evaluate_preconditions
 from cacheproxy.policy.partial import passes_range
 from cacheproxy.policy.ranges import Unsatisfiable, content_range
+from cacheproxy.proxy.answer.fields import hit_pairs
 from cacheproxy.proxy.answer.representation import (
     ReaderSource,
     asked_ranges,
@@ -29,7 +30,6 @@ from cacheproxy.proxy.answer.representation import (
     without_content,
 )
 from cacheproxy.proxy.cache.fills import Growing
-from cacheproxy.proxy.front import hot
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -135,7 +135,7 @@ class Following(ReaderSource):
     def _pairs(self) -> Pairs:
         exchange, stored = self._exchange, self._growing.stored
         age = stored.age(exchange.world.scheduler.wall())
-        return hot.hit_pairs(exchange.location, stored, age, self._did)
+        return hit_pairs(exchange.location, stored, age, self._did)
 
     def _begin(self) -> None:
         """Send the head."""

@@ -23,9 +23,9 @@ from cacheproxy.policy.partial import ASKED, keyed_by_range, plain_range, reuse_
 from cacheproxy.policy.ranges import content_range
 from cacheproxy.policy.reuse import Action, Verdict, decide_reuse
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.proxy.answer.fields import hit_pairs
 from cacheproxy.proxy.answer.representation import send_part
 from cacheproxy.proxy.cache.fills import KnownParts
-from cacheproxy.proxy.front import hot
 from cacheproxy.proxy.interfaces import Entry
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def answer_part(exchange: Exchange, entry: Entry, verdict: Verdict) -> bool:
     if verdict.action is not Action.FRESH or piece is None:
         return False
     exchange.cache_status = verdict.status
-    send_part(exchange, hot.hit_pairs(exchange.location, stored, verdict.age), entry, piece)
+    send_part(exchange, hit_pairs(exchange.location, stored, verdict.age), entry, piece)
     return True
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cacheproxy.policy.encoding import encoded_fields
+from cacheproxy.proxy.answer.fields import hit_pairs
 from cacheproxy.proxy.answer.representation import Representation, send
 from cacheproxy.proxy.cache.head_update import split_length
 from cacheproxy.proxy.front import hot
@@ -72,7 +73,7 @@ class StoredAnswer:
         exchange = self._exchange
         stored = entry.stored
         exchange.upstream_fields = stored.fields
-        pairs = hot.hit_pairs(exchange.location, stored, age, self._did)
+        pairs = hit_pairs(exchange.location, stored, age, self._did)
         length: int | None = stored.body_length
         options = exchange.location.cache
         if exchange.method == b"HEAD" and options is not None and not options.convert_head:

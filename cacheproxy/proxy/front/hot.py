@@ -19,26 +19,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.h1 import encode_response_head
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
-from cacheproxy.policy import cache_status
 from cacheproxy.policy.encoding import may_encode, vary_accept_encoding
 from cacheproxy.policy.key import normal_accept_encoding
-from cacheproxy.policy.options import CoreOptions
-from cacheproxy.policy.ranges import offering_ranges
 from cacheproxy.policy.reuse import STEERING_FIELDS, reusable_until
-from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.unkeyed import METHOD_FIELDS, forms
-from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
+from cacheproxy.proxy.answer.fields import file_pairs, hit_pairs, server_line
 from cacheproxy.proxy.interfaces import Downstream, Entry, OpenFile, Storage
 from cacheproxy.proxy.site.cache_key import RouteContext
 from cacheproxy.proxy.site.selecting import COUNTED_FIELDS, CountRules
-from cacheproxy.proxy.site.site import CompiledLocation, Route, Site
+from cacheproxy.proxy.site.site import Route, Site
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -49,9 +44,6 @@ __all__ = [
     "ReadyHit",
     "ReadyResponse",
     "Traits",
-    "file_pairs",
-    "hit_pairs",
-    "media_type",
     "remember",
     "remember_file",
     "traits_of",
@@ -126,65 +118,6 @@ def traits_of(fields: Fields) -> Traits:
     if traits is None:
         traits = fields.traits = Traits(fields)
     return traits
-
-
-def _server(location: CompiledLocation) -> tuple[bytes, bytes]:
-    return b"Server", SERVER_WITH_VERSION if location.core.server_tokens else SERVER
-
-
-def file_pairs(location: CompiledLocation, file: OpenFile, uri: bytes) -> Pairs:
-    """The fields that describe a file, as it is sent for *uri*."""
-    core = location.core
-    pairs: Pairs = [
-        (b"Content-Type", media_type(core, uri)),
-        (b"Last-Modified", format_http_date(file.mtime)),
-    ]
-    if core.etag:
-        pairs.append((b"ETag", b'"%x-%x"' % (int(file.mtime), file.size)))
-    pairs.append((b"Accept-Ranges", b"bytes"))
-    return pairs
-
-
-def media_type(core: CoreOptions, uri: bytes) -> bytes:
-    """``types`` by the extension of *uri*, else ``default_type``."""
-    name = uri[uri.rfind(b"/") + 1 :]
-    dot = name.rfind(b".")
-    if dot < 0:
-        return core.default_type
-    return core.types.get(_extension(name[dot + 1 :]), core.default_type)
-
-
-@lru_cache(maxsize=256)
-def _extension(raw: bytes) -> str:
-    return raw.lower().decode("latin-1")
-
-
-def hit_pairs(
-    location: CompiledLocation, stored: StoredResponse, age: float, did: bytes | None = None
-) -> Pairs:
-    """The fields of a hit, before ``add_header`` and framing: the stored ones, Age, Cache-Status.
-
-    *did* is what Cache-Status says where it was not just a hit.
-    """
-    pairs = [_server(location)]
-    rewriter = location.stored_rewriter
-    fields = stored.fields
-    gzip = location.gzip
-    if (
-        gzip is not None
-        and gzip.vary
-        and may_encode(stored.status, fields, stored.body_length, gzip)
-    ):
-        fields = vary_accept_encoding(fields)
-    pairs += fields.pairs if rewriter is None else rewriter.lines(fields)
-    if location.proxy.force_ranges:
-        pairs = offering_ranges(
-            stored.status, stored.body_length, pairs, location.core.max_ranges
-        )
-    pairs.append((b"Age", b"%d" % age))
-    if location.cache is not None and location.cache.status:
-        pairs.append((cache_status.NAME, did or cache_status.hit_value(stored.lifetime, age)))
-    return pairs
 
 
 class ReadyResponse(ABC):
@@ -308,7 +241,7 @@ class ReadyFile(ReadyResponse):
 
     def content(self, now: float) -> tuple[int, bytes | None, Pairs, bytes]:
         location = self.context.location
-        pairs: Pairs = [_server(location), (b"Date", format_http_date(now))]
+        pairs: Pairs = [server_line(location.core), (b"Date", format_http_date(now))]
         pairs += file_pairs(location, self.file, self.context.route.uri)
         gzip = location.gzip
         if gzip is not None and gzip.vary:
