@@ -313,8 +313,9 @@ class Runtime:
             "server": exchange.server.name,
             "request": b"%b %b HTTP/%d.%d" % (head.method, head.target, *divmod(head.version, 10)),
         }
-        if exchange.upstream_records:
-            context["upstream"] = exchange.upstream_records[-1].address
+        attempts = exchange.record.attempts
+        if attempts:
+            context["upstream"] = attempts[-1].address
         host = head.fields.get(b"host")
         if host is not None:
             context["host"] = host

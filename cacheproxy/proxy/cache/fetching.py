@@ -299,7 +299,7 @@ class Fetch:
             self._drop(entry)
         else:
             turn.storage.update(entry.digest, stored)
-        turn.exchange.cache_status = b"REVALIDATED"
+        turn.exchange.record.note_cache_status(b"REVALIDATED")
         did = cache_status.forward_value(turn.why, head.status, stored=kept)
 
         def answer(found: Entry | None) -> None:
@@ -359,7 +359,7 @@ class Fetch:
             entry.release()
             return
         did = cache_status.forward_value(turn.why, status, detail=condition.encode())
-        turn.exchange.cache_status = b"STALE"
+        turn.exchange.record.note_cache_status(b"STALE")
         turn.answer(entry, entry.stored.age(turn.exchange.world.scheduler.wall()), did)
 
     def on_fill_end(self, complete: bool) -> None:

@@ -157,7 +157,7 @@ class CacheTurn:
             self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
         self.storing = not self.detail
         if self.detail or (self.options.bypass and holds(self.options.bypass, exchange)):
-            exchange.cache_status = b"BYPASS"
+            exchange.record.note_cache_status(b"BYPASS")
             self.why = b"bypass"
             self.fetch()
             return
@@ -208,7 +208,7 @@ class CacheTurn:
         if verdict.refresh and self.exchange.method not in (b"GET", b"HEAD"):
             # It cannot be asked for again without its client, who has the content.
             action, verdict.status = Action.REVALIDATE, b"EXPIRED"
-        self.exchange.cache_status = verdict.status
+        self.exchange.record.note_cache_status(verdict.status)
         if self.background and action in (Action.FRESH, Action.STALE):
             action = Action.REVALIDATE
         if action is Action.FRESH:
@@ -230,7 +230,7 @@ class CacheTurn:
                 self.why = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
-                self.exchange.validated = None if entry is None else entry.stored
+                self.exchange.record.note_validated(None if entry is None else entry.stored)
             elif self._takes_part():
                 self._only_stored = action is Action.GATEWAY_TIMEOUT
                 self.storage.lookup(part_digest(self.key), self._judge_part)
@@ -318,8 +318,9 @@ class CacheTurn:
     def follow(self, growing: Growing, status: bytes) -> None:
         """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
         self._drop_entry()
-        self.exchange.cache_status = status
-        self.exchange.upstream_fields = growing.stored.fields
+        record = self.exchange.record
+        record.note_cache_status(status)
+        record.note_upstream_fields(growing.stored.fields)
         did = cache_status.forward_value(self.why, collapsed=True)
         Following(self.exchange, growing, did, self.look_again).start()
 

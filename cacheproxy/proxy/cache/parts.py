@@ -83,7 +83,7 @@ def answer_part(exchange: Exchange, entry: Entry, verdict: Verdict) -> bool:
     piece = reuse_part(stored, exchange.head)
     if verdict.action is not Action.FRESH or piece is None:
         return False
-    exchange.cache_status = verdict.status
+    exchange.record.note_cache_status(verdict.status)
     send_part(exchange, hit_pairs(exchange.location, stored, verdict.age), entry, piece)
     return True
 

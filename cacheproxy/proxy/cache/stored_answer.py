@@ -72,7 +72,7 @@ class StoredAnswer:
     def _send(self, base: Entry, entry: Entry, age: float) -> None:
         exchange = self._exchange
         stored = entry.stored
-        exchange.upstream_fields = stored.fields
+        exchange.record.note_upstream_fields(stored.fields)
         pairs = hit_pairs(exchange.location, stored, age, self._did)
         length: int | None = stored.body_length
         options = exchange.location.cache

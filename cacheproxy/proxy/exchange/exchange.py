@@ -29,11 +29,10 @@ from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.http.target import parse_target
 from cacheproxy.policy import cache_status
-from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
 from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
 from cacheproxy.proxy.exchange.compression import begin_gzip, would_gzip
-from cacheproxy.proxy.exchange.record import UpstreamRecord
+from cacheproxy.proxy.exchange.record import Record
 from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
 from cacheproxy.proxy.site.site import Route, Site
@@ -90,8 +89,6 @@ class Exchange:
         "accel_fields",
         "body",
         "body_bytes_sent",
-        "bytes_before",
-        "cache_status",
         "captures",
         "denied",
         "downstream",
@@ -109,26 +106,20 @@ class Exchange:
         "map_values",
         "method",
         "proxy_host",
+        "record",
         "redirects",
-        "request_id",
         "response_pairs",
         "route",
         "server",
         "site",
         "slice_range",
         "source",
-        "started",
-        "started_wall",
         "state",
         "status",
         "status_override",
         "told",
         "too_large",
-        "upstream_fields",
-        "upstream_records",
-        "upstream_trailers",
         "uri_changed",
-        "validated",
         "world",
     )
 
@@ -157,25 +148,16 @@ class Exchange:
         #: The content already is the gzip form of what is stored.
         self.gzip_done = False
         self.gzip_in = self.gzip_out = 0
-        self.cache_status = b""
         self.body_bytes_sent = 0
-        self.bytes_before = downstream.bytes_sent
-        self.upstream_records: list[UpstreamRecord] = []
-        self.upstream_fields: Fields | None = None
-        self.upstream_trailers: Fields | None = None
-        #: What is stored and was not fresh any more, while the origin is asked.
-        self.validated: StoredResponse | None = None
         self.response_pairs: Pairs = []
         self.map_values: dict[str, bytes] = {}
-        self.request_id = b""
         #: Fields kept from the response that sent us here by X-Accel-Redirect.
         self.accel_fields: Pairs = []
         #: What Cache-Status says; empty where it is left as it comes.
         self.told = b""
         #: The authority of a proxy_pass with variables, once rendered.
         self.proxy_host: bytes | None = None
-        self.started = world.scheduler.monotonic()
-        self.started_wall = 0.0
+        self.record = Record(world.scheduler.monotonic(), downstream.bytes_sent)
         #: ``$slice_range``, while a slice is being asked for.
         self.slice_range = b""
         #: The body was refused with 413; what is left of it is read past.

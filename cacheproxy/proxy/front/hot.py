@@ -201,7 +201,7 @@ class ReadyHit(ReadyResponse):
 
     def __init__(self, context: RouteContext, storage: Storage, base: Entry, entry: Entry) -> None:
         super().__init__(context, len(entry.body or b""))
-        context.cache_status = self.cache_status
+        context.record.cache_status = self.cache_status
         self.storage = storage
         self.base = base
         self.digest = base.digest
@@ -294,10 +294,11 @@ class HotHits:
     ) -> None:
         exchange = self._exchange(self._site, downstream, head)
         exchange.adopt(route)
-        exchange.cache_status = ready.cache_status
-        exchange.upstream_fields = ready.upstream_fields
+        record = exchange.record
+        record.note_cache_status(ready.cache_status)
+        record.note_upstream_fields(ready.upstream_fields)
         exchange.note_sent(ready.status, ready.pairs, ready.length)
-        exchange.bytes_before = downstream.bytes_sent - len(ready.data) - len(ready.body)
+        record.note_bytes_before(downstream.bytes_sent - len(ready.data) - len(ready.body))
         exchange.log()
 
 

@@ -30,6 +30,18 @@ __all__ = [
 ]
 
 
+class RouteRecord:
+    """What is known of every answer that a route gives: nothing but the cache's status."""
+
+    __slots__ = ("cache_status",)
+
+    #: Of what is fresh, nothing is being validated.
+    validated = None
+
+    def __init__(self) -> None:
+        self.cache_status = b""
+
+
 class RouteContext:
     """Stands for a GET of a route where there is no exchange.
 
@@ -38,13 +50,13 @@ class RouteContext:
     """
 
     __slots__ = (
-        "cache_status",
         "captures",
         "head",
         "location",
         "map_values",
         "method",
         "proxy_host",
+        "record",
         "route",
         "server",
         "site",
@@ -63,7 +75,7 @@ class RouteContext:
         self.location: CompiledLocation = route.location
         self.captures = route.captures
         self.map_values: dict[str, bytes] = {}
-        self.cache_status = b""
+        self.record = RouteRecord()
         self.uri_changed = False
         self.proxy_host: bytes | None = None
         self.slice_range = b""

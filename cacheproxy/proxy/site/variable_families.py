@@ -52,11 +52,11 @@ def _sent_http(rest: str) -> Getter:
 
 
 def _upstream_http(rest: str) -> Getter:
-    return _received(rest, lambda x: x.upstream_fields)
+    return _received(rest, lambda x: x.record.upstream_fields)
 
 
 def _upstream_trailer(rest: str) -> Getter:
-    return _received(rest, lambda x: x.upstream_trailers)
+    return _received(rest, lambda x: x.record.upstream_trailers)
 
 
 def _received(rest: str, fields_of: Callable[[Any], Fields | None]) -> Getter:
@@ -73,7 +73,7 @@ def _upstream_cookie(rest: str) -> Getter:
     start = rest.encode() + b"="
 
     def get(x: Any) -> bytes:
-        fields = x.upstream_fields
+        fields = x.record.upstream_fields
         for value in [] if fields is None else fields.get_all(b"set-cookie"):
             pair = value.partition(b";")[0].strip()
             if pair.startswith(start):

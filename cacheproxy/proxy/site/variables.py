@@ -156,9 +156,7 @@ def _request_body(x: Exchange) -> bytes:
 
 @_variable("request_id")
 def _request_id(x: Exchange) -> bytes:
-    if not x.request_id:
-        x.request_id = x.world.random_bytes(16).hex().encode()
-    return x.request_id
+    return x.record.identify(x.world.random_bytes)
 
 
 @_variable("request_completion")
@@ -305,7 +303,7 @@ def _body_bytes_sent(x: Exchange) -> bytes:
 
 @_variable("bytes_sent")
 def _bytes_sent(x: Exchange) -> bytes:
-    return b"%d" % (x.downstream.bytes_sent - x.bytes_before)
+    return b"%d" % (x.downstream.bytes_sent - x.record.bytes_before)
 
 
 @_variable("gzip_ratio")
@@ -318,7 +316,7 @@ def _gzip_ratio(x: Exchange) -> bytes:
 
 @_variable("request_time")
 def _request_time(x: Exchange) -> bytes:
-    return b"%.3f" % max(0.0, x.world.scheduler.monotonic() - x.started)
+    return b"%.3f" % max(0.0, x.world.scheduler.monotonic() - x.record.started)
 
 
 @_variable("msec")
@@ -353,7 +351,7 @@ def _proxy_port(x: Exchange) -> bytes:
 
 @_variable("upstream_cache_status")
 def _upstream_cache_status(x: Exchange) -> bytes:
-    return x.cache_status
+    return x.record.cache_status
 
 
 @_variable("slice_range")
@@ -376,14 +374,15 @@ def _upstream_cache_etag(x: Exchange) -> bytes:
 def _validator(x: Exchange, name: bytes) -> bytes | None:
     """nginx has them while it asks whether what is stored, and no longer fresh, still holds."""
     options = x.location.cache
-    if x.cache_status != b"EXPIRED" or options is None or not options.revalidate:
+    if x.record.cache_status != b"EXPIRED" or options is None or not options.revalidate:
         return None
-    return None if x.validated is None else x.validated.fields.get(name)
+    stored = x.record.validated
+    return None if stored is None else stored.fields.get(name)
 
 
 @_variable("upstream_addr")
 def _upstream_addr(x: Exchange) -> bytes:
-    return b", ".join([record.address.encode() for record in x.upstream_records])
+    return b", ".join([record.address.encode() for record in x.record.attempts])
 
 
 @_variable("upstream_status")
@@ -422,7 +421,7 @@ def _upstream_response_length(x: Exchange) -> bytes:
 
 
 def _each(x: Exchange, value: Callable[[UpstreamRecord], bytes]) -> bytes:
-    return b", ".join([value(record) for record in x.upstream_records])
+    return b", ".join([value(record) for record in x.record.attempts])
 
 
 def _seconds(value: float | None) -> bytes:

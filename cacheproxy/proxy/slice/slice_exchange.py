@@ -65,7 +65,7 @@ class SliceExchange(Exchange):
         self.captures = whole.captures
         self.internal = whole.internal
         self.uri_changed = whole.uri_changed
-        self.request_id = whole.request_id
+        self.record.share_request_id(whole.record)
         self.accel_fields = whole.accel_fields
 
     # -- the response ------------------------------------------------------

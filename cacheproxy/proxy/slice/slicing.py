@@ -176,7 +176,7 @@ class Slicing:
         )
         if first:
             exchange.slice_range = asked
-            made.upstream_records = exchange.upstream_records
+            made.record.share_attempts(exchange.record)
         if exchange.location.cache is not None:
             caching.serve(made)
         elif exchange.location.proxy.store:
@@ -233,17 +233,16 @@ class Slicing:
     def _take_over(self, made: SliceExchange) -> None:
         """What variables tell of the first slice, they tell of the whole."""
         exchange = self.exchange
-        exchange.cache_status = made.cache_status
-        exchange.upstream_fields = made.upstream_fields
+        exchange.record.take_answer(made.record)
         exchange.proxy_host = made.proxy_host
-        exchange.request_id = made.request_id
         exchange.accel_fields = made.accel_fields
 
     def _pass_on(
         self, made: SliceExchange, pairs: Pairs, length: int | None, reason: bytes | None
     ) -> None:
         exchange = self.exchange
-        if made.upstream_fields is None or b"content-range" not in made.upstream_fields:
+        fields = made.record.upstream_fields
+        if fields is None or b"content-range" not in fields:
             exchange.slice_range = b""
         empty = not self._start or Fields(pairs).get(b"content-range") == b"bytes */0"
         if made.status == 416 and empty and not self._unsliced:
@@ -396,7 +395,7 @@ class Slicing:
 
     def _refuse(self, made: SliceExchange, misfit: MisfitSlice) -> None:
         """Ask again for a slice that the cache had and that is of no use; else give up."""
-        forget = caching.forgetter(made) if made.cache_status in _UNASKED else None
+        forget = caching.forgetter(made) if made.record.cache_status in _UNASKED else None
         self._drop()
         if self._again or forget is None or made.status != 206:
             self._give_up(misfit.reason, misfit.outdated)

@@ -93,14 +93,14 @@ class Attempts:
             if picked is None:
                 message = f'no live upstreams while connecting to "{choice.name}"'
                 exchange.log_error("error", message)
-                exchange.upstream_records.append(UpstreamRecord(choice.name, self._now()))
+                exchange.record.add_attempt(UpstreamRecord(choice.name, self._now()))
                 return False
             self._address, self._peer = picked
         record = self.record = UpstreamRecord(self._address, self._now())
         if not self._tries:
             self._started = record.started
         self._tries += not fresh
-        exchange.upstream_records.append(record)
+        exchange.record.add_attempt(record)
         proxy = exchange.location.proxy
         self._pending = self._peer.acquire(
             sink, proxy.connect_timeout, proxy.send_timeout, proxy.read_timeout, fresh

@@ -167,7 +167,7 @@ class Relay:
             self._try()
             return
         attempts.accept()
-        exchange.upstream_fields = head.fields
+        exchange.record.note_upstream_fields(head.fields)
         if head.status == 101:
             self._switch(head)
             return
@@ -217,7 +217,7 @@ class Relay:
         """The response has come to its end, whatever it was made of."""
         delivery = self.delivery
         assert delivery is not None
-        self.exchange.upstream_trailers = trailers
+        self.exchange.record.note_upstream_trailers(trailers)
         self.finished = True
         if delivery.writer is not None:
             delivery.finish_store(complete=True)

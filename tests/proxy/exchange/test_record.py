@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from cacheproxy.proxy.exchange.record import UpstreamRecord
+from cacheproxy.proxy.exchange.record import Record, UpstreamRecord
 from tests.proxy.harness import BenchCase, message, response
 
 
@@ -48,3 +48,28 @@ class RecordTests(BenchCase):
         self.origin.mode = "refuse"
         bench.get(b"/")
         self.assertEqual(bench.log(), ["-|-|502"])
+
+
+class RequestRecordTests(BenchCase):
+    """What is noted of one request."""
+
+    def test_request_id_is_made_once(self) -> None:
+        """Whoever asks again gets the same, and chance is not asked twice."""
+        asked: list[int] = []
+
+        def random_bytes(count: int) -> bytes:
+            asked.append(count)
+            return bytes(range(count))
+
+        record = Record(0.0, 0)
+        first = record.identify(random_bytes)
+        self.assertEqual(first, b"000102030405060708090a0b0c0d0e0f")
+        self.assertEqual(record.identify(random_bytes), first)
+        self.assertEqual(asked, [16])
+
+    def test_shared_attempts_are_noted_in_both(self) -> None:
+        """The attempts for a slice are told with those of the whole response."""
+        whole, part = Record(0.0, 0), Record(0.0, 0)
+        part.share_attempts(whole)
+        part.add_attempt(UpstreamRecord("a:1", 0.0))
+        self.assertEqual([attempt.address for attempt in whole.attempts], ["a:1"])
