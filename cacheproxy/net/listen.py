@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
@@ -49,8 +50,30 @@ class HttpFactory(Factory):
         self.site = site
         self.hot = HotHits(site, Exchange)
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        return HttpConnection(self.site, self.reactor, self.connections, self.hot, self._turn)
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """A connection from *addr*; None, which closes it, where that is no peer of this port."""
+        peer = _peer(self.site.listen, addr)
+        if peer is None:
+            return None
+        made = HttpConnection(self.site, self.reactor, self.connections, self.hot, self._turn)
+        made.peer_host, made.peer_port = peer
+        return made
+
+
+def _peer(listen: Listen, address: IAddress | None) -> tuple[str, int] | None:
+    """What ``$remote_addr`` and ``$remote_port`` say of a client that *listen* has accepted.
+
+    The kind of the listening socket decides who is a UNIX peer, never a missing address:
+    ``allow unix:`` must not let in a TCP client whose address is not known any more.
+    None for such a client.
+    """
+    if listen.path:
+        return "unix:", 0
+    if isinstance(address, IPv4Address):
+        return address.host, address.port
+    if isinstance(address, IPv6Address):
+        return address.host.partition("%")[0], address.port  # without the scope, as nginx
+    return None
 
 
 class Listener:

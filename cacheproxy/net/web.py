@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -380,8 +381,11 @@ def _head_size(request: Any) -> int:
 
 
 def _host_and_port(address: Any) -> tuple[str, int]:
-    host = getattr(address, "host", None)
-    return ("unix:", 0) if host is None else (str(host), int(getattr(address, "port", 0) or 0))
+    """What ``$remote_addr`` and ``$remote_port`` say; no address is not that of a UNIX peer."""
+    if isinstance(address, UNIXAddress):
+        return "unix:", 0
+    host = getattr(address, "host", None) or ""
+    return str(host).partition("%")[0], int(getattr(address, "port", 0) or 0)
 
 
 def _tls_info(request: Any) -> TlsInfo | None:

@@ -11,6 +11,7 @@ import stat
 import tempfile
 from typing import Any, cast
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.config.model import Listen
@@ -164,6 +165,39 @@ class ListenerTests(SynchronousTestCase):
         self.assertTrue(listener.can_become(Listen("127.0.0.1", 0, backlog=7)))
         self.assertFalse(listener.can_become(Listen("127.0.0.1", 1)))
         self.assertFalse(listener.can_become(Listen("127.0.0.1", 0, ssl=True)))
+
+
+class PeerTests(BenchCase):
+    """Which address a connection has, by the kind of the socket that accepted it."""
+
+    def factory(self, listen: str) -> HttpFactory:
+        """What makes the connections of ``listen``."""
+        text = f"server {{ listen {listen}; return 200; }}"
+        return next(iter(Bench(cast(Any, self), text).factories.values()))
+
+    def peer(self, listen: str, address: Any) -> tuple[str, int]:
+        """``$remote_addr`` and ``$remote_port`` of a connection from *address*."""
+        made: Any = self.factory(listen).buildProtocol(address)
+        return made.peer_host, made.peer_port
+
+    def test_tcp_client_has_the_address_that_accept_gave(self) -> None:
+        """IPv6 without its scope, as in nginx."""
+        self.assertEqual(
+            self.peer("127.0.0.1:80", IPv4Address("TCP", "192.0.2.1", 7)), ("192.0.2.1", 7)
+        )
+        self.assertEqual(
+            self.peer("[::1]:80", IPv6Address("TCP", "fe80::1%eth0", 7)), ("fe80::1", 7)
+        )
+
+    def test_client_of_a_unix_socket_is_unix_whatever_its_address(self) -> None:
+        """A client may have bound its own end to a path."""
+        for address in (None, UNIXAddress(None), UNIXAddress(b"/client")):
+            self.assertEqual(self.peer("unix:/x", address), ("unix:", 0))
+
+    def test_tcp_client_without_an_address_is_dropped(self) -> None:
+        """It must never be taken for a client of a UNIX socket (``allow unix:``)."""
+        for address in (None, UNIXAddress(None), UNIXAddress(b"/client")):
+            self.assertIsNone(self.factory("127.0.0.1:80").buildProtocol(address))
 
 
 class ReplaceTests(BenchCase):

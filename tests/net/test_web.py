@@ -512,9 +512,16 @@ class RequestTests(WebCase):
         seen = self.origin.requests[-1]
         self.assertEqual((seen.target, seen.get(b"host")), (b"/x", b"other.example"))
 
-    def test_unix_client(self) -> None:
-        """A client without an address is ``unix:``, as in nginx."""
+    def test_client_of_a_unix_socket_is_called_unix(self) -> None:
+        """As in nginx."""
         bench = self.cache()
         self.origin.default = response(200, b"x")
         bench.client(peer=UNIXAddress(None)).get(b"/")
         self.assertEqual(self.origin.requests[-1].get(b"x-real-ip"), b"unix:")
+
+    def test_client_without_an_address_is_not_called_unix(self) -> None:
+        """What Twisted cannot name might be anyone: ``allow unix:`` must not let it in."""
+        bench = self.cache(directives="allow unix:; deny all;")
+        self.origin.default = response(200, b"x")
+        self.assertEqual(bench.client(peer=object()).get(b"/").status, 403)
+        self.assertEqual(bench.client(peer=UNIXAddress(None)).get(b"/").status, 200)

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 __all__ = ["Connection", "Response", "Truncated", "get", "request"]
@@ -45,23 +46,25 @@ class Response:
 
 
 class Connection:
-    """A connection to a loopback port; with *context* a TLS one to *server_name*."""
+    """A connection to a loopback port or UNIX socket; with *context* TLS to *server_name*."""
 
     def __init__(
         self,
-        port: int,
+        port: int | Path,
         *,
         context: ssl.SSLContext | None = None,
         server_name: str | None = None,
         timeout: float = TIMEOUT,
         receive_buffer: int | None = None,
     ) -> None:
-        plain = socket.socket()
+        unix = isinstance(port, Path)
+        plain = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         plain.settimeout(timeout)
-        plain.connect(("127.0.0.1", port))
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.connect(str(port) if unix else ("127.0.0.1", port))
+        if not unix:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = context.wrap_socket(plain, server_hostname=server_name) if context else plain
         self._buffer = b""
 

@@ -58,7 +58,8 @@ _numbers = itertools.count(1)
 class HttpConnection(Protocol):
     """One client connection (``Downstream``, ``RequestSink``, ``Tunnel``)."""
 
-    peer_host = "unix:"
+    #: ``net.listen`` sets both, from the address that ``accept`` gave.
+    peer_host = ""
     peer_port = 0
     local_host = "unix:"
     local_port = 0
@@ -113,9 +114,7 @@ class HttpConnection(Protocol):
         self._outbox = Outbox(self._turn, transport)
         self._write = self._outbox.write
         transport.registerProducer(self, True)
-        peer, host = transport.getPeer(), transport.getHost()
-        if hasattr(peer, "port"):
-            self.peer_host, self.peer_port = peer.host, peer.port
+        host = transport.getHost()
         if hasattr(host, "port"):
             self.local_host, self.local_port = host.host, host.port
         self._deadline.set(self.site.default.server.client_header_timeout)

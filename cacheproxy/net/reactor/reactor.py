@@ -144,11 +144,16 @@ class UvloopReactor(AsyncioSelectorReactor):
                 fileDescriptor, addressFamily, factory
             )
         sock = socket.fromfd(fileDescriptor, addressFamily, socket.SOCK_STREAM)
-        protocol = factory.buildProtocol(tcp.stream_address(sock.getpeername()))
+        try:
+            peer = tcp.stream_address(sock.getpeername())
+        except OSError:  # reset by the peer: there is nobody to talk to
+            sock.close()
+            raise
+        protocol = factory.buildProtocol(peer)
         if protocol is None:
             sock.close()
             return None
-        connection = tcp.AdoptedConnection(self, protocol)
+        connection = tcp.AdoptedConnection(self, protocol, peer)
         self._attach(connection, sock)
         return connection
 

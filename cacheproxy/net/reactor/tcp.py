@@ -38,8 +38,8 @@ ACCEPT_RETRY_DELAY = 1.0
 
 
 def stream_address(name: Any) -> Any:
-    """Twisted's address of a socket name as uvloop gives it."""
-    if isinstance(name, (str, bytes)) or name is None:
+    """Twisted's address of a socket name as uvloop gives it; TypeError where it gives none."""
+    if isinstance(name, (str, bytes)):
         return address.UNIXAddress(name or None)
     if len(name) == 2:
         return address.IPv4Address("TCP", *name)
@@ -55,7 +55,7 @@ def is_path(name: Any) -> bool:
 
 
 class _NamedConnection(StreamConnection):
-    """Addresses from uvloop's transport, kept once asked for."""
+    """The peer's address as it was when the connection was made; ours when asked for."""
 
     _host: Any = None
     _peer: Any = None
@@ -67,9 +67,7 @@ class _NamedConnection(StreamConnection):
         return self._host
 
     def getPeer(self) -> Any:
-        """The peer's address."""
-        if self._peer is None:
-            self._peer = stream_address(self._uv.get_extra_info("peername"))
+        """The peer's address. Set before ``open``: after a reset the kernel does not tell it."""
         return self._peer
 
 
@@ -81,11 +79,21 @@ class ServerConnection(_NamedConnection):
         self.server = port
 
     def connection_made(self, uv: Any) -> None:
-        """uvloop: accepted. Builds the protocol."""
+        """uvloop: accepted. Builds the protocol.
+
+        uvloop does not keep the address that ``accept`` gives, and the kernel does not tell
+        it once the peer has reset the connection. Nobody can be answered then, and without
+        an address nothing may be decided: such a connection is dropped.
+        """
         port = self.server
         self._uv = uv
+        name = uv.get_extra_info("peername")
+        if name is None or (not name and port.addressFamily != socket.AF_UNIX):
+            uv.abort()
+            return
+        self._peer = stream_address(name)
         try:
-            protocol = port.factory.buildProtocol(self.getPeer())
+            protocol = port.factory.buildProtocol(self._peer)
         except Exception:
             _log.failure("buildProtocol failed")
             uv.abort()
@@ -119,10 +127,11 @@ class AdoptedConnection(ServerConnection):
 
     _shut_down_on_close = True
 
-    def __init__(self, reactor: Any, protocol: Any) -> None:
+    def __init__(self, reactor: Any, protocol: Any, peer: Any) -> None:
         StreamConnection.__init__(self, reactor)
         self.server = None
         self._adopted_protocol = protocol
+        self._peer = peer
 
     def connection_made(self, uv: Any) -> None:
         """uvloop: taken over."""
@@ -131,8 +140,7 @@ class AdoptedConnection(ServerConnection):
             uv.abort()
             return
         self._uv = uv
-        peer = self.getPeer()
-        self.sessionno = 0 if is_path(peer) else peer.port
+        self.sessionno = 0 if is_path(self._peer) else self._peer.port
         self.open(uv, protocol)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import threading
 from typing import Any
 
@@ -153,6 +154,47 @@ class PortTests(unittest.SynchronousTestCase):
             self.assertEqual(first.recv(1), b"")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(calls), 2)
+
+    def test_a_peer_that_reset_before_accept_is_dropped(self) -> None:
+        """Its address is not known any more: no factory is asked to judge it."""
+        factory: Any = self.greet()
+        build = factory.buildProtocol
+        peers: list[Any] = []
+
+        def note(peer: Any) -> Any:
+            peers.append(peer)
+            return build(peer)
+
+        factory.buildProtocol = note
+        reactor = make_reactor(self)
+        host = reactor.listenTCP(0, factory, interface="127.0.0.1").getHost()
+        for _ in range(5):
+            with socket.create_connection((host.host, host.port), 10) as hasty:
+                hasty.send(b"hello")
+                hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.assertEqual(self.ask(reactor, host), b"hello")
+        self.assertEqual([peer.host for peer in peers], ["127.0.0.1"])
+
+    def test_a_peer_keeps_its_address_after_a_reset(self) -> None:
+        """It is the one of the accept, also when asked for later."""
+        reactor = make_reactor(self)
+        peers: list[Any] = []
+
+        class Late(protocol.Protocol):
+            def connectionLost(self, reason: Any = None) -> None:
+                transport: Any = self.transport
+                peers.append(transport.getPeer())
+                reactor.stop()
+
+        factory = protocol.Factory.forProtocol(Late)
+        host = reactor.listenTCP(0, factory, interface="127.0.0.1").getHost()
+        client = socket.create_connection((host.host, host.port), 10)
+        self.addCleanup(client.close)
+        number = client.getsockname()[1]
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reactor.callLater(0.05, client.close)
+        reactor.run(installSignalHandlers=False)
+        self.assertEqual([(peer.host, peer.port) for peer in peers], [("127.0.0.1", number)])
 
     def test_no_descriptor_is_left_behind(self) -> None:
         """When a run has ended every socket is closed, those of cut connections included."""
