@@ -32,6 +32,7 @@ from cacheproxy.config.table import (
     words,
 )
 from cacheproxy.errors import ConfigError
+from cacheproxy.policy.containment import literal_uri
 from cacheproxy.policy.options import ProxyPass, ProxyRedirect
 from cacheproxy.template import Template
 
@@ -50,7 +51,8 @@ _IGNORED = words(
 def _proxy_pass(build: Build, level: Level, directive: Directive) -> None:
     url = directive.args[0]
     if "$" in url:
-        level.put("proxy.proxy_pass", ProxyPass(template=build.template(url)), directive)
+        target = ProxyPass(uri=literal_uri(url), template=build.template(url))
+        level.put("proxy.proxy_pass", target, directive)
         return
     proxy_pass, server, port_given = parse_proxy_pass(url)
     if proxy_pass.uri is not None and (

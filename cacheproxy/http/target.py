@@ -20,6 +20,7 @@ __all__ = [
     "normalize_path",
     "parse_internal",
     "parse_target",
+    "resolve_dots",
     "split_host",
     "split_url",
 ]
@@ -126,6 +127,16 @@ def normalize_path(path: bytes, merge_slashes: bool) -> bytes:
     if last in (b".", b"..") or (merge_slashes and not last):
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+def resolve_dots(uri: bytes) -> bytes:
+    """The decoded *uri* without ``.`` and ``..`` segments.
+
+    Raises :class:`ProtocolError` for what is no path, holds NUL or climbs above the root.
+    """
+    if b"/." not in uri and uri[:1] == b"/" and b"\0" not in uri:
+        return uri
+    return normalize_path(escape_uri(uri), False)
 
 
 def parse_internal(uri: bytes) -> tuple[bytes, bytes | None]:

@@ -172,7 +172,8 @@ class ProxyPass:
     """``proxy_pass URL``.
 
     With *template* set (the URL holds variables) the URL is rendered and parsed
-    per request and every other attribute is unused. *authority* is the
+    per request; *uri* is then the literal start of its path, which the rendered one
+    may not leave, and every other attribute is unused. *authority* is the
     ``host[:port]`` as written (``$proxy_host``); *upstream* the name of the
     upstream group, explicit or made from the authority; *uri* the URI part,
     None where the directive has none.

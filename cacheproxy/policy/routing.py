@@ -5,7 +5,8 @@ nginx's ``ngx_http_find_virtual_server``, ``ngx_http_core_find_location`` and
 configuration; answers that depend on no capture are made in advance, so that
 choosing allocates nothing.
 
-Works on any records of the shape of :class:`Place`. Imports: ``http.target``.
+Works on any records of the shape of :class:`Place`.
+Imports: ``errors``, ``http.target``, ``containment``, ``options``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
+from cacheproxy.errors import ProtocolError
 from cacheproxy.http.target import escape_uri
+from cacheproxy.policy.containment import climbs
 from cacheproxy.policy.options import ProxyOptions
 
 __all__ = [
@@ -316,6 +319,7 @@ def proxy_uri(
     query without its ``?``, None where there is none.
 
     A URI rendered from variables is used as it is and does not come here.
+    Raises :class:`ProtocolError` (404) where the path would lead above *replacement*.
 
     Source: ``ngx_http_proxy_create_request``.
     """
@@ -328,5 +332,7 @@ def proxy_uri(
         # what was sent plain is sent on plain, octets above 127 included
         if raw_path is None or b"%" in raw_path:
             path = escape_uri(path)
+        if climbs(replacement, path):
+            raise ProtocolError("path leads above the URI of proxy_pass", 404)
         target = replacement + path
     return target + b"?" + args if args else target

@@ -42,6 +42,9 @@ def echo(seen: Seen) -> bytes:
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """A proxy with short limits that passes everything on."""
     folder = tmp_path_factory.mktemp("clients")
+    (folder / "shared").mkdir()
+    (folder / "shared/public").write_text("public")
+    (folder / "secret").write_text("secret")
     port = free_port()
     with origin(echo) as app:
         conf = (
@@ -54,6 +57,11 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
             f" location ~ ^/capture/(.*)$ {{ proxy_pass http://127.0.0.1:{app.port}/$1; }}"
             f" location ~ ^/moved/(.*)$ {{ return 302 /there/$1; }}"
             f" location ~ ^/marked/(.*)$ {{ add_header X-Mark $1; return 200 marked; }}"
+            f" location /svc {{ proxy_pass http://app/inner/; }}"
+            f" location ~ ^/part/x(.*)$ {{ proxy_pass http://127.0.0.1:{app.port}/inner/$1; }}"
+            f" location /files {{ alias {folder}/shared/; }}"
+            f" location ~ ^/named/x(.*)$ {{ alias {folder}/shared/$1; }}"
+            f" location /tried/ {{ try_files /absent /svc$arg_to; }}"
             f" location = /local {{ return 200 local; }} }} }}\n"
         )
         with proxy(folder, conf, ports=(port,)) as running:
@@ -444,3 +452,51 @@ def test_nothing_was_logged_as_a_fault(front: Front) -> None:
     """After all of the above the log shows no exception (runs last in this file)."""
     assert "Traceback" not in front.running.output
     assert "Unhandled" not in front.running.output
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/svc../x",
+        "/svc%2e%2e/x",
+        "/svc.%2e/x",
+        "/svc..%2fx",
+        "//svc../x",
+        "/a/../svc../x",
+        "/svc../../svc../x",
+        "/svc..;/x",
+        "/svc/..;/x",
+        "/svc..%5cx",
+        "/part/x../x",
+        "/part/x%2e%2e/x",
+        "/part/x%252e%252e/x",
+        "/part/x..;a=b/x",
+        "/tried/?to=../x",
+        "/tried/?to=../../../x",
+        "/files../secret",
+        "/files%2e%2e/secret",
+        "/named/x../secret",
+        "/named/x%2e%2e%2fsecret",
+    ],
+)
+def test_no_path_climbs_above_what_replaces_the_prefix(front: Front, target: str) -> None:
+    """The origin's other paths, and files beside a folder, cannot be reached through it."""
+    asked = len(front.app.requests)
+    response = get(front.port, target)
+    assert response.status == 404
+    assert len(front.app.requests) == asked
+    assert b"secret" not in response.body
+
+
+def test_paths_below_what_replaces_the_prefix(front: Front) -> None:
+    """Dots that are part of a name, or lead nowhere outside, are no fault."""
+    for target, found in (
+        ("/svc/a/../b", b"GET /inner//b "),
+        ("/svc/..x/...", b"GET /inner//..x/... "),
+        ("/svc%252e%252e/x", b"GET /inner/%252e%252e/x "),
+        ("/part/xa..b/c", b"GET /inner/a..b/c "),
+        ("/files/public", b"public"),
+        ("/named/xpublic", b"public"),
+    ):
+        response = get(front.port, target)
+        assert (response.status, response.body) == (200, found), target

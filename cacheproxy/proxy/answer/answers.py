@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Pairs
-from cacheproxy.http.target import escape_uri, normalize_path
 from cacheproxy.policy.options import ErrorPage, Return
 from cacheproxy.proxy.answer.fields import media_type
 from cacheproxy.proxy.answer.pages import error_page
@@ -83,12 +81,7 @@ def _redirect_error(exchange: Exchange, status: int, page: ErrorPage) -> None:
         if exchange.method != b"HEAD":
             exchange.method = b"GET"
         path, _, args = uri.partition(b"?")
-        try:
-            # As in nginx it is not decoded: $uri has been.
-            path = normalize_path(escape_uri(path), False)
-        except ProtocolError:
-            exchange.answer_status(500)
-            return
+        # As in nginx it is not decoded: $uri has been.
         exchange.internal_redirect(path, args)
     else:
         exchange.status_override = 0

@@ -1,9 +1,9 @@
 """Static files: ``root``, ``alias``, ``index``; conditional requests and ranges.
 
-The path is made from the normalised URI, which holds no ``..`` segment and no
-NUL, so nothing outside the folder can be named; ``alias`` replaces the location's
-own prefix and nothing else, and what is left then is not ``..`` either (unlike in
-nginx, where the slash is missing in the location). Only regular files are served.
+The path is made from the normalised URI, which holds no ``..`` segment and no NUL, so
+nothing outside the folder can be named. Where ``alias`` replaces the location's prefix,
+or ``root`` and ``alias`` have variables, the path is held inside the folder that the
+directive names (``policy.containment``), unlike in nginx. Only regular files are served.
 
 Source: nginx ``ngx_http_static_module``, ``ngx_http_index_module``,
 ``ngx_http_map_uri_to_path``; RFC 9110 §13, §14.
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.target import escape_uri
+from cacheproxy.policy.containment import climbs, literal_start
 from cacheproxy.proxy.answer.fields import file_pairs
 from cacheproxy.proxy.answer.representation import Representation, send
 from cacheproxy.proxy.front import hot
+from cacheproxy.template import Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -55,7 +57,7 @@ def _serve_index(exchange: Exchange, uri: bytes, path: bytes) -> None:
         if name.startswith(b"/"):
             exchange.internal_redirect(name)
             return
-        if files.is_file(path + name):
+        if not climbs(path, name) and files.is_file(path + name):
             # As nginx: the index may belong to another location.
             args = exchange.route.args if exchange.route.has_args else None
             exchange.internal_redirect(uri + name, args)
@@ -100,12 +102,22 @@ def path_of(exchange: Exchange, uri: bytes) -> bytes | None:
     """The file system path of *uri* in the exchange's location; None where it has none."""
     core = exchange.location.core
     if core.alias is not None:
-        alias = core.alias.render(exchange)
-        if core.alias_length is None:
+        alias = _contained(core.alias, exchange)
+        if alias is None or core.alias_length is None:
             return alias
         rest = uri[core.alias_length :]
-        # "location /i { alias /data/i/; }" and /i../x: nginx leaves the folder.
-        return None if rest.partition(b"/")[0] == b".." else alias + rest
+        return None if climbs(alias, rest) else alias + rest
     if core.root is None:
         return None
-    return core.root.render(exchange).rstrip(b"/") + uri
+    root = _contained(core.root, exchange)
+    return None if root is None else root.rstrip(b"/") + uri
+
+
+def _contained(folder: Template, exchange: Exchange) -> bytes | None:
+    """*folder* rendered; None where a variable leads out of what is literal before it."""
+    path = folder.render(exchange)
+    if folder.constant is None:
+        literal = literal_start(folder.text)
+        if climbs(literal, path[len(literal) :]):
+            return None
+    return path

@@ -27,7 +27,7 @@ from cacheproxy.http.coding import Gzip
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead, reason_phrase
 from cacheproxy.http.syntax import format_http_date
-from cacheproxy.http.target import parse_target
+from cacheproxy.http.target import Target, parse_target, resolve_dots
 from cacheproxy.policy import cache_status
 from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
 from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
@@ -226,7 +226,11 @@ class Exchange:
         self.site.serve(self)
 
     def internal_redirect(self, uri: bytes, args: bytes | None = None) -> None:
-        """Start again at *uri* (normalised), inside; *args* None keeps none."""
+        """Start again at *uri* (decoded), inside; *args* None keeps none.
+
+        Dot segments that variables have brought into it are resolved first, so that what
+        locations are chosen by, and files and forwarded paths made from, holds none.
+        """
         self.redirects += 1
         if self.redirects > MAX_INTERNAL_REDIRECTS:
             self._log_error("error", "rewrite or internal redirection cycle")
@@ -234,8 +238,13 @@ class Exchange:
             self.answer_status(500)
             return
         self.internal = self.uri_changed = True
-        target = parse_target(uri if args is None or not args else uri + b"?" + args)
-        target.path = uri
+        try:
+            uri = resolve_dots(uri)
+        except ProtocolError as problem:
+            self._log_error("error", problem.message)
+            self.answer_status(404)
+            return
+        target = Target(uri, args or b"", bool(args))
         route = self.site.locate(self.server, self.route.host, uri, target, {})
         route.captures = {**self.captures, **route.captures}
         self.enter(route)

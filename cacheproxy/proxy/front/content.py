@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.target import escape_uri, normalize_path
+from cacheproxy.http.target import resolve_dots
 from cacheproxy.policy.options import TryFiles
 from cacheproxy.proxy.answer import static
 from cacheproxy.proxy.cache import lookup as caching
@@ -53,7 +53,7 @@ def _try_files(exchange: Exchange, directive: TryFiles) -> bool:
     for template, wants_directory in directive.files:
         uri = template.render(exchange)
         try:
-            uri = normalize_path(escape_uri(uri), False) if uri else b"/"
+            uri = resolve_dots(uri) if uri else b"/"
         except ProtocolError:
             continue
         path = static.path_of(exchange, uri)

@@ -104,7 +104,7 @@ class Relay:
             self._attempts = Attempts(exchange, request.address())
         except (ProtocolError, UpstreamError) as problem:
             exchange.log_error("error", problem.message)
-            self._give_up(500)
+            self._give_up(problem.status if isinstance(problem, ProtocolError) else 500)
             return
         if request.take_body():
             request.when_ready(self._send)

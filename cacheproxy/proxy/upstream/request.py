@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from cacheproxy.errors import ProtocolError
 from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
 from cacheproxy.http.fields import Pairs
 from cacheproxy.http.target import split_url
 from cacheproxy.http.upgrade import is_websocket_handshake
+from cacheproxy.policy.containment import rendered_climbs
 from cacheproxy.policy.routing import proxy_uri
 from cacheproxy.proxy.exchange.record import UpstreamRecord
 from cacheproxy.proxy.exchange.request_body import RequestBody
@@ -110,6 +112,8 @@ class UpstreamRequest:
             choice = exchange.world.resolve_upstream(scheme, authority, ssl)
             exchange.proxy_host = authority
             if uri:
+                if rendered_climbs(target.uri or b"/", uri):
+                    raise ProtocolError("path leads above the URI of proxy_pass", 404)
                 return choice, uri
             replacement = None
         route = exchange.route
