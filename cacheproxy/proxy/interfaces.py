@@ -17,7 +17,7 @@ Imports: ``http``, ``policy``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cacheproxy.errors import StorageError, UpstreamError
 from cacheproxy.http.fields import Fields, Pairs
@@ -39,6 +39,8 @@ __all__ = [
     "GrowingWriter",
     "MissWriter",
     "OpenFile",
+    "Ready",
+    "RemembersAnswers",
     "Scheduler",
     "Spool",
     "Storage",
@@ -304,6 +306,51 @@ class FileSystem(Protocol):
     def is_file(self, path: bytes) -> bool: ...
 
     def is_directory(self, path: bytes) -> bool: ...
+
+
+class Ready(Protocol):
+    """An answer that is kept ready to send (``proxy.front.ready``).
+
+    *selector* is what it is found by on its route; *by_cookie*: the client's cookies are
+    in it. The rest holds for *second* of wall time: status and body, and what a kept
+    HTTP/1.1 connection sends: its fields, and the bytes, with a long body apart.
+    """
+
+    selector: bytes
+    by_cookie: bool
+    second: int
+    status: int
+    body: bytes
+    http1_pairs: Pairs
+    http1: bytes
+    http1_body: bytes
+
+    @property
+    def cache_status(self) -> bytes:
+        """``$upstream_cache_status``."""
+
+    @property
+    def upstream_fields(self) -> Fields | None:
+        """What ``$upstream_http_*`` reads."""
+
+    def is_current(self, now: float) -> bool:
+        """Whether it still is what the general path would answer at wall time *now*."""
+
+    def render(self, now: float) -> None:
+        """Make the answer for the second of *now*."""
+
+
+class RemembersAnswers(Protocol):
+    """Keeps answers of the general path ready for the fast path of one listening address."""
+
+    def remember_hit(self, exchange: Any, storage: Storage, base: Entry, entry: Entry) -> None:
+        """*entry*, found through *base* (itself, or its plain form), has answered *exchange*."""
+
+    def remember_file(self, exchange: Any, path: bytes, file: OpenFile) -> None:
+        """*file* at *path* is about to answer *exchange*, as it is on disk."""
+
+    def forget_all(self) -> None:
+        """The routes that answers are kept on are gone."""
 
 
 class TlsInfo(Protocol):

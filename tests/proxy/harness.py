@@ -30,6 +30,7 @@ from cacheproxy.http.syntax import format_http_date
 from cacheproxy.net.listen import HttpFactory
 from cacheproxy.proxy.front.content import serve
 from cacheproxy.proxy.front.hot import HotHits
+from cacheproxy.proxy.front.remembering import RememberedAnswers
 from cacheproxy.proxy.site.site import Site
 from cacheproxy.proxy.site.variables import resolve
 from cacheproxy.runtime import Runtime
@@ -297,7 +298,8 @@ class Bench:
                     defaults[listen.address] = server
         for address, servers in addresses.items():
             default = defaults.get(address, servers[0])
-            site = Site(listens[address], servers, default, self.runtime, serve)
+            ready = RememberedAnswers()
+            site = Site(listens[address], servers, default, self.runtime, serve, ready)
             factory = self.factories.get(address)
             if factory is None:
                 self.factories[address] = HttpFactory(site, self.reactor)

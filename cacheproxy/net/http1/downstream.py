@@ -198,11 +198,12 @@ class HttpConnection(Protocol):
             if self.requests < self._keepalive_requests and not self.draining:
                 ready = self._hot(self, head)
                 if ready is not None:
-                    data = ready.data
-                    self.bytes_sent += len(data) + len(ready.body)
-                    if ready.body:
+                    data = ready.http1
+                    body = ready.http1_body
+                    self.bytes_sent += len(data) + len(body)
+                    if body:
                         self._write(data)
-                        self._write(ready.body)
+                        self._write(body)
                     else:
                         self._outbox.write_now(data)
                     self._next(self._keepalive_timeout)

@@ -18,7 +18,6 @@ from cacheproxy.http.target import escape_uri
 from cacheproxy.policy.containment import climbs, literal_start
 from cacheproxy.proxy.answer.fields import file_pairs
 from cacheproxy.proxy.answer.representation import Representation, send
-from cacheproxy.proxy.front import hot
 from cacheproxy.template import Template
 
 if TYPE_CHECKING:
@@ -87,7 +86,9 @@ def _serve_path(exchange: Exchange, uri: bytes, path: bytes) -> None:
         return
     pairs = exchange.own_pairs() + file_pairs(exchange.location, opened, uri)
     fields = Fields(pairs)
-    hot.remember_file(exchange, path, opened, fields)
+    remembers = exchange.site.remembers
+    if remembers is not None and not exchange.would_gzip(200, fields, opened.size):
+        remembers.remember_file(exchange, path, opened)
     send(exchange, Representation(200, b"OK", pairs, fields, opened.size, opened))
 
 

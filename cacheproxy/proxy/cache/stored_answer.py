@@ -1,6 +1,6 @@
 """Answering from a stored response, whose gzip form is made once and kept.
 
-Imports: ``policy``, ``proxy.front.hot``, ``proxy.answer.representation``.
+Imports: ``policy``, ``proxy.answer``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from cacheproxy.policy.encoding import encoded_fields
 from cacheproxy.proxy.answer.fields import hit_pairs
 from cacheproxy.proxy.answer.representation import Representation, send
 from cacheproxy.proxy.cache.head_update import split_length
-from cacheproxy.proxy.front import hot
 from cacheproxy.proxy.interfaces import Entry, Storage
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ __all__ = ["StoredAnswer"]
 class StoredAnswer:
     """One answer from *storage*. *did* is what Cache-Status says where it is not just a hit.
 
-    *fresh*: requests like this one are to be answered with the same (``proxy.front.hot``).
+    *fresh*: requests like this one are to be answered with the same (``RemembersAnswers``).
     """
 
     __slots__ = ("_did", "_exchange", "_fresh", "_storage")
@@ -45,13 +44,13 @@ class StoredAnswer:
         if gzip is None or stored.body_length <= 0 or not exchange.would_gzip(
             stored.status, stored.fields, stored.body_length
         ):
-            self._send(entry, entry, age)
+            self._send(entry, entry, age, self._fresh)
             return
         encoded = self._storage.peek_encoded(entry, b"gzip", gzip.comp_level)
         if encoded is None:
             self._encode(entry, age)
         else:
-            self._send(entry, encoded, age)
+            self._send(entry, encoded, age, self._fresh)
 
     def _encode(self, entry: Entry, age: float) -> None:
         gzip = self._exchange.location.gzip
@@ -63,13 +62,17 @@ class StoredAnswer:
                 if encoded is not None:
                     encoded.release()
                 return
-            self._send(entry, encoded or entry, age)
+            if encoded is None:
+                # It is compressed on the way; the next request may find it made.
+                self._send(entry, entry, age, False)
+            else:
+                self._send(entry, encoded, age, self._fresh)
 
         fields = encoded_fields(entry.stored.fields, b"gzip", gzip.vary)
         head = replace(entry.stored, fields=fields, body_length=-1)
         self._storage.encoded(entry, b"gzip", gzip.comp_level, head, done)
 
-    def _send(self, base: Entry, entry: Entry, age: float) -> None:
+    def _send(self, base: Entry, entry: Entry, age: float, remember: bool) -> None:
         exchange = self._exchange
         stored = entry.stored
         exchange.record.note_upstream_fields(stored.fields)
@@ -78,8 +81,9 @@ class StoredAnswer:
         options = exchange.location.cache
         if exchange.method == b"HEAD" and options is not None and not options.convert_head:
             pairs, length = split_length(stored, pairs)
-        if self._fresh:
-            hot.remember(exchange, self._storage, base, entry)
+        remembers = exchange.site.remembers
+        if remember and remembers is not None:
+            remembers.remember_hit(exchange, self._storage, base, entry)
         if base is not entry:
             exchange.gzip_done = True
             base.release()

@@ -12,7 +12,6 @@ Imports: ``http``, ``template``, ``policy``, ``config.model``, ``proxy.interface
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
@@ -31,14 +30,13 @@ from cacheproxy.policy.forwarding import (
 )
 from cacheproxy.policy.options import ErrorPage, ProxyPass
 from cacheproxy.policy.routing import LocationTree, ServerChooser
-from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
+from cacheproxy.proxy.interfaces import Ready, RemembersAnswers, Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
 from cacheproxy.proxy.site.selecting import CountRules, without_query
 from cacheproxy.template import Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
-    from cacheproxy.proxy.front.hot import ReadyResponse
 
 __all__ = [
     "ROUTE_VARIABLES",
@@ -377,8 +375,8 @@ class Route:
         self.redirect = redirect
         self.key: bytes | None = None
         self.digest: bytes | None = None
-        #: What is ready to send, by what of a request's fields selects it (``hot.Traits``).
-        self.ready: dict[bytes, ReadyResponse] = {}
+        #: The answers that are ready to send, by what in a request's fields selects them.
+        self.ready: dict[bytes, Ready] = {}
         #: The route of the query that counts, where that is not the client's.
         self.counted: Route | None = None
         rules = location.counts
@@ -398,20 +396,20 @@ class Site:
         default: Server,
         world: World,
         serve: Callable[[Exchange], None],
+        remembers: RemembersAnswers | None = None,
     ) -> None:
         self.listen = listen
         self.world = world
         #: Runs the content phase of an exchange (``content.serve``).
         self.serve = serve
+        #: Keeps answers ready for the fast path; None where there is no fast path.
+        self.remembers = remembers
         self.scheme = b"https" if listen.ssl else b"http"
         self.servers = {id(server): CompiledServer(server, world) for server in servers}
         self.default = self.servers[id(default)]
         self.limits = _limits(default)
         self._chooser = ServerChooser(servers, default)
         self.routes: dict[tuple[bytes | None, bytes], Route] = {}
-        #: What ``proxy.front.hot`` keeps on the routes, the oldest first, and its octets.
-        self.ready_order: deque[tuple[Route, bytes, ReadyResponse]] = deque()
-        self.ready_size = 0
 
     def route(self, head: RequestHead) -> Route:
         """Where *head* goes. Raises :class:`ProtocolError` for a bad target or host."""
@@ -425,8 +423,8 @@ class Site:
             if len(head.target) <= ROUTE_MEMO_TARGET:
                 if len(self.routes) >= ROUTE_MEMO_SIZE:
                     self.routes.clear()
-                    self.ready_order.clear()
-                    self.ready_size = 0
+                    if self.remembers is not None:
+                        self.remembers.forget_all()
                 self.routes[memo] = route
         return route
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheproxy.policy.purge import ByKey, Everything
-from cacheproxy.proxy.front.hot import MAX_READY
+from cacheproxy.proxy.front.remembering import MAX_READY
 from tests.proxy.harness import (
     Bench,
     BenchCase,
