@@ -28,6 +28,7 @@ from cacheproxy.config.table import (
     words,
 )
 from cacheproxy.errors import ConfigError
+from cacheproxy.policy.zone_size import LEAST_SIZE
 from cacheproxy.template import Template
 
 __all__ = ["ROWS"]
@@ -133,6 +134,25 @@ def _zone(build: Build, level: Level, directive: Directive) -> None:
     if any(other.path == zone.path for other in zones.values()):
         raise ConfigError(f'the path "{zone.path}" is already in use by another zone')
     zones[zone.name] = zone
+    _warn_of_size(build, directive, zone)
+
+
+def _warn_of_size(build: Build, directive: Directive, zone: CacheZone) -> None:
+    """Say which bounds cannot be kept as they are written."""
+    if zone.max_size is None:
+        return
+    if zone.max_size < LEAST_SIZE:
+        least = f"{LEAST_SIZE >> 10}k"
+        build.warn(
+            f'"max_size" of cache zone "{zone.name}" is too small to be kept to: with its index'
+            f" a zone takes up to {least}",
+            directive,
+        )
+    if zone.memory > zone.max_size and any(word.startswith("memory=") for word in directive.args):
+        build.warn(
+            f'"memory" of cache zone "{zone.name}" is larger than "max_size", which bounds it',
+            directive,
+        )
 
 
 def _parse_zone(build: Build, directive: Directive) -> CacheZone:
@@ -187,7 +207,8 @@ ROWS: list[Row] = [
         _zone,
         "zone",
         Merge.GLOBAL,
-        note="memory=SIZE is ours: entries kept ready to send in memory. "
+        note="memory=SIZE is ours: entries kept ready to send in memory, never more than "
+        "max_size. max_size counts the index as well; one below 288k is warned of. "
         "loader_* pace the reading of a zone after a start. purger* are accepted without effect: "
         "a purge goes through the disk at once.",
     ),

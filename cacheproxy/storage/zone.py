@@ -17,6 +17,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
@@ -24,6 +25,7 @@ from cacheproxy.policy.key import digest as key_digest
 from cacheproxy.policy.purge import Selection, selects
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.validation import same_representation
+from cacheproxy.policy.zone_size import memory_size
 from cacheproxy.proxy.interfaces import Entry, Scheduler
 from cacheproxy.storage.bodies.cache_writer import Writer
 from cacheproxy.storage.disk.body_file import new_token
@@ -48,6 +50,8 @@ WAITING_LIMIT = 32 << 20
 ENCODE_THREADS = 1
 #: What a waiting store is counted with besides its octets.
 WAITING_OVERHEAD = 4096
+#: Entries in memory that the disk is asked for in one call.
+COMPARE_STEP = 200
 #: How often a look-up is done again because its digest was changed meanwhile.
 LOOKUP_TRIES = 4
 
@@ -87,7 +91,7 @@ class Zone:
         encoder: Executor | None = None,
     ) -> None:
         self.config = config
-        self.memory = Memory(config.memory)
+        self.memory = Memory(memory_size(config.memory, config.max_size))
         self.peek = self.memory.peek
         self._scheduler = scheduler
         self._log = log
@@ -99,6 +103,8 @@ class Zone:
             scheduler=scheduler,
             log=log,
         )
+        self.tier.on_culled = self._left_disk
+        self.tier.on_recovered = self._compare
         self._finishing: dict[bytes, Writer] = {}
         self.upkeep = Upkeep(self.tier, self.memory, config, self._finishing.keys())
         self._encoder = Encoder(
@@ -219,7 +225,7 @@ class Zone:
 
     def fits(self, length: int) -> bool:
         """Whether the disk, or else memory, can take a body of *length* octets."""
-        limit = -1 if self.tier.down else self.config.max_size
+        limit = -1 if self.tier.down else self.tier.disk.room
         return limit is None or length <= max(limit, self.memory.body_limit)
 
     def open_writer(self, digest: bytes, primary: bytes, stored: StoredResponse) -> Writer | None:
@@ -229,7 +235,7 @@ class Zone:
             return None
         if self._waiting > WAITING_LIMIT or self._recent.took(primary, stored):
             return None
-        writer = Writer(self, (digest, primary), stored, keep, self.config.max_size)
+        writer = Writer(self, (digest, primary), stored, keep, self.tier.disk.room)
         self._writers.add(writer)
         return writer
 
@@ -266,6 +272,9 @@ class Zone:
             if writer.replaces:
                 # What it was to replace must not come back when memory forgets it.
                 self._remove_disk(digest)
+            if not self.tier.down:
+                # The disk has no room for it, or was not in use when it began.
+                self.memory.remove(digest)
         else:
             self.upkeep.stored()
             if writer.updated is not None:
@@ -395,6 +404,26 @@ class Zone:
     def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
         """Whether a purge since ``stored.request_time`` took it."""
         return self._recent.took(primary, stored)
+
+    # -- what the disk gave up ---------------------------------------------------
+
+    def _left_disk(self, digests: Iterable[bytes]) -> None:
+        """Forget what is not on disk any more, unless it is on its way there anew."""
+        for digest in digests:
+            if digest not in self._finishing:
+                self.memory.remove(digest)
+                self._changed(digest)
+
+    def _compare(self) -> None:
+        """Forget what is in memory only: stored while the disk failed, or lost with it."""
+        disk = self.tier.disk
+        digests = [entry.digest for entry in self.memory.entries()]
+        for start in range(0, len(digests), COMPARE_STEP):
+            some = digests[start : start + COMPARE_STEP]
+            self.tier.write(partial(disk.absent, some), self._compared)
+
+    def _compared(self, absent: list[bytes] | None, error: StorageError | None) -> None:
+        self._left_disk(absent or ())
 
     # -- counting ----------------------------------------------------------------
 

@@ -59,6 +59,22 @@ class ZoneTests(SynchronousTestCase):
             self.assertEqual(len(faults(f"proxy_cache_path /c {text};")), 1, text)
         self.assertTrue(faults(f"{ZONE} proxy_cache_path /c keys_zone=y:1m;"))
 
+    def test_size_that_cannot_be_kept_to_is_warned_of(self) -> None:
+        """With its place, as nginx warns; the zone is used all the same."""
+        config = http("proxy_cache_path /c keys_zone=z:1m max_size=200k;")
+        (warning,) = config.warnings
+        self.assertIn('"max_size" of cache zone "z" is too small', warning)
+        self.assertRegex(warning, r" in .*:\d+$")
+        self.assertEqual(config.zones["z"].max_size, 200 << 10)
+        self.assertEqual(http("proxy_cache_path /c keys_zone=z:1m max_size=288k;").warnings, ())
+
+    def test_memory_larger_than_the_zone_is_warned_of(self) -> None:
+        """Only where it was written: the default follows max_size."""
+        config = http("proxy_cache_path /c keys_zone=z:1m max_size=1m memory=2m;")
+        (warning,) = config.warnings
+        self.assertIn('"memory" of cache zone "z" is larger than "max_size"', warning)
+        self.assertEqual(http("proxy_cache_path /c keys_zone=z:1m max_size=1m;").warnings, ())
+
 
 class CacheTests(SynchronousTestCase):
     """``proxy_cache*`` of a location."""

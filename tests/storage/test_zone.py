@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 
+from cacheproxy.errors import StorageError
+from cacheproxy.http.fields import Fields
 from cacheproxy.policy.purge import ByKey
 from cacheproxy.proxy.interfaces import Entry
 from tests.storage.support import (
@@ -155,13 +158,11 @@ class StoringTests(ZoneCase):
         found: list[Entry | None] = []
         harness.zone.lookup(digest_of(b"k"), found.append)
         self.assertEqual(found, [None])
-        self.assertIsNone(
-            harness.zone.open_writer(digest_of(b"k"), digest_of(b"k"), head_of(b"k"))
-        )
+        self.assertIsNone(harness.zone.open_writer(digest_of(b"k"), digest_of(b"k"), head_of(b"k")))
 
     def test_bodies_that_fit(self) -> None:
         """``max_size``, or what memory keeps of one body where that is more."""
-        harness = self.harness(max_size=100, memory=0)
+        harness = self.harness(max_size=200, memory=0)
         self.assertEqual([harness.zone.fits(size) for size in (-1, 100, 101)], [True, True, False])
         harness = self.harness(max_size=None, memory=8000)
         self.assertTrue(harness.zone.fits(1 << 40))
@@ -185,6 +186,84 @@ class StoringTests(ZoneCase):
         self.assertTrue(drained)
         self.assertFalse(store.congested)
         store.abort()
+
+
+class BoundTests(ZoneCase):
+    """What the disk culls, and the rest of the zone."""
+
+    def test_lookup_that_read_an_entry_before_it_was_culled_finds_nothing(self) -> None:
+        """Nor does it bring the entry back into memory."""
+        pool = QueueExecutor()
+        harness = self.harness(pool=pool, inactive=100.0)
+        digest = harness.store(b"k", b"body")
+        harness.forget_memory()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        tier = harness.zone.tier
+        call, answers = tier.call_from_thread, QueueExecutor()
+        tier.call_from_thread = lambda work, *data: answers.submit(lambda: work(*data))
+        pool.run()
+        tier.call_from_thread = call
+        tier.write(lambda: tier.disk.cull_inactive(harness.scheduler.wall() + 200.0))
+        answers.run()
+        pool.run()
+        self.assertEqual(found, [None])
+        self.assertIsNone(harness.zone.peek(digest))
+
+    def test_store_that_culls_itself_is_not_kept_in_memory(self) -> None:
+        """The writing thread culls before the zone hears that it stored."""
+        harness = self.harness(min_free=1 << 60)
+        digest = harness.store(b"k", b"body")
+        self.assertEqual(len(harness.zone.memory), 0)
+        self.assertIsNone(harness.look(digest))
+
+    def test_store_without_room_on_disk_is_not_kept_in_memory(self) -> None:
+        """Its head is larger than the zone: what one tier refuses the other does not serve."""
+        harness = self.harness(max_size=300_000)
+        fields = Fields([(b"X", bytes(100_000)), (b"Y", bytes(100_000))])
+        digest = harness.store(b"k", b"body", head=head_of(b"k", fields=fields))
+        self.assertIsNone(harness.zone.peek(digest))
+        self.assertEqual(self.files(), [])
+
+    def test_cull_that_fails_does_not_hold_up_who_waits_for_the_store(self) -> None:
+        """What was stored is found; the disk is not used again before it is tried."""
+        pool, writer = QueueExecutor(), QueueExecutor()
+        harness = self.harness(pool=pool, writer=writer, max_size=1 << 20)
+        writer.run()
+
+        def fail(limit: int = 0) -> int:
+            raise StorageError("cannot cull")
+
+        self.patch(harness.zone.tier.disk, "cull_excess", fail)
+        digest = harness.store(b"k", b"body")
+        harness.forget_memory()
+        found: list[Entry | None] = []
+        harness.zone.lookup(digest, found.append)
+        writer.run()
+        pool.run()
+        self.assertEqual(len(found), 1)
+        self.assertIn("cannot cull; serving without its disk", harness.lines[0])
+
+    def test_what_memory_alone_holds_leaves_it_when_the_disk_is_back(self) -> None:
+        """Stored while the disk failed, it would count for nothing and never be culled."""
+        harness = self.harness()
+        kept = harness.store(b"kept", b"on disk")
+        harness.zone.tier.failed(StorageError("disk is gone"))
+        alone = harness.store(b"alone", b"in memory")
+        self.assertIsNotNone(harness.zone.peek(alone))
+        harness.advance(6.0)
+        self.assertFalse(harness.zone.tier.down)
+        self.assertIsNone(harness.zone.peek(alone))
+        self.assertIsNotNone(harness.zone.peek(kept))
+
+    def test_what_was_lost_with_the_folder_leaves_memory(self) -> None:
+        """The zone starts anew, in every tier."""
+        harness = self.harness()
+        digest = harness.store(b"k", b"body")
+        shutil.rmtree(self.path)
+        harness.advance(12.0)
+        self.assertFalse(harness.zone.tier.down)
+        self.assertIsNone(harness.zone.peek(digest))
 
 
 class UpdatingTests(ZoneCase):

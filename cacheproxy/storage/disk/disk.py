@@ -32,6 +32,7 @@ from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.validation import same_representation
+from cacheproxy.policy.zone_size import log_pages, room
 from cacheproxy.storage.disk.body_file import CHECKED, TemporaryBody
 from cacheproxy.storage.disk.entry import (
     NO_PARENT,
@@ -45,6 +46,7 @@ from cacheproxy.storage.disk.index import (
     INDEX_NAME,
     ROW_OVERHEAD,
     CorruptIndexError,
+    Cull,
     Index,
     IndexLockedError,
     NewRow,
@@ -52,7 +54,7 @@ from cacheproxy.storage.disk.index import (
     body_path,
     converted,
 )
-from cacheproxy.storage.disk.labels import labels_of
+from cacheproxy.storage.disk.labels import labels_of, labels_size
 from cacheproxy.storage.disk.purge_steps import DiskPurge, DiskPurges, Step, label_step, seen
 from cacheproxy.storage.disk.rescue import OwedMark, make_room
 
@@ -128,6 +130,12 @@ class Disk:
         #: The files that are still to be looked at for orphans.
         self._sweep: Iterator[bytes] | None = None
         self.purges = DiskPurges()
+        #: Bytes that entries may occupy; None without ``max_size``.
+        self.room = None if zone.max_size is None else room(zone.max_size)
+        #: When an entry was last used (wall seconds), as far as it is not written down:
+        #: ``-inf`` where nothing is known. Called in the writing thread.
+        self.last_use: Callable[[bytes], float] = _never
+        self._culled: list[bytes] = []
         #: Says that something that failed was to be removed.
         self.owed = OwedMark(zone.path)
         #: The last store left the zone above ``max_size``.
@@ -175,7 +183,7 @@ class Disk:
         self._remove_stale_temporaries()
 
     def _open_index(self) -> Index:
-        return Index(self.zone.path, self.zone.levels)
+        return Index(self.zone.path, self.zone.levels, log_pages(self.zone.max_size))
 
     def _set_aside(self, reason: str) -> None:
         base = os.path.join(self.zone.path, INDEX_NAME)
@@ -246,7 +254,8 @@ class Disk:
 
     def clear(self) -> None:
         """Remove everything."""
-        while self.index.cull(CULL_STEP, inactive_at=None, excess=1 << 62):
+        everything = Cull(CULL_STEP, None, 1 << 62)
+        while self.index.cull(everything).seen:
             pass
         self.purges.clear(self.index)
 
@@ -328,7 +337,10 @@ class Disk:
         return self.write(descriptor, data)
 
     def commit_all(self, stores: Sequence[Store]) -> list[bool | StorageError]:
-        """Store each of *stores* in one transaction: whether it was wanted, or why it failed."""
+        """Store each of *stores* in one transaction: whether it was wanted, or why it failed.
+
+        What the zone has no room for is not wanted. ``keep_bounds`` comes after it.
+        """
         outcomes: list[bool | StorageError] = [False] * len(stores)
         rows: list[NewRow] = []
         bodies: list[tuple[int, TemporaryBody]] = []
@@ -337,12 +349,14 @@ class Disk:
                 if store.wanted():
                     body = self._write_body(store)
                     tag = b"p" + store.primary
-                    rows.append(
-                        self._row(
-                            store.digest, tag, store.header, body, store.now, store.generation
-                        )
+                    row = self._row(
+                        store.digest, tag, store.header, body, store.now, store.generation
                     )
-                    bodies.append((number, body))
+                    if self._has_room(row):
+                        rows.append(row)
+                        bodies.append((number, body))
+                    else:
+                        body.discard()
                 elif store.body is not None:
                     store.body.discard()
             except StorageError as error:
@@ -351,9 +365,16 @@ class Disk:
             outcomes[number] = True if failure is None else failure
             if failure is not None:
                 body.discard()
-        if rows and (self.zone.max_size is not None or self.zone.min_free):
-            self.over = self.cull_excess(CULL_STEP) == CULL_STEP
         return outcomes
+
+    def _has_room(self, row: NewRow) -> bool:
+        """Whether the zone could hold the entry alone: else it would displace all, and go."""
+        return self.room is None or row.size + labels_size(row.labels) <= self.room
+
+    def keep_bounds(self) -> None:
+        """After a store: one step towards ``max_size`` and ``min_free``; ``over`` if more."""
+        if self.zone.max_size is not None or self.zone.min_free:
+            self.over = self.cull_excess(CULL_STEP) == CULL_STEP
 
     def _write_body(self, store: Store) -> TemporaryBody:
         """The whole body in a closed file; none is left where that fails."""
@@ -405,10 +426,15 @@ class Disk:
             return
         try:
             body.finish(header.token)
-            self.index.put_all([self._row(digest, b"e" + parent, header, body, now, 0)])
+            sibling = self._row(digest, b"e" + parent, header, body, now, 0)
+            if not self._has_room(sibling):
+                body.discard()
+                return
+            self.index.put_all([sibling])
         except StorageError:
             body.discard()
             raise
+        self.keep_bounds()
 
     def _row(
         self,
@@ -479,24 +505,49 @@ class Disk:
     # -- keeping the bounds --------------------------------------------------
 
     def cull_inactive(self, now: float, limit: int = CULL_STEP) -> int:
-        """Remove up to *limit* entries of those inactive at *now*; how many."""
-        return self.index.cull(limit, inactive_at=now)
+        """Look at up to *limit* entries of those inactive at *now* and remove them; how many."""
+        return self._cull(Cull(limit, now, 0, self._deadline))
 
     def cull_excess(self, limit: int = CULL_STEP) -> int:
-        """Remove up to *limit* entries towards ``max_size`` and ``min_free``; how many."""
+        """The same towards ``max_size`` and ``min_free``."""
         excess = self._excess()
         if excess <= 0:
             return 0
-        return self.index.cull(limit, inactive_at=None, excess=excess)
+        return self._cull(Cull(limit, None, excess, self._deadline))
+
+    def _cull(self, what: Cull) -> int:
+        culled = self.index.cull(what)
+        self._culled += culled.digests
+        return culled.seen
+
+    def _deadline(self, digest: bytes) -> float:
+        return self.last_use(digest) + self.zone.inactive
+
+    def take_culled(self) -> list[bytes]:
+        """The digests of what was culled since the last call. In the writing thread."""
+        culled, self._culled = self._culled, []
+        return culled
+
+    def absent(self, digests: list[bytes]) -> list[bytes]:
+        """Those of *digests* that are not on disk."""
+        return self.index.unknown(digests)
+
+    def shorten_log(self) -> None:
+        """Bring the index's log back to its limit."""
+        self.index.shorten_log()
+
+    def compact_step(self, limit: int) -> int:
+        """Give back up to *limit* pages that culling left free in the index; how many."""
+        return self.index.compact(limit)
 
     def _excess(self) -> int:
         """Octets to free now; 0 or less when the bounds hold."""
         zone = self.zone
         excess = 0
-        if zone.max_size is not None:
+        if self.room is not None:
             size = self.index.usage()[1]
-            if size > zone.max_size:
-                excess = size - int(zone.max_size * CULL_TO)
+            if size > self.room:
+                excess = size - int(self.room * CULL_TO)
         if zone.min_free:
             with converted(f"cannot stat {zone.path}"):
                 status = os.statvfs(zone.path)
@@ -537,6 +588,10 @@ class Disk:
                     os.unlink(path)
             except OSError:
                 continue
+
+
+def _never(digest: bytes) -> float:
+    return float("-inf")
 
 
 def _alive(pid: int) -> bool:

@@ -9,7 +9,8 @@ The columns of diskcache's table as they are used here:
   which orders both inactivity expiry and least-recently-used culling;
 - *tag*: ``p`` + primary digest for an entry, ``e`` + digest of the entry that it
   encodes for a sibling; diskcache's tag index makes a purge cost what it removes;
-- *size*: what the entry occupies: whole file system blocks, head, row and labels;
+- *size*: what the entry occupies: whole file system blocks, head, row and labels; what the
+  index takes besides is set aside by ``policy.zone_size``;
 - *access_count*: the epoch in which the row was written: purges divide the time of a
   zone into epochs, and take what is of an earlier one;
 - *access_time*: changes whenever the value does (see ``storage.disk.labels``).
@@ -38,12 +39,15 @@ import diskcache
 
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.key import levels_path
+from cacheproxy.policy.zone_size import LOG_MOST, PAGE_SIZE
 from cacheproxy.storage.disk.labels import Labels, labels_size
 
 __all__ = [
     "INDEX_NAME",
     "PUT_LIMIT",
     "CorruptIndexError",
+    "Cull",
+    "Culled",
     "Index",
     "IndexLockedError",
     "LevelsDisk",
@@ -66,17 +70,30 @@ CACHE_PAGES = 512
 PUT_LIMIT = 64
 #: Rows removed with one statement: each gives up the interpreter's lock several times.
 DROP_STEP = 200
+#: Free pages of the file that are kept: so many, or this part of all pages.
+FREE_LEAST = 16
+FREE_SHARE = 8
 #: Key of diskcache's Settings table: 1 while nobody has the zone open.
 _CLEAN = "cacheproxy_clean"
 #: Another: how often the index was opened.
 _SESSION = "cacheproxy_session"
+#: Rows by their deadlines: what goes with an entry is counted with it; of a sibling the last
+#: column is the deadline of its entry.
+_UNUSED_LONGEST = (
+    "SELECT key, tag, expire_time, size + (SELECT coalesce(sum(sibling.size), 0)"
+    " FROM Cache AS sibling WHERE sibling.tag = CAST(x'65' || Cache.key AS BLOB)),"
+    " CASE WHEN substr(tag, 1, 1) = x'65' THEN (SELECT entry.expire_time FROM Cache AS entry"
+    " WHERE entry.key = substr(Cache.tag, 2) AND entry.raw = 1) END"
+    " FROM Cache WHERE expire_time < ? ORDER BY expire_time"
+)
 _SETTINGS: dict[str, Any] = {
     "eviction_policy": "none",
     "cull_limit": 0,
     "size_limit": 1 << 62,
     "statistics": 0,
     "tag_index": 1,
-    "sqlite_auto_vacuum": 0,
+    # Incremental: what culling leaves free in the file is given back (``compact``).
+    "sqlite_auto_vacuum": 2,
     "sqlite_cache_size": CACHE_PAGES,
     "sqlite_journal_mode": "wal",
     # Mapped pages would count as the worker's memory once for each thread's connection.
@@ -179,18 +196,47 @@ class NewRow(NamedTuple):
     epoch: int = 1
 
 
+class Cull(NamedTuple):
+    """What ``Index.cull`` is to remove: at most *limit* entries, those unused longest first.
+
+    With *inactive_at* (wall seconds) only those whose deadline is before it, else as many as
+    free *excess* bytes. *deadline* tells the deadline of an entry by the uses that are not
+    written down yet; ``-inf`` where there are none.
+    """
+
+    limit: int
+    inactive_at: float | None
+    excess: int = 0
+    deadline: Callable[[bytes], float] = lambda digest: float("-inf")
+
+
+class Culled(NamedTuple):
+    """The entries that went, and how many were looked at: fewer than the limit at the end."""
+
+    digests: list[bytes]
+    seen: int
+
+
 class Index:
     """Rows of one zone. Threads may share it: diskcache keeps a connection for each."""
 
-    def __init__(self, directory: str, levels: tuple[int, ...]) -> None:
-        """Open or make the index in *directory*; ``CorruptIndexError`` if it is unusable."""
+    def __init__(
+        self, directory: str, levels: tuple[int, ...], log_pages: int = LOG_MOST
+    ) -> None:
+        """Open or make the index in *directory*; ``CorruptIndexError`` if it is unusable.
+
+        *log_pages* is the length of the write-ahead log between two transactions.
+        """
         self._levels = levels
+        self._log_limit = log_pages * PAGE_SIZE
         with converted(f"cannot open index of {directory}"):
             self._cache = cache = IndexCache(
                 directory,
                 timeout=BUSY_TIMEOUT,
                 disk=LevelsDisk,
                 disk_levels=":".join(str(level) for level in levels),
+                sqlite_wal_autocheckpoint=log_pages,
+                sqlite_journal_size_limit=self._log_limit,
                 **_SETTINGS,
             )
             #: Labels and purges under way; their methods are called in ``transaction``.
@@ -422,39 +468,79 @@ class Index:
     def touch(self, deadlines: Iterable[tuple[float, bytes]]) -> None:
         """Set new inactivity deadlines: (wall seconds, digest); siblings follow."""
         with converted("cannot note uses"), self._cache.transact():
-            for deadline, digest in deadlines:
-                self._sql(
-                    "UPDATE Cache SET expire_time = ? WHERE key = ? AND raw = 1",
-                    (deadline, digest),
-                )
-                self._sql(
-                    "UPDATE Cache SET expire_time = ? WHERE tag = ?", (deadline, b"e" + digest)
-                )
+            self._touch(deadlines)
 
-    def cull(self, limit: int, *, inactive_at: float | None, excess: int = 0) -> int:
-        """Remove at most *limit* entries, longest unused first; how many were.
+    def _touch(self, deadlines: Iterable[tuple[float, bytes]]) -> None:
+        for deadline, digest in deadlines:
+            self._sql(
+                "UPDATE Cache SET expire_time = ? WHERE key = ? AND raw = 1",
+                (deadline, digest),
+            )
+            self._sql(
+                "UPDATE Cache SET expire_time = ? WHERE tag = ?", (deadline, b"e" + digest)
+            )
 
-        With *inactive_at* only those whose deadline is before it, else as many as it
-        takes to free *excess* octets.
-        """
+    def cull(self, what: Cull) -> Culled:
+        """Remove entries with their siblings; one that was used meanwhile gets its deadline."""
         removed: list[str] = []
-        chosen: list[bytes] = []
         with converted("cannot cull"):
             with self._cache.transact():
-                rows = self._sql(
-                    "SELECT key, size FROM Cache WHERE expire_time < ?"
-                    " ORDER BY expire_time LIMIT ?",
-                    (float("inf") if inactive_at is None else inactive_at, limit),
-                ).fetchall()
-                for key, size in rows:
-                    if inactive_at is None and excess <= 0:
-                        break
-                    chosen.append(bytes(key))
-                    excess -= size
+                chosen, used = self._choose(what)
+                self._touch([(deadline, digest) for digest, deadline in used.items()])
                 for start in range(0, len(chosen), DROP_STEP):
                     self._drop(chosen[start : start + DROP_STEP], removed)
             self._unlink(removed)
-        return len(chosen)
+        return Culled(chosen, len(chosen) + len(used))
+
+    def _choose(self, what: Cull) -> tuple[list[bytes], dict[bytes, float]]:
+        """The entries to remove, and the deadlines of those that were used."""
+        at, excess = what.inactive_at, what.excess
+        chosen: dict[bytes, None] = {}
+        used: dict[bytes, float] = {}
+        # An entry goes with its siblings, and they never go without it.
+        rows = self._sql(_UNUSED_LONGEST, (float("inf") if at is None else at,))
+        for key, tag, expires, size, entry_expires in rows:
+            if len(chosen) + len(used) >= what.limit or (at is None and excess <= 0):
+                break
+            digest = bytes(tag)[1:] if bytes(tag)[:1] == b"e" else bytes(key)
+            if digest in chosen or digest in used:
+                continue
+            deadline = max(what.deadline(digest), entry_expires or 0.0)
+            if deadline > expires if at is None else deadline >= at:
+                used[digest] = deadline
+            else:
+                chosen[digest] = None
+                excess -= size
+        rows.close()
+        return list(chosen), used
+
+    def shorten_log(self) -> None:
+        """Write the log back and cut it, where it has outgrown its limit and nobody reads it."""
+        path = os.path.join(self._cache.directory, INDEX_NAME + "-wal")
+        with converted("cannot shorten the log of the index"):
+            if not os.path.exists(path) or os.path.getsize(path) <= self._log_limit:
+                return
+            # Nobody is waited for: whoever reads a moment longer is looked at again later.
+            self._sql("PRAGMA busy_timeout = 0").fetchall()
+            try:
+                self._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self._sql(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}").fetchall()
+
+    def compact(self, limit: int) -> int:
+        """Give up to *limit* free pages back to the file system; how many.
+
+        A part stays for the rows to come. An index of an older version keeps all it has.
+        """
+        with converted("cannot compact the index"):
+            (pages,) = self._sql("PRAGMA page_count").fetchone()
+            (free,) = self._sql("PRAGMA freelist_count").fetchone()
+            count = min(limit, free - max(FREE_LEAST, pages // FREE_SHARE))
+            if count <= 0:
+                return 0
+            self._sql(f"PRAGMA incremental_vacuum({count})").fetchall()
+            (after,) = self._sql("PRAGMA freelist_count").fetchone()
+        return int(free - after)
 
     def unknown(self, digests: list[bytes]) -> list[bytes]:
         """Those of *digests* that have no row."""

@@ -83,6 +83,10 @@ class DiskTier:
         self.down = False
         #: The index has been opened once.
         self.opened = False
+        #: Told the digests of what was culled, after the outcome of the call that did it.
+        self.on_culled: Callable[[list[bytes]], None] = _ignore
+        #: Called when the disk is in use again: what it holds may not be what it held.
+        self.on_recovered: Callable[[], None] = _nothing
 
     @property
     def threads(self) -> Executor:
@@ -111,11 +115,15 @@ class DiskTier:
                 error = failure
                 if owed is not None:
                     self.disk.owed.set()
-            self.call_from_thread(finished, result, error)
+            self.call_from_thread(finished, result, error, self.disk.take_culled())
 
-        def finished(result: _T | None, error: StorageError | None) -> None:
+        def finished(
+            result: _T | None, error: StorageError | None, culled: list[bytes]
+        ) -> None:
             if error is not None:
                 self.failed(error, owed)
+            if culled:
+                self.on_culled(culled)
             if done is not None:
                 done(result, error)
 
@@ -184,10 +192,22 @@ class DiskTier:
 
     def _store_all(self, group: list[_Stored]) -> None:
         outcomes = self.disk.commit_all([store for store, _ in group])
-        self.call_from_thread(self._stored, [done for _, done in group], outcomes)
+        error: StorageError | None = None
+        try:
+            if True in outcomes:
+                self.disk.keep_bounds()
+        except StorageError as failure:
+            # What was stored is stored: who waits for it is told so.
+            error = failure
+        waiting = [done for _, done in group]
+        self.call_from_thread(self._stored, waiting, outcomes, error, self.disk.take_culled())
 
     def _stored(
-        self, waiting: list[Callable[[bool], None]], outcomes: list[bool | StorageError]
+        self,
+        waiting: list[Callable[[bool], None]],
+        outcomes: list[bool | StorageError],
+        error: StorageError | None,
+        culled: list[bytes],
     ) -> None:
         """A fault in one that is told must not keep it from the others."""
         for done, outcome in zip(waiting, outcomes, strict=True):
@@ -197,6 +217,11 @@ class DiskTier:
                 done(outcome is True)
             except Exception:
                 self._log(f"cache zone {self.disk.zone.name}: {traceback.format_exc()}")
+        if error is not None:
+            self.failed(error)
+        # Last: what was stored and culled at once is not waited for any more.
+        if culled:
+            self.on_culled(culled)
 
     def find(self, digest: bytes, ordered: bool, done: Callable[[Found | None], None]) -> None:
         """Look *digest* up; with *ordered*, after all writes asked for before."""
@@ -309,6 +334,7 @@ class DiskTier:
             self.down = False
             self.opened = True
             self.write(self.disk.owed.clear)
+            self.on_recovered()
             if self._complained:
                 self._complained = False
                 self._log(f"cache zone {self.disk.zone.name}: disk is in use again")
@@ -341,3 +367,11 @@ class DiskTier:
         self.pool.stop()
         self._submit(close)
         self._writer.stop()
+
+
+def _ignore(digests: list[bytes]) -> None:
+    """Nobody keeps what the disk culls."""
+
+
+def _nothing() -> None:
+    """Nobody asks."""

@@ -6,7 +6,9 @@ pace of ``manager_*``; reading the zone after a start that of ``loader_*``
 
 A use of an entry in memory is written down at most once in ``TOUCH_SHARE`` of
 ``inactive``: the deadline then is wrong by no more than that, and a hit costs no write.
-Uses of larger bodies, which memory does not hold, are written down once a round.
+Uses of larger bodies, which memory does not hold, are written down once a round. Culling
+asks for the uses that are not written down (``last_use``), and what it takes from the disk
+leaves memory in the same round.
 
 Source: nginx's cache manager and loader processes, ``proxy_cache_path``. Runs in the
 reactor thread, apart from the disk's own methods.
@@ -46,6 +48,8 @@ LOAD_STEP = 2000
 ROWS_A_FILE = 20
 #: Rows of an older version labelled in one step.
 LABEL_STEP = 200
+#: Pages of the index given back in one step.
+COMPACT_STEP = 100
 #: Of work that is not to wait, but for the writes before each step.
 _UNPACED = Pace(1 << 62, float("inf"), 0.0)
 #: How many more entries than it has now a new filter is made for.
@@ -70,7 +74,9 @@ class Upkeep:
         self._noted: dict[bytes, None] = {}
         self._timer: Cancellable | None = None
         self._stopped = False
+        self._collected_at = tier.scheduler.wall()
         disk = tier.disk
+        disk.last_use = self.last_use
         manager = Pace(config.manager_files, config.manager_threshold, config.manager_sleep)
         loader = Pace(config.loader_files, config.loader_threshold, config.loader_sleep)
         self._excess = PacedWork(tier, manager, CULL_STEP, disk.cull_excess)
@@ -87,6 +93,7 @@ class Upkeep:
             config.loader_files * ROWS_A_FILE, config.loader_threshold, config.loader_sleep
         )
         self._loader = PacedWork(tier, rows, LOAD_STEP, self._load_step, self._loaded)
+        self._compact = PacedWork(tier, manager, COMPACT_STEP, disk.compact_step)
         #: What was being purged when the last process ended is not found, but still there.
         self._purge_left = PacedWork(tier, _UNPACED, PURGE_STEP, disk.purge_left_step)
         self._culled_at = 0.0
@@ -120,6 +127,7 @@ class Upkeep:
             self._sweep,
             self._label,
             self._loader,
+            self._compact,
             self._purge_left,
         ):
             work.stop()
@@ -133,10 +141,12 @@ class Upkeep:
         self._collect()
         self._flush()
         self._tier.write(self._tier.disk.check)
+        self._tier.write(self._tier.disk.shorten_log)
         self._purge_left.start()
         self._cull()
         self._sweep.start()
         self._label.start()
+        self._compact.start()
         if self._filter is None and self._loading is None:
             self._load()
         self._schedule()
@@ -149,8 +159,19 @@ class Upkeep:
         if len(self._noted) >= NOTED_LIMIT:
             self._flush()
 
+    def last_use(self, digest: bytes) -> float:
+        """When an entry was used, as far as that is not written down; see ``Disk.last_use``.
+
+        In the writing thread: what it reads is replaced or looked up in one step. A use since
+        the last round counts as one at its time, so that it counts the same until the next.
+        """
+        entry = self._memory.get(digest)
+        if digest in self._noted or (entry is not None and entry.used):
+            return self._collected_at
+        return float("-inf") if entry is None else entry.last_used
+
     def _collect(self) -> None:
-        now = self._tier.scheduler.wall()
+        now = self._collected_at = self._tier.scheduler.wall()
         inactive = self._config.inactive
         due = now - min(inactive / TOUCH_SHARE, TOUCH_MOST)
         for entry in self._memory.take_used(now):

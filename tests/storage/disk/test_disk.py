@@ -90,6 +90,7 @@ class DiskCase(SynchronousTestCase):
         for outcome in self.disk.commit_all([store]):
             if isinstance(outcome, StorageError):
                 raise outcome
+        self.disk.keep_bounds()
 
     def whole(self, key: bytes, content: bytes, wanted: bool = True) -> Store:
         """A store of which nothing was streamed."""
@@ -541,7 +542,7 @@ class BoundsTests(DiskCase):
 
     def test_store_culls_what_exceeds(self) -> None:
         """The longest unused go first; a use saves an entry."""
-        self.again(max_size=20_000)
+        self.again(max_size=40_000)
         digests = self.fill(3)
         self.assertEqual(self.left(digests), [0, 1, 2])
         self.disk.touch([digests[0]], NOW + 100)
@@ -556,7 +557,7 @@ class BoundsTests(DiskCase):
         """A store does not cull more than a step; ``over`` tells that more is left."""
         digests = self.fill(6)
         self.patch(disk_module, "CULL_STEP", 2)
-        self.again(max_size=10_000)
+        self.again(max_size=20_000)
         self.assertEqual(self.disk.cull_excess(2), 2)
         self.assertEqual(self.left(digests), [2, 3, 4, 5])
         digests.append(self.store(b"more", bytes(50), NOW + 10))
@@ -564,6 +565,22 @@ class BoundsTests(DiskCase):
         self.assertEqual(self.left(digests), [4, 5, 6])
         self.assertEqual(self.disk.cull_excess(2), 1)
         self.assertEqual(self.left(digests), [5, 6])
+
+    def test_entry_that_can_never_fit_displaces_nothing(self) -> None:
+        """Its blocks and its head count as well as its body."""
+        self.again(max_size=40_000)
+        digests = self.fill(3)
+        large = self.store(b"large", bytes(19_000), NOW + 10)
+        self.assertIsNone(self.disk.find(large, NOW))
+        self.assertEqual(self.left(digests), [0, 1, 2])
+        self.assertEqual(self.temporaries(), [])
+
+    def test_culled_entries_are_told(self) -> None:
+        """Once each."""
+        digests = self.fill(3)
+        self.disk.cull_inactive(NOW + 602.5)
+        self.assertEqual(self.disk.take_culled(), digests[:2] + digests[2:])
+        self.assertEqual(self.disk.take_culled(), [])
 
     def test_min_free(self) -> None:
         """Room on the file system is made from this zone, as far as it has any."""
@@ -589,7 +606,7 @@ class BoundsTests(DiskCase):
             return SimpleNamespace(f_bavail=free // real.f_frsize, f_frsize=real.f_frsize)
 
         self.patch(os, "statvfs", scarce)
-        self.again(max_size=15_000, min_free=1 << 20)
+        self.again(max_size=30_000, min_free=1 << 20)
         digests = self.fill(6)
         self.assertEqual(self.left(digests), [3, 4, 5])
         room[0] = (1 << 20) + 12_000

@@ -21,6 +21,7 @@ from cacheproxy.storage.disk.index import (
     INDEX_NAME,
     PUT_LIMIT,
     CorruptIndexError,
+    Cull,
     Index,
     LevelsDisk,
     NewRow,
@@ -239,8 +240,7 @@ class RowTests(IndexCase):
             raise OSError(28, "No space left on device")
 
         rows = [
-            NewRow(named(number), b"p" + PRIMARY, b"v", 1, 1.0, making(b"x"))
-            for number in range(3)
+            NewRow(named(number), b"p" + PRIMARY, b"v", 1, 1.0, making(b"x")) for number in range(3)
         ]
         with self.assertRaises(StorageError):
             self.index.put_all([*rows, rows[0]._replace(digest=named(3), place=place)])
@@ -352,25 +352,25 @@ class CullingTests(IndexCase):
             self.put(number, deadline=deadline)
             for number, deadline in enumerate((300.0, 100.0, 200.0))
         )
-        self.assertEqual(self.index.cull(1, inactive_at=None, excess=1), 1)
+        self.assertEqual(self.index.cull(Cull(1, None, 1)).seen, 1)
         self.assertEqual(self.present(late, early, middle), [True, False, True])
-        self.assertEqual(self.index.cull(1, inactive_at=None, excess=1), 1)
+        self.assertEqual(self.index.cull(Cull(1, None, 1)).seen, 1)
         self.assertEqual(self.present(late, early, middle), [True, False, False])
 
     def test_stops_when_enough_is_free(self) -> None:
         """No more than the excess takes, and never more than the limit."""
         for number in range(6):
             self.put(number, size=100, deadline=float(number))
-        self.assertEqual(self.index.cull(10, inactive_at=None, excess=0), 0)
-        self.assertEqual(self.index.cull(10, inactive_at=None, excess=101), 2)
+        self.assertEqual(self.index.cull(Cull(10, None, 0)).seen, 0)
+        self.assertEqual(self.index.cull(Cull(10, None, 101)).seen, 2)
         self.assertEqual(self.index.usage(), (4, 400))
-        self.assertEqual(self.index.cull(3, inactive_at=None, excess=1 << 40), 3)
+        self.assertEqual(self.index.cull(Cull(3, None, 1 << 40)).seen, 3)
         self.assertEqual(self.index.usage(), (1, 100))
 
     def test_inactive_only(self) -> None:
         """A deadline that is now has not passed."""
         past, now = self.put(1, deadline=99.0), self.put(2, deadline=100.0)
-        self.assertEqual(self.index.cull(10, inactive_at=100.0), 1)
+        self.assertEqual(self.index.cull(Cull(10, 100.0)).seen, 1)
         self.assertEqual(self.present(past, now), [False, True])
 
     def test_use_moves_the_deadline_of_siblings_too(self) -> None:
@@ -383,15 +383,94 @@ class CullingTests(IndexCase):
             assert row is not None
             self.assertEqual(row.deadline, deadline)
         self.assertIsNone(self.index.find(named(9)))
-        self.index.cull(10, inactive_at=30.0)
+        self.index.cull(Cull(10, 30.0))
         self.assertEqual(self.present(used, sibling, unused), [True, True, False])
 
-    def test_sibling_alone_may_go(self) -> None:
-        """An encoded body that nobody asks for leaves its entry."""
+    def test_sibling_stays_as_long_as_its_entry(self) -> None:
+        """Made before the entry's last use, it takes the entry's deadline."""
         digest = self.put(1, deadline=100.0)
         sibling = self.put_sibling(digest, deadline=10.0)
-        self.assertEqual(self.index.cull(10, inactive_at=50.0), 1)
-        self.assertEqual(self.present(digest, sibling), [True, False])
+        self.assertEqual(self.index.cull(Cull(10, 50.0)).digests, [])
+        self.assertEqual(self.present(digest, sibling), [True, True])
+        self.assertEqual(self.index.cull(Cull(10, 50.0)).seen, 0)
+
+    def test_entry_goes_with_its_siblings_and_frees_what_they_take(self) -> None:
+        """What is freed is counted with them, so that no other entry goes in vain."""
+        digest, other = self.put(0, size=100, deadline=10.0), self.put(2, size=100, deadline=20.0)
+        sibling = self.put_sibling(digest, deadline=30.0)
+        culled = self.index.cull(Cull(10, None, 110))
+        self.assertEqual(culled.digests, [digest])
+        self.assertEqual(self.present(digest, sibling, other), [False, False, True])
+
+    def test_use_that_is_not_written_down_saves_an_entry(self) -> None:
+        """It gets its deadline, and the next in order goes."""
+        used, other = self.put(1, deadline=10.0), self.put(2, deadline=20.0)
+        deadlines = {used: 40.0}
+        what = Cull(10, None, 1, lambda digest: deadlines.get(digest, float("-inf")))
+        self.assertEqual(self.index.cull(what), ([other], 2))
+        row = self.index.find(used)
+        assert row is not None
+        self.assertEqual(row.deadline, 40.0)
+        self.assertEqual(self.index.cull(what).digests, [used])
+
+    def test_use_before_the_deadline_does_not_keep_an_inactive_entry(self) -> None:
+        """It is inactive by both."""
+        digest = self.put(1, deadline=10.0)
+        self.assertEqual(self.index.cull(Cull(9, 50.0, 0, lambda digest: 49.0)).digests, [digest])
+
+
+class SizeTests(IndexCase):
+    """The files of the index."""
+
+    def size(self, suffix: str) -> int:
+        path = os.path.join(self.path, INDEX_NAME + suffix)
+        return os.path.getsize(path) if os.path.exists(path) else 0
+
+    def test_log_stays_near_its_limit(self) -> None:
+        """One transaction may go beyond it; the next cuts it."""
+        self.index.close()
+        index = self.index = Index(self.path, (1,), log_pages=16)
+        for number in range(300):
+            row = NewRow(digest_of(b"%d" % number), b"p", bytes(2000), 1, 1.0, making(b"x"))
+            index.put_all([row])
+            self.assertLess(self.size("-wal"), 32 * 4096)
+
+    def test_log_that_a_reader_kept_is_cut_when_it_has_gone(self) -> None:
+        """``shorten_log`` waits for nobody."""
+        self.index.close()
+        index = self.index = Index(self.path, (1,), log_pages=16)
+        reader = sqlite3.connect(os.path.join(self.path, INDEX_NAME), isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM Cache").fetchall()
+        for number in range(100):
+            row = NewRow(digest_of(b"%d" % number), b"p", bytes(2000), 1, 1.0, making(b"x"))
+            index.put_all([row])
+        grown = self.size("-wal")
+        self.assertGreater(grown, 32 * 4096)
+        index.shorten_log()
+        self.assertEqual(self.size("-wal"), grown)
+        reader.execute("COMMIT")
+        reader.close()
+        index.shorten_log()
+        self.assertEqual(self.size("-wal"), 0)
+
+    def test_pages_of_removed_rows_are_given_back(self) -> None:
+        """All but a part that is kept for the rows to come."""
+        digests = [digest_of(b"%d" % number) for number in range(600)]
+        for start in range(0, 600, 60):
+            self.index.put_all(
+                [
+                    NewRow(digest, b"p", bytes(3000), 1, 1.0, making(b"x"))
+                    for digest in digests[start : start + 60]
+                ]
+            )
+        self.index.shorten_log()
+        self.index.delete(digests)
+        while self.index.compact(100):
+            pass
+        self.index.close()
+        self.assertLess(self.size(""), 50 * 4096)
 
 
 _steps = st.lists(
@@ -438,7 +517,7 @@ class AccountTests(SynchronousTestCase):
         elif step == "touch":
             index.touch([(float(amount), digest)])
         else:
-            index.cull(3, inactive_at=None, excess=amount)
+            index.cull(Cull(3, None, amount))
 
     def assert_agree(self, index: Index, folder: str) -> None:
         connection = sqlite3.connect(os.path.join(folder, INDEX_NAME))

@@ -26,7 +26,7 @@ from cacheproxy.policy.purge import (
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.tags import MAX_TAGS
 from cacheproxy.storage.disk.entry import Header, decode, encode
-from cacheproxy.storage.disk.index import INDEX_NAME, Index, NewRow
+from cacheproxy.storage.disk.index import INDEX_NAME, Cull, Index, NewRow
 from cacheproxy.storage.disk.labels import (
     KEY_LIMIT,
     decode_selection,
@@ -83,9 +83,7 @@ class LabelCase(SynchronousTestCase):
     def row(self, stored: StoredResponse) -> NewRow:
         digest = digest_of(stored.key)
         value = encode(Header(stored, b"t" * 8, b"e" * 8))
-        return NewRow(
-            digest, b"p" + digest, value, 1, 9.0, lambda path: None, labels_of(stored)
-        )
+        return NewRow(digest, b"p" + digest, value, 1, 9.0, lambda path: None, labels_of(stored))
 
     def labels(self) -> set[tuple[bytes, bytes]]:
         """(label, key of the row) of all that are there."""
@@ -144,7 +142,7 @@ class KeepingTests(LabelCase):
         self.assertEqual(self.labels(), a | b | {(b"tv", b"a")})
         self.index.delete([digest_of(b"a")])
         self.assertEqual(self.labels(), b)
-        self.index.cull(9, inactive_at=None, excess=9)
+        self.index.cull(Cull(9, None, 9))
         self.assertEqual(self.labels(), set())
 
     def test_changed_by_an_update(self) -> None:
