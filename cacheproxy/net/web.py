@@ -31,7 +31,7 @@ from cacheproxy.http.target import parse_target
 from cacheproxy.net.deadline import Deadline
 from cacheproxy.net.tls.stream import ConnectionInfo
 from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
-from cacheproxy.proxy.interfaces import TlsInfo, Tunnel
+from cacheproxy.proxy.interfaces import ClientListener, TlsInfo, Tunnel
 from cacheproxy.proxy.site.site import Site
 
 __all__ = ["WebDownstream"]
@@ -313,6 +313,9 @@ class WebDownstream:
         if self._open and self._version < 20 and channel is not None:
             self._request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             channel.persistent = False
+
+    def hand_over(self, listener: ClientListener) -> None:
+        self._exchange = cast(Exchange, listener)
 
     def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]:
         """Never asked for: without ``Upgrade`` in the request a 101 is an origin's error."""

@@ -33,6 +33,7 @@ __all__ = [
     "BodyReader",
     "BodySink",
     "Cancellable",
+    "ClientListener",
     "Downstream",
     "Entry",
     "FileSystem",
@@ -385,14 +386,27 @@ class Tunnel(Protocol):
     def tunnel_resume(self) -> None: ...
 
 
+class ClientListener(Protocol):
+    """What hears of the client: the exchange that answers the request."""
+
+    def on_request_body(self, data: bytes) -> None: ...
+
+    def on_request_end(self, trailers: Fields | None) -> None: ...
+
+    def on_writable(self) -> None:
+        """The client can take more."""
+
+    def on_downstream_lost(self) -> None:
+        """The client's connection is gone."""
+
+
 class Downstream(Protocol):
     """The client's side of one exchange, the same for every HTTP version.
 
     ``send_head`` comes once, then ``send_data`` any number of times, then
     ``send_end``. *pairs* are end-to-end fields; the connection adds framing and
     its own fields. *length* is None where the length of the body is not known.
-    The implementation calls ``on_request_body``, ``on_request_end``,
-    ``on_writable`` and ``on_downstream_lost`` of the exchange.
+    The implementation tells the exchange of the client (``ClientListener``).
     """
 
     peer_host: str
@@ -433,6 +447,9 @@ class Downstream(Protocol):
 
     def close_after_response(self) -> None:
         """The connection must not carry another request."""
+
+    def hand_over(self, listener: ClientListener) -> None:
+        """Another exchange answers the request from now on: *listener* hears of the client."""
 
     def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]:
         """After 101: this side as a tunnel end, and the bytes that it had already read."""

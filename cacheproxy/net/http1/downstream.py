@@ -39,7 +39,7 @@ from cacheproxy.net.http1.outbox import DIRECT, Outbox, Turn
 from cacheproxy.net.reactor.interfaces import LONG_READ, IDirectProtocol, give_way
 from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.front.hot import HotHits
-from cacheproxy.proxy.interfaces import TlsInfo, Tunnel
+from cacheproxy.proxy.interfaces import ClientListener, TlsInfo, Tunnel
 from cacheproxy.proxy.site.site import Site
 
 __all__ = ["HttpConnection"]
@@ -238,7 +238,8 @@ class HttpConnection(Protocol):
         self._close = True
         if exchange is not None:
             # The body broke its framing: the rest cannot be read.
-            self._keep = False
+            self._keep = self._body_expected = False
+            self._deadline.clear()
             exchange.refuse_body(error.status)
             return
         self.refuse(error.status)
@@ -367,6 +368,9 @@ class HttpConnection(Protocol):
 
     def close_after_response(self) -> None:
         self._close = True
+
+    def hand_over(self, listener: ClientListener) -> None:
+        self.exchange = cast(Exchange, listener)
 
     def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]:
         self._tunnel = other

@@ -364,4 +364,5 @@ class Fetch:
 
     def on_fill_end(self, complete: bool) -> None:
         """The relay has ended: whoever waited may look again."""
+        self.turn.drop_entry()
         self.turn.release()

@@ -304,27 +304,27 @@ class CacheTurn:
     def look_again(self) -> None:
         """Start anew: what was waited for or followed has ended."""
         self.exchange.source = self
-        self._drop_entry()
+        self.drop_entry()
         self.digest = self.base
         self.look_up()
 
     def look_for_variant(self, growing: Growing, digest: bytes) -> None:
         """Go on as if the head of *growing* were stored, with the variant of *digest*."""
-        self._drop_entry()
+        self.drop_entry()
         self.primary_entry = growing
         self.digest = digest
         self.storage.lookup(digest, self._judge)
 
     def follow(self, growing: Growing, status: bytes) -> None:
         """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
-        self._drop_entry()
+        self.drop_entry()
         record = self.exchange.record
         record.note_cache_status(status)
         record.note_upstream_fields(growing.stored.fields)
         did = cache_status.forward_value(self.why, collapsed=True)
         Following(self.exchange, growing, did, self.look_again).start()
 
-    def _drop_entry(self) -> None:
+    def drop_entry(self) -> None:
         """What was found in storage is not the answer."""
         entry, self.entry = self.entry, None
         if entry is not None:
@@ -342,7 +342,7 @@ class CacheTurn:
         """Ask the origin for the range that the client asks for; False where that may not be."""
         if not self._takes_part():
             return False
-        self._drop_entry()
+        self.drop_entry()
         self.passed_range = True
         self.fetch()
         return True
@@ -376,4 +376,4 @@ class CacheTurn:
     def on_downstream_lost(self) -> None:
         if self.sharing is not None:
             self.sharing.lose_client()
-        self.forget_missing()
+        self.drop_entry()

@@ -28,7 +28,7 @@ from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.key import digest, request_key
 from cacheproxy.policy.purge import ByHost, ByKey, ByPrefix, ByTags, Everything, Selection
 from cacheproxy.policy.tags import TAG_FIELDS, TagLimitError, tags_of
-from cacheproxy.proxy.cache.unattended import NoClient
+from cacheproxy.proxy.exchange.no_client import NoClient
 from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.site.cache_key import cache_key, zone_of
 from cacheproxy.proxy.site.site import keyed_by_slice

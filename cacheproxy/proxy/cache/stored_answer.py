@@ -39,6 +39,9 @@ class StoredAnswer:
     def start(self, entry: Entry, age: float) -> None:
         """Answer from *entry*, which is taken over; *age* is in seconds."""
         exchange = self._exchange
+        if exchange.lost:
+            entry.release()
+            return
         stored = entry.stored
         gzip = exchange.location.gzip
         if gzip is None or stored.body_length <= 0 or not exchange.would_gzip(

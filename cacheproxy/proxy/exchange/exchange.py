@@ -19,6 +19,7 @@ Imports: ``http``, ``policy``, ``proxy`` below it.
 
 from __future__ import annotations
 
+import copy
 from enum import Enum
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from cacheproxy.policy import cache_status
 from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
 from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
 from cacheproxy.proxy.exchange.compression import begin_gzip, would_gzip
+from cacheproxy.proxy.exchange.no_client import NoClient
 from cacheproxy.proxy.exchange.record import Record
 from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
@@ -89,6 +91,7 @@ class Exchange:
         "accel_fields",
         "body",
         "body_bytes_sent",
+        "body_refused",
         "captures",
         "denied",
         "downstream",
@@ -118,7 +121,6 @@ class Exchange:
         "status",
         "status_override",
         "told",
-        "too_large",
         "uri_changed",
         "world",
     )
@@ -160,8 +162,8 @@ class Exchange:
         self.record = Record(world.scheduler.monotonic(), downstream.bytes_sent)
         #: ``$slice_range``, while a slice is being asked for.
         self.slice_range = b""
-        #: The body was refused with 413; what is left of it is read past.
-        self.too_large = False
+        #: The body was refused; what is left of it is read past.
+        self.body_refused = False
 
     # -- the request -------------------------------------------------------
 
@@ -203,10 +205,10 @@ class Exchange:
         location = self.location = self.location.for_method(self.method)
         core = location.core
         length = self.head.body_length
-        if length is not None and self.body is None and not self.too_large:
+        if length is not None and self.body is None and not self.body_refused:
             limit = core.client_max_body_size
             if limit and length > limit:
-                self.too_large = True
+                self.body_refused = True
                 self.downstream.close_after_response()
                 self.answer_status(413)
                 return
@@ -231,6 +233,9 @@ class Exchange:
         Dot segments that variables have brought into it are resolved first, so that what
         locations are chosen by, and files and forwarded paths made from, holds none.
         """
+        if self.lost:
+            self.stop()
+            return
         self.redirects += 1
         if self.redirects > MAX_INTERNAL_REDIRECTS:
             self._log_error("error", "rewrite or internal redirection cycle")
@@ -251,6 +256,9 @@ class Exchange:
 
     def enter_named(self, name: bytes) -> None:
         """Go on in the named location *name*, with the URI as it is."""
+        if self.lost:
+            self.stop()
+            return
         self.redirects += 1
         location = self.server.named.get(name)
         if location is None or self.redirects > MAX_INTERNAL_REDIRECTS:
@@ -298,7 +306,7 @@ class Exchange:
 
     def take_body(self) -> RequestBody | None:
         """The request's body, to be collected or passed on; None where it has none."""
-        if self.head.body_length is None or self.too_large:
+        if self.head.body_length is None or self.body_refused:
             return None
         if self.body is None:
             expect = self.head.fields.get(b"expect")
@@ -324,7 +332,7 @@ class Exchange:
         return self.body
 
     def on_request_body(self, data: bytes) -> None:
-        if self.too_large or (self.body is None and self.state is not _WAITING):
+        if self.body_refused or (self.body is None and self.state is not _WAITING):
             return  # answered without it: read past
         # Nobody may have asked for it yet: a cache is looking things up first.
         body = self._collected_body()
@@ -335,19 +343,36 @@ class Exchange:
         body.feed(data)
 
     def refuse_body(self, status: int) -> None:
-        """The body is too large (413), or its framing broke (400): answer so, if still possible."""
-        self.too_large = status == 413
-        body, self.body = self.body, None
-        if body is not None:
-            body.close()
-        source, self.source = self.source, None
-        if source is not None:
-            source.on_downstream_lost()
+        """The body is too large (413), or its framing broke (400): answer so, if still possible.
+
+        Another exchange answers in this one's place. What goes on here for others (a response
+        that is being stored) finds that its client has gone, as it would if it had left; and
+        the answer, which ``error_page`` may fetch from another location, changes nothing of
+        the location that it goes on in.
+        """
         self.downstream.close_after_response()
+        if self.lost or self.body_refused:
+            return
         if self.state is _WAITING:
-            self.answer_status(status)
+            other = self._replacement()
+            other.body_refused = True
+            self.downstream.hand_over(other)
+            self.logged = True
+            self._go_on_without_client()
+            other.answer_status(status)
         elif self.state is _BODY:
-            self.abort()
+            self.state = _ABORTED
+            self.downstream.abort()
+            self.log()
+            self._go_on_without_client()
+
+    def _replacement(self) -> Exchange:
+        """Another exchange for the same request, nothing of which is under way yet."""
+        other = copy.copy(self)
+        other.source = other.body = None
+        other.record = self.record.copy()
+        other.map_values = dict(self.map_values)
+        return other
 
     def on_request_end(self, trailers: Fields | None) -> None:
         if self.body is not None or self.state is _WAITING:
@@ -482,9 +507,17 @@ class Exchange:
     def answer_status(self, status: int, extra: Pairs | None = None) -> None:
         """Answer with *status* through ``error_page``, or with the page made here."""
         self.source = None
+        if self.lost:
+            self.stop()
+            return
         if status in _CLOSING:
             self.downstream.close_after_response()
         answer_error(self, status, extra)
+
+    def stop(self) -> None:
+        """There is no client to answer: nothing goes on any more."""
+        self.source = None
+        self._close_body()
 
     # -- the client --------------------------------------------------------
 
@@ -496,15 +529,24 @@ class Exchange:
         """The client's connection is gone."""
         if self.lost:
             return
-        self.lost = True
         if self.state in (_ENDED, _ABORTED):
+            self.lost = True
             return
         if self.state is _WAITING:
             self.status = 499
         self.log()
+        self._go_on_without_client()
+
+    def _go_on_without_client(self) -> None:
+        """Whatever goes on is for others: nothing that it sends reaches the connection."""
+        self.lost = True
+        self.downstream = NoClient(self.downstream)
         source = self.source
         if source is not None:
             source.on_downstream_lost()
+        self._close_body()
+
+    def _close_body(self) -> None:
         if self.body is not None:
             self.body.close()
 

@@ -8,6 +8,7 @@ Imports: ``http``, ``policy``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from cacheproxy.http.fields import Fields
@@ -76,6 +77,12 @@ class Record:
         self.upstream_trailers: Fields | None = None
         #: The stored response that is no longer fresh, while the origin is asked about it.
         self.validated: StoredResponse | None = None
+
+    def copy(self) -> Record:
+        """The same, to be gone on with apart from this one."""
+        other = copy.copy(self)
+        other.attempts = list(self.attempts)
+        return other
 
     def note_cache_status(self, status: bytes) -> None:
         """What the cache did for the request: HIT, MISS …"""

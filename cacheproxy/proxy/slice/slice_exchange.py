@@ -5,7 +5,7 @@ A ``SliceExchange`` goes through the cache and to the origin as any other, with
 ``Slicing`` (``proxy.slice.slicing``), until that has no more use for it; from then on it goes on
 alone, for what is being stored of the slice.
 
-Imports: ``http``, ``proxy.exchange.exchange``, ``proxy.cache.unattended``.
+Imports: ``http``, ``proxy.exchange``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
-from cacheproxy.proxy.cache.unattended import NoClient
 from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
+from cacheproxy.proxy.exchange.no_client import NoClient
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.interfaces import Downstream

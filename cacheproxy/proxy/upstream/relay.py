@@ -106,10 +106,12 @@ class Relay:
             exchange.log_error("error", problem.message)
             self._give_up(problem.status if isinstance(problem, ProtocolError) else 500)
             return
-        if request.take_body():
-            request.when_ready(self._send)
-        else:
+        if not request.take_body():
             self._give_up(502)
+        elif exchange.lost and not self._goes_on_alone(None):
+            self._discard_for_all()
+        else:
+            request.when_ready(self._send)
 
     def _send(self, length: int | None) -> None:
         try:
@@ -142,8 +144,12 @@ class Relay:
             self.request.send_piece(stream, record, data, complete)
 
     def on_body_failed(self) -> None:
+        message = "the request body's temporary file failed"
+        if self.delivery is not None:
+            self.break_off(message)
+            return
         self._drop_stream()
-        self.exchange.log_error("crit", "the request body's temporary file failed")
+        self.exchange.log_error("crit", message)
         self._give_up(500)
 
     def on_upstream_writable(self) -> None:
@@ -227,6 +233,7 @@ class Relay:
             self._on_end()
         else:
             delivery.finish(trailers)
+        self._end_alone()
 
     def on_upstream_error(self, problem: UpstreamError) -> None:
         self._attempts.let_go()
@@ -269,6 +276,7 @@ class Relay:
         self.discard_response()
         if self.cache is not None:
             self.cache.on_fill_end(False)
+        self._end_alone()
 
     def break_off(self, message: str) -> None:
         """What is being sent cannot be brought to its end: nothing of it may look whole."""
@@ -283,10 +291,8 @@ class Relay:
         self.finished = True
         if self.cache is not None and self.cache.on_failure(self, status, problem):
             return
-        if self.exchange.lost:
-            self._close_exchange()
-        else:
-            self.exchange.answer_status(status)
+        self.exchange.answer_status(status)
+        self._end_alone()
 
     def _fail_midway(self, problem: UpstreamError, delivery: Delivery) -> None:
         self._attempts.end(failed=True)
@@ -301,12 +307,13 @@ class Relay:
             self.exchange.answer_status(502)
         elif not self.exchange.lost:
             delivery.fail()
+        self._end_alone()
 
-    def _close_exchange(self) -> None:
-        exchange = self.exchange
-        exchange.source = None
-        if exchange.body is not None:
-            exchange.body.close()
+    def _end_alone(self) -> None:
+        """What went on without the client has ended."""
+        if self.exchange.lost:
+            self.exchange.stop()
+            self.request.close_body()
 
     def _drop_stream(self) -> None:
         self.request.detach()
@@ -324,7 +331,11 @@ class Relay:
         delivery = self.delivery
         if delivery is not None:
             delivery.on_downstream_lost()
-        if not self.finished and not self._goes_on_alone(delivery):
+        if self.finished:
+            return
+        if self._goes_on_alone(delivery):
+            self.request.keep_body()
+        else:
             self._discard_for_all()
 
     def _goes_on_alone(self, delivery: Delivery | None) -> bool:
@@ -342,9 +353,12 @@ class Relay:
     def _switch(self, head: ResponseHead) -> None:
         """101: both connections carry bytes from now on (RFC 9110 §7.8)."""
         exchange, attempts = self.exchange, self._attempts
-        if not self.request.asks_upgrade or not answers_handshake(exchange.head, head):
-            # Nobody asked for it (the client did not, or was not passed on), or it proves nothing.
-            exchange.log_error("error", "upstream switched protocols without being asked to")
+        asked = self.request.asks_upgrade and answers_handshake(exchange.head, head)
+        if not asked or exchange.lost:
+            if not asked:
+                # The client did not, or was not passed on; or it proves nothing.
+                message = "upstream switched protocols without being asked to"
+                exchange.log_error("error", message)
             self._drop_stream()
             attempts.end(failed=True)
             self._give_up(502)

@@ -243,6 +243,16 @@ class UpstreamRequest:
         if self._body is not None:
             self._body.detach()
 
+    def keep_body(self) -> None:
+        """The client has gone: the body is this request's alone, until ``close_body``."""
+        if self._body is not None:
+            self._exchange.body = None
+
+    def close_body(self) -> None:
+        """The body is not needed any more."""
+        if self._body is not None:
+            self._body.close()
+
     @property
     def replayable(self) -> bool:
         """Whether it can be sent once more."""

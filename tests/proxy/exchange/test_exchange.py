@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tests.proxy.harness import Bench, BenchCase, message, response
+from tests.proxy.harness import Bench, BenchCase, Client, message, response
 
 
 class PhaseTests(BenchCase):
@@ -158,3 +158,94 @@ class RepeatTests(BenchCase):
                 self.assertEqual(answer.status, status)
                 self.assertEqual(answer.get(b"x-h"), b"1" if target == b"/h" else None)
         self.assertEqual(client.unread, b"")
+
+
+class RefusedBodyTests(BenchCase):
+    """A body that breaks its framing (400) or is too large (413) while the answer is under way."""
+
+    CHUNKED = b"Transfer-Encoding: chunked"
+    FRESH = b"Cache-Control: max-age=60"
+    #: What is sent after the head, the status that it is answered with.
+    ENDS = ((b"ZZ\r\n", 400), (b"20\r\n" + b"x" * 32, 413), (b"4\r\nabcdXX", 400))
+
+    def refuse(self, method: bytes, end: bytes, target: bytes = b"/") -> Client:
+        """A client whose body is refused 0.1 s after its head."""
+        client = self.bench.client()
+        client.send(message(method, target, self.CHUNKED))
+        self.bench.advance(0.1)
+        client.send(end)
+        return client
+
+    def assert_quiet(self) -> None:
+        """Nothing has failed, nothing is logged as an error."""
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.bench.log("error.log"), [])
+
+    def test_while_the_origin_is_asked(self) -> None:
+        """It goes on for those who wait for the same, and is stored."""
+        for method in (b"GET", b"HEAD"):
+            for end, status in self.ENDS:
+                self.cache("client_max_body_size 16;")
+                client = self.refuse(method, end)
+                self.assertEqual(client.response(method).status, status)
+                self.assertTrue(client.transport.closed)
+                other = self.bench.client()
+                other.send(message(b"GET", b"/"))
+                self.origin.last.send(response(200, b"page", self.FRESH))
+                self.assertEqual(other.response().body, b"page")
+                self.assertEqual(self.bench.get(b"/").get(b"x-cache"), b"HIT")
+                self.assertEqual((len(self.origin.requests), client.unread), (1, b""))
+                self.assert_quiet()
+
+    def test_while_a_stored_response_is_looked_up(self) -> None:
+        for end, status in self.ENDS:
+            bench = self.cache("client_max_body_size 16;", zone="memory=0")
+            self.origin.default = response(200, b"page", self.FRESH)
+            bench.get(b"/")
+            bench.disk.hold()
+            client = self.refuse(b"GET", end)
+            self.assertEqual(client.response().status, status)
+            bench.disk.release()
+            bench.reactor.settle()
+            self.assertEqual((bench.get(b"/").body, client.unread), (b"page", b""))
+            self.assert_quiet()
+
+    def test_answered_by_an_error_page_of_the_origin(self) -> None:
+        """The page comes from another location; what is stored keeps to its own."""
+        page = "location /e { proxy_pass http://127.0.0.1:8001; }"
+        self.cache("error_page 400 /e; proxy_cache_valid 200 1m;", server=page)
+        client = self.refuse(b"GET", b"ZZ\r\n")
+        self.assertEqual(client.received, b"")
+        self.bench.origin(8001).last.send(response(200, b"sorry"))
+        answer = client.response()
+        self.assertEqual((answer.status, answer.body), (400, b"sorry"))
+        self.origin.last.send(response(200, b"page"))
+        self.assertEqual(self.bench.get(b"/").get(b"x-cache"), b"HIT")
+        self.assertEqual(client.unread, b"")
+        self.assert_quiet()
+
+    def test_after_the_response_has_begun(self) -> None:
+        """The client's response is cut; who follows it has it whole."""
+        self.cache()
+        client = self.bench.client()
+        client.send(message(b"GET", b"/", self.CHUNKED))
+        whole = response(200, b"page", self.FRESH)
+        self.origin.last.send(whole[:-2])
+        other = self.bench.client()
+        other.send(message(b"GET", b"/"))
+        client.send(b"ZZ\r\n")
+        self.assertTrue(client.transport.closed)
+        self.assertTrue(client.received.endswith(b"\r\n\r\npa"))
+        self.origin.last.send(whole[-2:])
+        self.assertEqual(other.response().body, b"page")
+        self.assert_quiet()
+
+    def test_one_log_line(self) -> None:
+        """It is logged as what the client got."""
+        for end, status in self.ENDS:
+            http = "log_format s '$status $request_length'; client_max_body_size 16;"
+            self.cache(http=http, server="access_log access.log s;")
+            self.refuse(b"GET", end)
+            self.origin.last.send(response(200, b"page", self.FRESH))
+            lines = [line.split()[0] for line in self.bench.log()]
+            self.assertEqual(lines, [str(status)])

@@ -73,3 +73,11 @@ class RequestRecordTests(BenchCase):
         part.share_attempts(whole)
         part.add_attempt(UpstreamRecord("a:1", 0.0))
         self.assertEqual([attempt.address for attempt in whole.attempts], ["a:1"])
+
+    def test_copy_notes_attempts_apart(self) -> None:
+        record = Record(1.0, 0)
+        record.add_attempt(UpstreamRecord("a", 1.0))
+        other = record.copy()
+        other.add_attempt(UpstreamRecord("b", 2.0))
+        self.assertEqual([attempt.address for attempt in record.attempts], ["a"])
+        self.assertEqual([attempt.address for attempt in other.attempts], ["a", "b"])
