@@ -9,6 +9,26 @@ per chunk. Rules that hold for every sink:
 - ``pause`` and ``resume`` are idempotent; a producer may deliver what it had
   already read after ``pause``.
 
+Back-pressure: whoever pauses a producer resumes it, on an event that is certain to come.
+
+- The client's connection reads nothing while ``RequestBody`` holds it (the upstream is
+  not connected yet or is full, or the spool is), until the event that ends this, the end
+  of the attempt and of the body included; and while requests wait behind the one under
+  way or the client does not read the last response, until the next request's turn
+  (``net.http1``).
+- An upstream's connection reads nothing while ``Delivery`` holds it: for the client until
+  ``on_writable``, for the spool and the writer of the cache until their ``on_drain``; the
+  first two end also when the client gets no more of the body. A ``Splice`` passes that on
+  to whichever of stored part and upstream is being read.
+- A ``BodyReader`` is paused by its sink where ``Downstream.writable`` is false, or
+  ``BodyTarget.takes_body``, and resumed by ``on_writable`` or ``on_target_writable``, which a
+  connection calls whenever its transport has emptied.
+- A ``Tunnel`` end pauses the other one while its own transport is full, and resumes it
+  once that has emptied.
+- A ``TlsStream`` passes on what it is told, in both directions.
+
+``tests/proxy/test_flow_model.py`` holds this.
+
 Implemented by ``storage`` and ``net``; tests pass recording fakes.
 
 Imports: ``http``, ``policy``.

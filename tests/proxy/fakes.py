@@ -353,6 +353,8 @@ class Origin:
     def __init__(self, reactor: BenchReactor) -> None:
         self.reactor = reactor
         self.mode = "accept"
+        #: Seconds until a connection is accepted: a full backlog.
+        self.delay = 0.0
         #: False: what is sent on new connections waits until their transport is released.
         self.reads = True
         self.connections: list[OriginConnection] = []
@@ -461,7 +463,7 @@ class BenchReactor(Clock):
             protocol.makeConnection(transport)
 
         if origin.mode == "accept":
-            connector.call = self.callLater(0, accept)
+            connector.call = self.callLater(origin.delay, accept)
         elif origin.mode == "refuse":
             connector.call = self.callLater(0, connector.fail, error.ConnectionRefusedError())
         else:

@@ -60,6 +60,7 @@ class Delivery:
     __slots__ = (
         "_buffering",
         "_exchange",
+        "_failed",
         "_position",
         "_reader",
         "_spool",
@@ -93,7 +94,11 @@ class Delivery:
         self._spool: Spool | None = None
         self._reader: BodyReader | None = None
         self._trailers: Fields | None = None
-        #: What the upstream is paused for: "client", "disk", "writer".
+        #: The spool failed: the client's connection was closed.
+        self._failed = False
+        #: What the upstream is paused for. "client": it does not read, ``on_writable`` ends it.
+        #: "disk": the spool is full, its ``on_drain`` ends it. "writer": likewise the writer's.
+        #: Where the client gets no more of the body, ``_client_is_done`` ends the first two.
         self._waits = _NOTHING
 
     # -- the head ----------------------------------------------------------
@@ -168,6 +173,7 @@ class Delivery:
         start, stop = self._window = decision.ranges[0]
         self.tail = length - stop
         described = content_range(start, stop, length)
+        self._buffering = is_buffered(exchange, head)
         pairs = with_content_range(response_pairs(exchange, head), described)
         exchange.begin_ranges(pairs, stop - start)
         return True
@@ -176,6 +182,7 @@ class Delivery:
         """Send of the body octets [start, stop) alone, as a 206 whose Content-Range is given."""
         pairs = with_content_range(response_pairs(self._exchange, head), described)
         self._window = start, stop
+        self._buffering = is_buffered(self._exchange, head)
         self._exchange.begin(206, pairs, stop - start)
 
     def held_up_at(self, stream: Pausable) -> None:
@@ -234,6 +241,7 @@ class Delivery:
             enough, self.on_enough = self.on_enough, None
             if enough is not None and self.writer is None:
                 enough()
+            self._client_is_done()
 
     def _finish_client(self) -> None:
         self.muted = True
@@ -271,7 +279,9 @@ class Delivery:
     @property
     def in_vain(self) -> bool:
         """Whether nobody gets what comes, and what was to store it came to nothing."""
-        return self.stores and self.writer is None and (self.muted or self._exchange.lost)
+        if self.writer is not None:
+            return False
+        return self._failed or (self.stores and (self.muted or self._exchange.lost))
 
     # -- its end -----------------------------------------------------------
 
@@ -324,10 +334,7 @@ class Delivery:
     def on_downstream_lost(self) -> None:
         """The client has gone: only the writer can hold the upstream up now."""
         self.close()
-        self._waits -= {"client"}
-        self._go_on("disk")
-        if not self._waits and self._stream is not None:
-            self._stream.resume()
+        self._client_is_done()
 
     # -- BodySink: what the spool gives back -------------------------------
 
@@ -339,12 +346,14 @@ class Delivery:
     def on_body_end(self) -> None:
         self.close()
         self._exchange.end(self._trailers)
+        self._client_is_done()
 
     def on_body_error(self, error: StorageError) -> None:
         self.close()
         self._exchange.log_error("crit", "the response's temporary file failed")
-        self.muted = True
+        self.muted = self._failed = True
         self._exchange.abort()
+        self._client_is_done()
 
     # -- back-pressure -----------------------------------------------------
 
@@ -358,6 +367,12 @@ class Delivery:
             self._waits -= {reason}
             if not self._waits and self._stream is not None:
                 self._stream.resume()
+
+    def _client_is_done(self) -> None:
+        """The client gets no more of the body: neither it nor the spool holds the upstream up."""
+        waited, self._waits = self._waits, self._waits & {"writer"}
+        if waited and not self._waits and self._stream is not None:
+            self._stream.resume()
 
 
 def is_buffered(exchange: Exchange, head: ResponseHead) -> bool:

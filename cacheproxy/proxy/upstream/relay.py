@@ -213,6 +213,7 @@ class Relay:
 
     def on_response_end(self, trailers: Fields | None) -> None:
         self._attempts.let_go()
+        self.request.detach()
         self._attempts.end(failed=False)
         if self.splice is not None:
             self.splice.take_end()
@@ -371,6 +372,7 @@ class Relay:
         stream, attempts.stream = attempts.stream, None
         assert stream is not None
         self.finished = True
+        self.request.detach()
         exchange.switch(pairs, head.reason, stream)
         attempts.end(failed=False)
 

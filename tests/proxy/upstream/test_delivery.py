@@ -323,6 +323,86 @@ class InPassingTests(BenchCase):
         self.assertEqual(client.get(b"/").get(b"x-cache"), b"MISS")
 
 
+class HoldingUpTests(BenchCase):
+    """Whatever the upstream was paused for, it goes on once that is over."""
+
+    def test_slow_client_that_has_its_range(self) -> None:
+        """What follows a range is read on although the client still reads the range."""
+        bench = self.proxy("proxy_force_ranges on; proxy_buffering off;")
+        client = bench.client()
+        client.transport.hold()
+        client.send(message(b"GET", b"/", b"Range: bytes=0-499999"))
+        origin = self.origin.last
+        data = response(200, BODY[:550_000])
+        origin.send(data[:400_000])
+        self.assertTrue(origin.transport.paused, "the client is slow")
+        client.release(1_000_000)
+        client.transport.hold()
+        bench.reactor.settle()
+        self.assertFalse(origin.transport.paused)
+        origin.send(data[400_000:520_000])
+        self.assertFalse(origin.transport.paused, "the range was sent")
+        origin.send(data[520_000:])
+        client.release()
+        self.assertEqual(client.response().body, BODY[:500_000])
+        self.origin.default = response(200, b"next")
+        self.assertEqual(bench.get(b"/").body, b"next")
+        self.assertEqual(len(self.origin.connections), 1, "the connection is used again")
+
+    def test_range_that_waited_for_the_disk(self) -> None:
+        """The rest is stored although the temporary file of the range is gone by then."""
+        bench = self.cache("proxy_buffers 8 4k;")
+        body = BODY * 4
+        client = bench.client()
+        client.transport.hold()
+        bench.disk.hold()
+        client.send(message(b"GET", b"/", b"Range: bytes=0-2999999"))
+        bench.disk.release()
+        bench.reactor.settle()
+        bench.disk.hold()
+        data = response(200, body, b"Cache-Control: max-age=60")
+        origin = self.origin.last
+        for at in range(0, len(data), 50_000):
+            origin.send(data[at : at + 50_000])
+        self.assertTrue(origin.transport.paused, "the disk is slow")
+        bench.disk.release()
+        client.release()
+        self.assertEqual(client.response().body, body[:3_000_000])
+        self.assertFalse(origin.transport.paused)
+        again = bench.get(b"/")
+        self.assertEqual((again.get(b"x-cache"), again.body == body), (b"HIT", True))
+
+    def test_temporary_file_fails_under_a_stored_response(self) -> None:
+        """The client is cut off; the response is stored all the same."""
+        bench = self.cache("proxy_buffers 8 4k; proxy_temp_path /proc/none;")
+        client = bench.client()
+        client.transport.hold()
+        client.send(message(b"GET", b"/"))
+        data = response(200, BODY * 2, b"Cache-Control: max-age=60")
+        origin = self.origin.last
+        for at in range(0, len(data), 50_000):
+            origin.send(data[at : at + 50_000])
+        self.assertFalse(origin.transport.paused)
+        client.release()
+        self.assertTrue(client.transport.closed)
+        self.assertEqual(bench.get(b"/").get(b"x-cache"), b"HIT")
+
+    def test_temporary_file_fails(self) -> None:
+        """Neither the client nor the cache takes any more: the origin is left."""
+        bench = self.proxy("proxy_buffers 8 4k; proxy_temp_path /proc/none;")
+        client = bench.client()
+        client.transport.hold()
+        client.send(message(b"GET", b"/"))
+        data = response(200, BODY * 2)
+        origin = self.origin.last
+        for at in range(0, 500_000, 50_000):
+            origin.send(data[at : at + 50_000])
+        client.release()
+        self.assertTrue(client.transport.closed)
+        origin.send(data[500_000:600_000])
+        self.assertTrue(origin.closed)
+
+
 class ForcedRangesTests(BenchCase):
     """``proxy_force_ranges``; RFC 9110 §14."""
 
