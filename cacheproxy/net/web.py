@@ -30,7 +30,8 @@ from cacheproxy.http.syntax import is_token
 from cacheproxy.http.target import parse_target
 from cacheproxy.net.deadline import Deadline
 from cacheproxy.net.tls.stream import ConnectionInfo
-from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
+from cacheproxy.proxy.exchange.exchange import Exchange
+from cacheproxy.proxy.exchange.response import ResponseState
 from cacheproxy.proxy.interfaces import ClientListener, TlsInfo, Tunnel
 from cacheproxy.proxy.site.site import Site
 
@@ -140,7 +141,8 @@ class WebDownstream:
             return
         self._content = content
         exchange.start()
-        if exchange.state is ResponseState.WAITING and head.method not in (b"GET", b"HEAD"):
+        waiting = exchange.response.state is ResponseState.WAITING
+        if waiting and head.method not in (b"GET", b"HEAD"):
             # All of it is here, and what nobody has asked for yet would be read past: the
             # location may still be waiting for its cache.
             exchange.take_body()

@@ -29,7 +29,8 @@ _NOT_OF_PAGES = frozenset(
 
 def answer_return(exchange: Exchange, directive: Return) -> None:
     """``return``: 444 closes without an answer; a redirect's text is its target."""
-    status = exchange.status = directive.status
+    status = directive.status
+    exchange.response.note_status(status)
     text = None if directive.text is None else directive.text.render(exchange)
     if status == 444:
         exchange.abort()
@@ -59,13 +60,14 @@ def answer_error(exchange: Exchange, status: int, extra: Pairs | None) -> None:
     ):
         _redirect_error(exchange, status, page)
         return
-    if exchange.accel_fields:
+    response = exchange.response
+    if response.kept_fields:
         # They were of the resource, which this page is not.
-        exchange.accel_fields = [
-            pair for pair in exchange.accel_fields if pair[0].lower() not in _NOT_OF_PAGES
-        ]
+        response.keep_fields(
+            [pair for pair in response.kept_fields if pair[0].lower() not in _NOT_OF_PAGES]
+        )
     # As nginx: an error on the way to an error page is what is told.
-    exchange.status_override = 0
+    response.override_status(0)
     shown = 400 if status in (494, 495, 496, 497) else status
     body = error_page(status, exchange.location.core.server_tokens)
     exchange.answer(shown, body, b"text/html", extra)
@@ -73,7 +75,8 @@ def answer_error(exchange: Exchange, status: int, extra: Pairs | None) -> None:
 
 def _redirect_error(exchange: Exchange, status: int, page: ErrorPage) -> None:
     exchange.error_uri = True
-    override = exchange.status_override = status if page.response is None else page.response
+    override = status if page.response is None else page.response
+    exchange.response.override_status(override)
     uri = page.uri.render(exchange)
     if uri.startswith(b"@"):
         exchange.enter_named(uri)
@@ -84,5 +87,5 @@ def _redirect_error(exchange: Exchange, status: int, page: ErrorPage) -> None:
         # As in nginx it is not decoded: $uri has been.
         exchange.internal_redirect(path, args)
     else:
-        exchange.status_override = 0
+        exchange.response.override_status(0)
         answer_redirect(exchange, override if override in _REDIRECTS else 302, uri)

@@ -50,9 +50,10 @@ def go_elsewhere(exchange: Exchange, head: ResponseHead) -> None:
     if not names_another(exchange, head):
         exchange.answer_status(head.status)
         return
-    exchange.told = b""
+    exchange.response.say_cache_status(b"")
     uri = head.fields.get(b"x-accel-redirect") or b""
-    exchange.accel_fields = [pair for pair in head.fields.pairs if pair[0].lower() in _KEPT]
+    kept = [pair for pair in head.fields.pairs if pair[0].lower() in _KEPT]
+    exchange.response.keep_fields(kept)
     if uri.startswith(b"@"):
         exchange.enter_named(uri)
         return

@@ -100,7 +100,7 @@ def send(exchange: Exchange, it: Representation) -> None:
         return
     body = getattr(it.readable, "content", None) if it.body is None else it.body
     exchange.begin(it.status, it.pairs, it.length, it.reason)
-    if not exchange.has_body or not it.length:
+    if not exchange.response.has_body or not it.length:
         _close(it)
         exchange.end()
         return
@@ -129,7 +129,7 @@ def tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
     theirs = None
     if b"cache-status" not in exchange.location.proxy.hide_header:
         theirs = head.fields.combined(b"cache-status")
-    exchange.told = did if theirs is None else theirs + b", " + did
+    exchange.response.say_cache_status(did if theirs is None else theirs + b", " + did)
 
 
 def _answer_precondition(exchange: Exchange, it: Representation) -> bool:

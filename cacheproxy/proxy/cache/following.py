@@ -172,7 +172,7 @@ class Following(ReaderSource):
         if not exchange.downstream.writable:
             if self._reader is not None:
                 self._reader.pause()
-        elif exchange.gzip is not None and self._growing.flushed:
+        elif exchange.response.gzip is not None and self._growing.flushed:
             exchange.flush_body()
 
     def on_body_end(self) -> None:

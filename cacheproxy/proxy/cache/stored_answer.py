@@ -88,7 +88,7 @@ class StoredAnswer:
         if remember and remembers is not None:
             remembers.remember_hit(exchange, self._storage, base, entry)
         if base is not entry:
-            exchange.gzip_done = True
+            exchange.response.note_gzipped()
             base.release()
         send(
             exchange,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cacheproxy.http.coding import Gzip
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.policy.encoding import (
     encoded_fields,
@@ -20,7 +19,7 @@ from cacheproxy.policy.encoding import (
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
-__all__ = ["begin_gzip", "would_gzip"]
+__all__ = ["compressed_head", "would_gzip"]
 
 
 def would_gzip(exchange: Exchange, status: int, fields: Fields, length: int | None) -> bool:
@@ -32,18 +31,15 @@ def would_gzip(exchange: Exchange, status: int, fields: Fields, length: int | No
     return wants_encoding(exchange.head, fields, options, exchange.world.scheduler.wall())
 
 
-def begin_gzip(exchange: Exchange, status: int, pairs: Pairs, length: int | None) -> int | None:
-    """Begin to compress, if that is to be, and change *pairs* so; returns the new length."""
+def compressed_head(
+    exchange: Exchange, status: int, pairs: Pairs, length: int | None
+) -> tuple[Pairs, int | None, bool]:
+    """The fields and the length to send, and whether the body is to be compressed."""
     options = exchange.location.gzip
     assert options is not None
     fields = Fields(pairs)
     if not may_encode(status, fields, length, options):
-        return length
+        return pairs, length, False
     if not wants_encoding(exchange.head, fields, options, exchange.world.scheduler.wall()):
-        if options.vary:
-            pairs[:] = vary_accept_encoding(fields).pairs
-        return length
-    if exchange.has_body:
-        exchange.gzip = Gzip(options.comp_level)
-    pairs[:] = encoded_fields(fields, b"gzip", options.vary).pairs
-    return None
+        return (vary_accept_encoding(fields).pairs if options.vary else pairs), length, False
+    return encoded_fields(fields, b"gzip", options.vary).pairs, None, True

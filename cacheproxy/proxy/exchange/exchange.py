@@ -4,13 +4,12 @@ An ``Exchange`` finds the location, runs what nginx calls the rewrite and conten
 phases in their order (``internal``, ``limit_except``, the size of the body, the slash
 after a folder, ``return``, ``allow`` and ``deny``, ``try_files``, then ``proxy_pass`` or
 static files) and owns the response's way out: one head, body pieces, an end, each passing
-through ``add_header``/``expires`` (``added``) and gzip (``compressing``). What it says
+through its ``Response``. What it says
 by itself, error pages included, is in ``answers``. What produces other content is a
 ``Source`` (``relay``, ``caching``, ``static``); the exchange tells it when the client
 can take more and when the client has gone.
 
-Progress of the response is a small state machine (``ResponseState``); a step that
-does not fit raises at once. A failure that the response could not express any
+A failure that the response could not express any
 more (its head was sent) aborts the connection, so that the client can tell.
 
 Source: nginx ``ngx_http_core_module`` phases, ``ngx_http_special_response``.
@@ -20,27 +19,25 @@ Imports: ``http``, ``policy``, ``proxy`` below it.
 from __future__ import annotations
 
 import copy
-from enum import Enum
 from typing import Protocol
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.coding import Gzip
 from cacheproxy.http.fields import Fields, Pairs
-from cacheproxy.http.messages import RequestHead, reason_phrase
+from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.http.target import Target, parse_target, resolve_dots
-from cacheproxy.policy import cache_status
 from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
 from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
-from cacheproxy.proxy.exchange.compression import begin_gzip, would_gzip
+from cacheproxy.proxy.exchange.compression import would_gzip
 from cacheproxy.proxy.exchange.no_client import NoClient
 from cacheproxy.proxy.exchange.record import Record
 from cacheproxy.proxy.exchange.request_body import RequestBody
+from cacheproxy.proxy.exchange.response import Response, ResponseState
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
 from cacheproxy.proxy.site.site import Route, Site
 from cacheproxy.proxy.upstream.tunnel import join
 
-__all__ = ["Exchange", "ResponseState", "Source"]
+__all__ = ["Exchange", "Source"]
 
 #: Internal redirects that one request may make (nginx NGX_HTTP_MAX_URI_CHANGES).
 MAX_INTERNAL_REDIRECTS = 10
@@ -53,18 +50,6 @@ _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
 #: Our Server line, by ``server_tokens``.
 _OWN_SERVER = {False: (b"Server", SERVER), True: (b"Server", SERVER_WITH_VERSION)}
-
-#: Fields of a resource that are not true of the page of an error.
-_NOT_OF_ERRORS = frozenset({b"accept-ranges", b"last-modified"})
-
-
-class ResponseState(Enum):
-    """How far the response has come."""
-
-    WAITING = "waiting"
-    BODY = "body"
-    ENDED = "ended"
-    ABORTED = "aborted"
 
 
 # Read for every request; looking a member up in an enumeration is slow.
@@ -88,19 +73,12 @@ class Exchange:
     """One request and its response."""
 
     __slots__ = (
-        "accel_fields",
         "body",
-        "body_bytes_sent",
         "body_refused",
         "captures",
         "denied",
         "downstream",
         "error_uri",
-        "gzip",
-        "gzip_done",
-        "gzip_in",
-        "gzip_out",
-        "has_body",
         "head",
         "internal",
         "location",
@@ -111,16 +89,12 @@ class Exchange:
         "proxy_host",
         "record",
         "redirects",
-        "response_pairs",
+        "response",
         "route",
         "server",
         "site",
         "slice_range",
         "source",
-        "state",
-        "status",
-        "status_override",
-        "told",
         "uri_changed",
         "world",
     )
@@ -133,10 +107,6 @@ class Exchange:
         self.method = head.method
         self.body: RequestBody | None = None
         self.source: Source | None = None
-        self.state = _WAITING
-        self.status = 0
-        self.status_override = 0
-        self.has_body = True
         self.lost = False
         self.logged = False
         self.internal = False
@@ -146,19 +116,10 @@ class Exchange:
         #: ``allow`` and ``deny`` have refused it: what answers stands in for an error page.
         self.denied = False
         self.redirects = 0
-        self.gzip: Gzip | None = None
-        #: The content already is the gzip form of what is stored.
-        self.gzip_done = False
-        self.gzip_in = self.gzip_out = 0
-        self.body_bytes_sent = 0
-        self.response_pairs: Pairs = []
         self.map_values: dict[str, bytes] = {}
-        #: Fields kept from the response that sent us here by X-Accel-Redirect.
-        self.accel_fields: Pairs = []
-        #: What Cache-Status says; empty where it is left as it comes.
-        self.told = b""
         #: The authority of a proxy_pass with variables, once rendered.
         self.proxy_host: bytes | None = None
+        self.response = Response(downstream)
         self.record = Record(world.scheduler.monotonic(), downstream.bytes_sent)
         #: ``$slice_range``, while a slice is being asked for.
         self.slice_range = b""
@@ -298,8 +259,7 @@ class Exchange:
 
     def switch(self, pairs: Pairs, reason: bytes, upstream: UpstreamStream) -> None:
         """101: join the two connections (``proxy.upstream.tunnel``)."""
-        self.state = _ENDED
-        self.status = 101
+        self.response.note_sent(101, [], 0)
         self.source = None
         self.downstream.send_informational(101, pairs)
         join(self, upstream)
@@ -332,7 +292,7 @@ class Exchange:
         return self.body
 
     def on_request_body(self, data: bytes) -> None:
-        if self.body_refused or (self.body is None and self.state is not _WAITING):
+        if self.body_refused or (self.body is None and self.response.state is not _WAITING):
             return  # answered without it: read past
         # Nobody may have asked for it yet: a cache is looking things up first.
         body = self._collected_body()
@@ -353,15 +313,15 @@ class Exchange:
         self.downstream.close_after_response()
         if self.lost or self.body_refused:
             return
-        if self.state is _WAITING:
+        if self.response.state is _WAITING:
             other = self._replacement()
             other.body_refused = True
             self.downstream.hand_over(other)
             self.logged = True
             self._go_on_without_client()
             other.answer_status(status)
-        elif self.state is _BODY:
-            self.state = _ABORTED
+        elif self.response.state is _BODY:
+            self.response.note_abort()
             self.downstream.abort()
             self.log()
             self._go_on_without_client()
@@ -370,12 +330,13 @@ class Exchange:
         """Another exchange for the same request, nothing of which is under way yet."""
         other = copy.copy(self)
         other.source = other.body = None
+        other.response = self.response.copy()
         other.record = self.record.copy()
         other.map_values = dict(self.map_values)
         return other
 
     def on_request_end(self, trailers: Fields | None) -> None:
-        if self.body is not None or self.state is _WAITING:
+        if self.body is not None or self.response.state is _WAITING:
             self._collected_body().end()
 
     # -- the response ------------------------------------------------------
@@ -387,36 +348,7 @@ class Exchange:
 
         *length* is that of the body which follows, None if unknown.
         """
-        assert self.state is _WAITING, self
-        if self.status_override:
-            status, reason = self.status_override, None
-            if status not in (200, 206, 304):
-                # The page of an error is not the resource that was asked for.
-                pairs = [pair for pair in pairs if pair[0].lower() not in _NOT_OF_ERRORS]
-        self.state = _BODY
-        self.status = status
-        location = self.location
-        if self.accel_fields:
-            given = {name.lower() for name, _ in self.accel_fields}
-            pairs = [pair for pair in pairs if pair[0].lower() not in given] + self.accel_fields
-        if self.told:
-            pairs = [pair for pair in pairs if pair[0].lower() != b"cache-status"]
-            pairs.append((cache_status.NAME, self.told))
-        has_body = self.has_body = (
-            self.method != b"HEAD" and status not in (204, 304) and status >= 200
-        )
-        if location.gzip is not None and not self.gzip_done:
-            length = begin_gzip(self, status, pairs, length)
-        if location.field_adder is not None:
-            # nginx finds a range unsatisfiable after it has added to the 200. An origin's
-            # own 416 comes with its reason.
-            judged = 200 if status == 416 and reason is None else status
-            now = self.world.scheduler.wall()
-            pairs = location.field_adder.render(self, judged, pairs, now)
-        self.response_pairs = pairs
-        self.downstream.send_head(
-            status, reason_phrase(status) if reason is None else reason, pairs, length, has_body
-        )
+        self.response.begin(self, status, pairs, length, reason)
 
     def begin_ranges(self, pairs: Pairs, length: int) -> None:
         """Send the head of a 206 for the client's Range, of a whole that is at hand."""
@@ -444,45 +376,30 @@ class Exchange:
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the body; a piece for a response without body is dropped."""
-        if self.lost or not self.has_body:
-            return
-        if self.gzip is not None:
-            self.gzip_in += len(data)
-            data = self.gzip.feed(data)
-            self.gzip_out += len(data)
-        if data:
-            self.body_bytes_sent += len(data)
-            self.downstream.send_data(data)
+        if not self.lost:
+            self.response.send_body(data)
 
     def flush_body(self) -> None:
         """Let the client see what it was sent so far (a pause in an unbuffered response)."""
-        if self.gzip is not None and not self.lost:
-            data = self.gzip.flush()
-            if data:
-                self.gzip_out += len(data)
-                self.body_bytes_sent += len(data)
-                self.downstream.send_data(data)
+        if not self.lost:
+            self.response.flush_body()
 
     def end(self, trailers: Fields | None = None) -> None:
         """The response is whole."""
-        assert self.state is _BODY, self
-        self.state = _ENDED
-        if self.gzip is not None and not self.lost:
-            data = self.gzip.finish()
-            self.gzip_out += len(data)
-            self.body_bytes_sent += len(data)
-            self.downstream.send_data(data)
+        response = self.response
+        response.note_end()
         self.source = None
         if self.body is not None:
             self.body.close()
         if not self.lost:
-            # Logged after the last octet was handed over, before the next request.
+            response.finish_body()
+            # Logged after the last byte was handed over, before the next request.
             self.downstream.send_end(trailers)
             self.log()
 
     def abort(self) -> None:
         """The response cannot be finished: close so that the client can tell."""
-        self.state = _ABORTED
+        self.response.note_abort()
         self.source = None
         if self.body is not None:
             self.body.close()
@@ -529,11 +446,11 @@ class Exchange:
         """The client's connection is gone."""
         if self.lost:
             return
-        if self.state in (_ENDED, _ABORTED):
+        if self.response.state in (_ENDED, _ABORTED):
             self.lost = True
             return
-        if self.state is _WAITING:
-            self.status = 499
+        if self.response.state is _WAITING:
+            self.response.note_status(499)
         self.log()
         self._go_on_without_client()
 
@@ -541,6 +458,7 @@ class Exchange:
         """Whatever goes on is for others: nothing that it sends reaches the connection."""
         self.lost = True
         self.downstream = NoClient(self.downstream)
+        self.response.send_to(self.downstream)
         source = self.source
         if source is not None:
             source.on_downstream_lost()
@@ -549,13 +467,6 @@ class Exchange:
     def _close_body(self) -> None:
         if self.body is not None:
             self.body.close()
-
-    def note_sent(self, status: int, pairs: Pairs, octets: int) -> None:
-        """What the log tells of a response that was sent whole without this exchange."""
-        self.state = _ENDED
-        self.status = status
-        self.response_pairs = pairs
-        self.body_bytes_sent = octets
 
     def log(self) -> None:
         """Write the access log, once."""
@@ -574,4 +485,4 @@ class Exchange:
     log_error = _log_error
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.method!r} {self.head.target!r} {self.state.value}>"
+        return f"<Exchange {self.method!r} {self.head.target!r} {self.response.state.value}>"

@@ -77,7 +77,7 @@ class HotHits:
         record = exchange.record
         record.note_cache_status(ready.cache_status)
         record.note_upstream_fields(ready.upstream_fields)
-        exchange.note_sent(ready.status, ready.http1_pairs, len(ready.body))
+        exchange.response.note_sent(ready.status, ready.http1_pairs, len(ready.body))
         record.note_bytes_before(
             downstream.bytes_sent - len(ready.http1) - len(ready.http1_body)
         )

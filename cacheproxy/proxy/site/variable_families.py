@@ -43,7 +43,7 @@ def _sent_http(rest: str) -> Getter:
     name = rest.replace("_", "-").encode()
 
     def get(x: Any) -> bytes:
-        for field, value in x.response_pairs:
+        for field, value in x.response.pairs:
             if field.lower() == name:
                 return bytes(value)
         return b""

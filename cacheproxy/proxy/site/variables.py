@@ -161,7 +161,7 @@ def _request_id(x: Exchange) -> bytes:
 
 @_variable("request_completion")
 def _request_completion(x: Exchange) -> bytes:
-    return b"OK" if x.state.value == "ended" else b""
+    return b"OK" if x.response.ended else b""
 
 
 @_variable("content_length")
@@ -293,12 +293,12 @@ def _ssl_session_id(x: Exchange) -> bytes:
 
 @_variable("status")
 def _status(x: Exchange) -> bytes:
-    return b"%03d" % x.status
+    return b"%03d" % x.response.status
 
 
 @_variable("body_bytes_sent")
 def _body_bytes_sent(x: Exchange) -> bytes:
-    return b"%d" % x.body_bytes_sent
+    return b"%d" % x.response.body_bytes_sent
 
 
 @_variable("bytes_sent")
@@ -308,7 +308,8 @@ def _bytes_sent(x: Exchange) -> bytes:
 
 @_variable("gzip_ratio")
 def _gzip_ratio(x: Exchange) -> bytes:
-    return b"%.2f" % (x.gzip_in / x.gzip_out) if x.gzip_out else b""
+    response = x.response
+    return b"%.2f" % (response.gzip_in / response.gzip_out) if response.gzip_out else b""
 
 
 # -- time ----------------------------------------------------------------------

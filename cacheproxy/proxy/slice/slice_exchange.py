@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
-from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
+from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.exchange.no_client import NoClient
 
 if TYPE_CHECKING:
@@ -66,17 +66,14 @@ class SliceExchange(Exchange):
         self.internal = whole.internal
         self.uri_changed = whole.uri_changed
         self.record.share_request_id(whole.record)
-        self.accel_fields = whole.accel_fields
+        self.response.share_kept_fields(whole.response)
 
     # -- the response ------------------------------------------------------
 
     def begin(
         self, status: int, pairs: Pairs, length: int | None, reason: bytes | None = None
     ) -> None:
-        assert self.state is ResponseState.WAITING, self
-        self.state = ResponseState.BODY
-        self.status = status
-        self.has_body = self.method != b"HEAD" and status not in (204, 304) and status >= 200
+        self.response.begin_unsent(self.method, status)
         if self._slicing is not None:
             self._slicing.on_head(self, pairs, length, reason)
 
@@ -88,7 +85,7 @@ class SliceExchange(Exchange):
         return (0, length) if self._slicing is None else self._slicing.wanted_of(length)
 
     def send_body(self, data: bytes) -> None:
-        if self._slicing is not None and self.has_body:
+        if self._slicing is not None and self.response.has_body:
             self._slicing.on_body(data)
 
     def flush_body(self) -> None:
@@ -96,32 +93,31 @@ class SliceExchange(Exchange):
             self._slicing.exchange.flush_body()
 
     def end(self, trailers: Fields | None = None) -> None:
-        assert self.state is ResponseState.BODY, self
-        self.state = ResponseState.ENDED
+        self.response.note_end()
         slicing = self._finish()
         if slicing is not None:
             slicing.on_end(trailers)
 
     def abort(self) -> None:
-        self.state = ResponseState.ABORTED
+        self.response.note_abort()
         slicing = self._finish()
         if slicing is not None:
             slicing.on_abort()
 
     def answer_status(self, status: int, extra: Pairs | None = None) -> None:
-        self.state = ResponseState.ENDED
+        self.response.note_answered()
         slicing = self._finish()
         if slicing is not None:
             slicing.on_status(self, status, extra)
 
     def internal_redirect(self, uri: bytes, args: bytes | None = None) -> None:
-        self.state = ResponseState.ENDED
+        self.response.note_answered()
         slicing = self._finish()
         if slicing is not None and slicing.leaves(self):
             slicing.exchange.internal_redirect(uri, args)
 
     def enter_named(self, name: bytes) -> None:
-        self.state = ResponseState.ENDED
+        self.response.note_answered()
         slicing = self._finish()
         if slicing is not None and slicing.leaves(self):
             slicing.exchange.enter_named(name)

@@ -35,7 +35,8 @@ from cacheproxy.policy.ranges import (
 )
 from cacheproxy.policy.slices import MisfitSlice, SlicePart, first_slice, judge_slice, slice_range
 from cacheproxy.proxy.cache import lookup as caching
-from cacheproxy.proxy.exchange.exchange import Exchange, ResponseState
+from cacheproxy.proxy.exchange.exchange import Exchange
+from cacheproxy.proxy.exchange.response import ResponseState
 from cacheproxy.proxy.slice.slice_exchange import SliceExchange
 from cacheproxy.proxy.upstream import file_copy as store
 from cacheproxy.proxy.upstream.relay import Relay
@@ -120,7 +121,7 @@ class Slicing:
     @property
     def waiting(self) -> bool:
         """Whether the client has got no head yet."""
-        return self.exchange.state is ResponseState.WAITING
+        return self.exchange.response.state is ResponseState.WAITING
 
     def start(self) -> None:
         """Ask for the first slice."""
@@ -135,7 +136,7 @@ class Slicing:
         return (
             exchange.method == b"GET"
             and exchange.location.core.max_ranges != 0
-            and not exchange.status_override
+            and not exchange.response.is_overridden
         )
 
     # -- asking ------------------------------------------------------------
@@ -206,15 +207,15 @@ class Slicing:
         first = self.waiting
         if first:
             self._take_over(made)
-            if made.status != 206 or made.of_whole or self._unsliced:
+            if made.response.status != 206 or made.of_whole or self._unsliced:
                 self._pass_on(made, pairs, length, reason)
                 return
         fields = Fields(pairs)
-        status = 200 if made.of_whole else made.status
+        status = 200 if made.of_whole else made.response.status
         part = judge_slice(status, fields, self._start, self._size, self._known)
         if (
             isinstance(part, SlicePart)
-            and made.has_body
+            and made.response.has_body
             and length is not None
             and length != part.stop - part.start
         ):
@@ -227,7 +228,7 @@ class Slicing:
         if first:
             self._forget_first = caching.forgetter(made)
             self._begin(fields, part)
-        elif exchange.state is not ResponseState.BODY:
+        elif exchange.response.state is not ResponseState.BODY:
             self._drop()
 
     def _take_over(self, made: SliceExchange) -> None:
@@ -235,7 +236,7 @@ class Slicing:
         exchange = self.exchange
         exchange.record.take_answer(made.record)
         exchange.proxy_host = made.proxy_host
-        exchange.accel_fields = made.accel_fields
+        exchange.response.share_kept_fields(made.response)
 
     def _pass_on(
         self, made: SliceExchange, pairs: Pairs, length: int | None, reason: bytes | None
@@ -245,16 +246,16 @@ class Slicing:
         if fields is None or b"content-range" not in fields:
             exchange.slice_range = b""
         empty = not self._start or Fields(pairs).get(b"content-range") == b"bytes */0"
-        if made.status == 416 and empty and not self._unsliced:
+        if made.response.status == 416 and empty and not self._unsliced:
             # It has no octets, and so no range to be asked for.
             self._unsliced = True
             self._drop()
             self._advance()
             return
         self._passing = True
-        exchange.gzip_done = made.gzip_done
-        exchange.begin(made.status, pairs, length, reason)
-        made.gzip = exchange.gzip
+        exchange.response.take_coding(made.response)
+        exchange.begin(made.response.status, pairs, length, reason)
+        made.response.share_compression(exchange.response)
 
     def _begin(self, fields: Fields, part: SlicePart) -> None:
         """Send the head of the whole, or of the client's range of it."""
@@ -277,7 +278,7 @@ class Slicing:
             if self._may_have_range() or exchange.method == b"HEAD":
                 pairs = [*pairs, (b"Accept-Ranges", b"bytes")]
             exchange.begin(200, pairs, total)
-        if not exchange.has_body:
+        if not exchange.response.has_body:
             self._end()
         elif not part.start <= self._position < part.stop:
             # As for the end of the whole, of which nobody knew where it starts.
@@ -397,7 +398,7 @@ class Slicing:
         """Ask again for a slice that the cache had and that is of no use; else give up."""
         forget = caching.forgetter(made) if made.record.cache_status in _UNASKED else None
         self._drop()
-        if self._again or forget is None or made.status != 206:
+        if self._again or forget is None or made.response.status != 206:
             self._give_up(misfit.reason, misfit.outdated)
             return
         forget()

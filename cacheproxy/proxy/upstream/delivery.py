@@ -223,7 +223,7 @@ class Delivery:
         exchange.send_body(data)
         if not exchange.downstream.writable:
             self._client_is_slow()
-        elif exchange.gzip is not None and not self._buffering:
+        elif exchange.response.gzip is not None and not self._buffering:
             exchange.flush_body()
 
     def _feed_window(self, data: bytes, window: tuple[int, int]) -> None:

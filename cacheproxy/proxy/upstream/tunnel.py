@@ -46,7 +46,7 @@ class _ClientEnd(_End):
     exchange: Exchange
 
     def tunnel_write(self, data: bytes) -> None:
-        self.exchange.body_bytes_sent += len(data)
+        self.exchange.response.count_body(len(data))
         self.other.tunnel_write(data)
 
     def tunnel_end(self) -> None:
