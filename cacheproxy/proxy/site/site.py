@@ -22,14 +22,14 @@ from cacheproxy.http.target import Target, normalize_path, parse_target, split_h
 from cacheproxy.policy.access import AccessList
 from cacheproxy.policy.forwarding import (
     RedirectRewriter,
-    RequestRewriter,
     ResponseRewriter,
     compile_redirects,
-    compile_request_fields,
     compile_response_fields,
 )
+from cacheproxy.policy.http_upstream import HttpUpstream
 from cacheproxy.policy.options import ErrorPage, ProxyPass
 from cacheproxy.policy.routing import LocationTree, ServerChooser
+from cacheproxy.policy.upstream_protocol import UpstreamProtocol
 from cacheproxy.proxy.interfaces import Ready, RemembersAnswers, Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
 from cacheproxy.proxy.site.selecting import CountRules, without_query
@@ -120,11 +120,10 @@ class CompiledLocation:
         "limited",
         "location",
         "logs",
+        "protocol",
         "proxy",
         "purge",
         "redirects",
-        "request_rewriter",
-        "request_rewriter_uncached",
         "response_rewriter",
         "server",
         "slice_keys_follow_route",
@@ -147,8 +146,7 @@ class CompiledLocation:
             for log in location.core.access_log
         )
         self.upstream: UpstreamChoice | None = None
-        self.request_rewriter: RequestRewriter | None = None
-        self.request_rewriter_uncached: RequestRewriter | None = None
+        self.protocol: UpstreamProtocol | None = None
         self.response_rewriter: ResponseRewriter | None = None
         #: Set where stored heads hold fields that are hidden from clients.
         self.stored_rewriter: ResponseRewriter | None = None
@@ -184,8 +182,7 @@ class CompiledLocation:
         if target.template is None:
             ssl = proxy.ssl if target.scheme == b"https" else None
             self.upstream = world.upstream(target.upstream, ssl)
-        self.request_rewriter = compile_request_fields(proxy, self.cache is not None, proxy_host)
-        self.request_rewriter_uncached = compile_request_fields(proxy, False, proxy_host)
+        self.protocol = HttpUpstream(proxy, self.cache is not None, proxy_host)
         self.response_rewriter = compile_response_fields(proxy)
         if self.cache is not None:
             self.stored_rewriter = self.response_rewriter

@@ -15,10 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.encode import encode_chunk, encode_field_lines, join_request_head
 from cacheproxy.http.fields import Pairs
 from cacheproxy.http.target import split_url
-from cacheproxy.http.upgrade import is_websocket_handshake
 from cacheproxy.policy.containment import rendered_climbs
 from cacheproxy.policy.routing import proxy_uri
 from cacheproxy.proxy.exchange.record import UpstreamRecord
@@ -34,11 +32,6 @@ __all__ = ["UpstreamRequest"]
 
 T = TypeVar("T")
 
-LAST_CHUNK = b"0\r\n\r\n"
-
-#: Fields that ask whether what is stored still holds.
-_VALIDATION = frozenset({b"if-modified-since", b"if-none-match"})
-
 
 class UpstreamRequest:
     """One request, made from the client's by the location's options."""
@@ -46,33 +39,39 @@ class UpstreamRequest:
     __slots__ = (
         "_body",
         "_cache",
-        "_chunked",
         "_data",
         "_exchange",
         "_head",
-        "_method",
-        "_uri",
+        "_protocol",
+        "chunked",
         "client_head",
         "conditional",
         "counts",
+        "length",
+        "method",
+        "target",
     )
 
     def __init__(self, exchange: Exchange, cache: ResponseTaker | None) -> None:
         self._exchange = exchange
         self._cache = cache
+        protocol = exchange.location.protocol
+        assert protocol is not None
+        self._protocol = protocol
         #: What is passed on of the client's request.
         self.client_head = exchange.head
         #: Whether only the part of the query that counts is sent.
         self.counts = False
         #: Fields that ask the upstream to validate a stored response, or for a part.
         self.conditional: Pairs = []
-        self._uri = b""
-        self._method = b""
+        self.target = b""
+        self.method = b""
+        self.length: int | None = None
         self._head = b""
         #: What is sent behind the head: the body where memory holds all of it.
         self._data: bytes | None = None
         self._body: RequestBody | None = None
-        self._chunked = False
+        self.chunked = False
 
     # -- making it ---------------------------------------------------------
 
@@ -82,13 +81,13 @@ class UpstreamRequest:
         Errors: ``ProtocolError`` and ``UpstreamError`` where variables name no upstream.
         """
         exchange, cache = self._exchange, self._cache
-        choice, self._uri = self._as_counted(self._resolve)
+        choice, self.target = self._as_counted(self._resolve)
         template = exchange.location.proxy.method
-        self._method = exchange.method
+        self.method = exchange.method
         if template is not None:
-            self._method = self._as_counted(lambda: template.render(exchange)).upper()
-        if cache is not None and self._method == b"HEAD" and cache.converts_head:
-            self._method = b"GET"
+            self.method = self._as_counted(lambda: template.render(exchange)).upper()
+        if cache is not None and self.method == b"HEAD" and cache.converts_head:
+            self.method = b"GET"
         return choice
 
     def _as_counted(self, make: Callable[[], T]) -> T:
@@ -160,56 +159,32 @@ class UpstreamRequest:
             # An empty body that the client declared stays declared: some origins ask for it.
             declared = b"content-length" in exchange.head.fields
             ready(0 if declared and self._takes_body() else None)
-        elif proxy.request_buffering or (body.length < 0 and proxy.http_version == "1.0"):
+        elif proxy.request_buffering or (
+            body.length < 0 and not self._protocol.frames_unknown_length
+        ):
             body.when_whole(lambda: ready(body.received))
         else:
             body.streaming = True
-            self._chunked = body.length < 0
+            self.chunked = body.length < 0
             ready(body.length)
 
     def write(self, length: int | None) -> None:
         """Write the head, for a body of *length*.
 
-        Errors: ``ValueError`` where a variable brings a line break into it.
+        Errors: as ``UpstreamProtocol.encode_head``.
         """
-        exchange, cache = self._exchange, self._cache
-        location = exchange.location
-        if cache is not None and cache.answers_conditions:
-            rewriter = location.request_rewriter
-        else:
-            rewriter = location.request_rewriter_uncached
-        assert rewriter is not None
-        own = self._own_fields(length)
-        if location.proxy.websocket and is_websocket_handshake(exchange.head):
-            names = (b"connection", b"upgrade")
-            pairs = self._as_counted(lambda: rewriter.render(exchange, self.client_head))
-            pairs = [pair for pair in pairs if pair[0].lower() not in names]
-            pairs += [*own, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-            lines = encode_field_lines(pairs)
-        else:
-            lines = self._as_counted(lambda: rewriter.encode(exchange, self.client_head))
-            if own:
-                lines += encode_field_lines(own)
-        version = 10 if location.proxy.http_version == "1.0" else 11
-        self._head = join_request_head(self._method, self._uri, lines, version)
+        exchange, protocol = self._exchange, self._protocol
+        self.length = length
+        self._head = self._as_counted(lambda: protocol.encode_head(exchange, self))
         body = self._body
         if body is not None and not body.streaming and self._data is None:
             self._data = body.in_memory()
 
-    def _own_fields(self, length: int | None) -> Pairs:
-        """The fields that are neither the client's nor ``proxy_set_header``'s."""
-        own = self.conditional
-        if own:
-            # As in nginx proxy_set_header has the last word, also on what is asked.
-            set_header = self._exchange.location.proxy.set_header
-            said = {name.lower() for name, _ in set_header} & _VALIDATION
-            own = [pair for pair in own if pair[0].lower() not in said]
-        if length is not None:
-            if self._chunked:
-                own = [(b"Transfer-Encoding", b"chunked"), *own]
-            elif length or self._exchange.method not in (b"GET", b"HEAD"):
-                own = [(b"Content-Length", b"%d" % length), *own]
-        return own
+    @property
+    def answers_conditions(self) -> bool:
+        """Whether a cache answers preconditions and ranges."""
+        cache = self._cache
+        return cache is not None and cache.answers_conditions
 
     # -- sending it --------------------------------------------------------
 
@@ -218,18 +193,17 @@ class UpstreamRequest:
         data = self._data
         if data is not None:
             record.bytes_sent = len(self._head) + len(data)
-            stream.send_request(self._method, self._head + data, True)
+            stream.send_request(self.method, self._head + data, True)
             return None
         record.bytes_sent = len(self._head)
-        stream.send_request(self._method, self._head, self._body is None)
+        stream.send_request(self.method, self._head, self._body is None)
         return self._body
 
     def send_piece(
         self, stream: UpstreamStream, record: UpstreamRecord, data: bytes, complete: bool
     ) -> None:
         """Send a piece of the body, framed as the head has declared."""
-        if self._chunked:
-            data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if complete else b"")
+        data = self._protocol.encode_piece(self, data, complete)
         record.bytes_sent += len(data)
         stream.send_body(data, complete)
 
@@ -267,4 +241,4 @@ class UpstreamRequest:
     def asks_upgrade(self) -> bool:
         """Whether the client asked for another protocol, and the upstream was told."""
         asked = b"upgrade" in self._exchange.head.fields
-        return asked and b"\r\nupgrade:" in self._head.lower()
+        return asked and self._protocol.asks_upgrade(self._head)
