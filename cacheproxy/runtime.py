@@ -8,6 +8,7 @@ keeps its entries, an upstream group its connections and its memory of failures.
 from __future__ import annotations
 
 import os
+import random
 import socket
 import tempfile
 import time
@@ -18,14 +19,21 @@ from typing import Any
 from twisted.logger import Logger
 
 from cacheproxy.config.addresses import parse_proxy_pass
-from cacheproxy.config.model import CacheZone, Config, Location, Upstream, UpstreamServer
+from cacheproxy.config.model import Balancing, CacheZone, Config, Location, Upstream, UpstreamServer
 from cacheproxy.config.model import ErrorLog as ErrorLogOptions
 from cacheproxy.errors import ConfigError, Stage, UpstreamError
 from cacheproxy.net.http1.upstream import KeepAlive, Peer, plain_endpoint
 from cacheproxy.net.logs.logs import ErrorLog, LogFiles
 from cacheproxy.net.tls.client import TlsEndpoint, UpstreamTls
-from cacheproxy.policy.balancing import Balancer
+from cacheproxy.policy.balancing import Balancer, Method
 from cacheproxy.policy.balancing import Peer as BalancedPeer
+from cacheproxy.policy.balancing_methods import (
+    AddressHash,
+    ConsistentHash,
+    KeyHash,
+    LeastConnections,
+    RandomChoice,
+)
 from cacheproxy.policy.options import AccessLog, ProxySsl
 from cacheproxy.proxy.cache.fills import Fills
 from cacheproxy.proxy.interfaces import Cancellable, Storage
@@ -69,7 +77,7 @@ class UpstreamGroup:
             server.name: Peer(reactor, server, self._keep_alive, endpoint)
             for server in upstream.servers
         }
-        self._balancer = Balancer(
+        peers = [
             BalancedPeer(
                 server.name,
                 server.weight,
@@ -78,9 +86,13 @@ class UpstreamGroup:
                 server.fail_timeout,
                 server.backup,
                 server.down,
+                server.label,
             )
             for server in upstream.servers
-        )
+        ]
+        #: What the choice goes by.
+        self.key = None if upstream.balancing is None else upstream.balancing[1]
+        self._balancer = Balancer(peers, _method(upstream, peers))
         self.size = self._balancer.tries
         #: What ``pick`` always gives where there is nothing to choose.
         self._only = None if self._balancer.chooses else next(iter(self._peers.items()))
@@ -88,11 +100,11 @@ class UpstreamGroup:
         self.succeeded: Callable[[str], None] = self._balancer.succeeded
         self.finished: Callable[[str], None] = self._balancer.finished
 
-    def pick(self, tried: frozenset[str]) -> tuple[str, Peer] | None:
+    def pick(self, tried: frozenset[str], key: bytes = b"") -> tuple[str, Peer] | None:
         only = self._only
         if only is not None:
             return None if only[0] in tried else only
-        chosen = self._balancer.pick(self._clock(), tried)
+        chosen = self._balancer.pick(self._clock(), tried, key)
         return None if chosen is None else (chosen.name, self._peers[chosen.name])
 
     def failed(self, address: str) -> None:
@@ -101,6 +113,22 @@ class UpstreamGroup:
     def close(self) -> None:
         """Close idle connections; those in use close when they are done."""
         self._keep_alive.close()
+
+
+def _method(upstream: Upstream, peers: list[BalancedPeer]) -> Method | None:
+    """The way to choose that ``least_conn``, ``hash`` … name; None for round robin."""
+    if upstream.balancing is None:
+        return None
+    kind, _ = upstream.balancing
+    if kind is Balancing.LEAST_CONN:
+        return LeastConnections()
+    if kind is Balancing.IP_HASH:
+        return AddressHash()
+    if kind is Balancing.HASH:
+        return KeyHash()
+    if kind is Balancing.CONSISTENT_HASH:
+        return ConsistentHash([peer for peer in peers if not peer.backup])
+    return RandomChoice(random.randrange, two=kind is Balancing.RANDOM_TWO)
 
 
 def _tls_endpoint(

@@ -141,14 +141,14 @@ def parse_upstream_server(args: tuple[str, ...]) -> UpstreamServer:
     if address.startswith("unix:"):
         if not address[5:]:
             raise ConfigError(f'no path in the unix domain socket in upstream "{address}"')
-        return UpstreamServer(path=address[5:], port=0, **options)
+        return UpstreamServer(path=address[5:], port=0, label=address, **options)
     try:
         host, port, _ = split_host(address, 80)
     except ValueError as error:
         raise ConfigError(f'{error} in upstream "{address}"') from error
     if host == "*":
         raise ConfigError(f'invalid host in upstream "{address}"')
-    return UpstreamServer(host=host, port=port, **options)
+    return UpstreamServer(host=host, port=port, label=address, **options)
 
 
 def _upstream_options(words: tuple[str, ...]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cacheproxy.config import (
     directives_log,
     directives_proxy,
     directives_ssl,
+    directives_upstream,
 )
 from cacheproxy.config.table import Row
 
@@ -24,6 +25,7 @@ __all__ = ["LOCAL_TARGETS", "ROWS", "TABLE"]
 #: Every row, grouped by concern.
 ROWS: tuple[Row, ...] = (
     *directives_http.ROWS,
+    *directives_upstream.ROWS,
     *directives_core.ROWS,
     *directives_access.ROWS,
     *directives_proxy.ROWS,

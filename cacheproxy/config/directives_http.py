@@ -1,21 +1,19 @@
-"""Rows of blocks and of what stands at the top: servers, locations, upstreams, processes.
+"""Rows of blocks and of what stands at the top: servers, locations, processes.
 
-nginx's core, ``ngx_http_core_module``, ``ngx_http_upstream_module`` and
-``ngx_http_map_module``. Blocks open levels and walk their content.
+nginx's core, ``ngx_http_core_module`` and ``ngx_http_map_module``. Blocks open levels and
+walk their content.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cacheproxy.config import units
-from cacheproxy.config.addresses import parse_listen, parse_upstream_server
-from cacheproxy.config.model import Listen, Match, Upstream, UpstreamServer
+from cacheproxy.config.addresses import parse_listen
+from cacheproxy.config.model import Listen, Match
 from cacheproxy.config.patterns import compile_pattern
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
     MANY,
-    NUMBER,
     TIME,
     Build,
     Context,
@@ -23,7 +21,6 @@ from cacheproxy.config.table import (
     Merge,
     Row,
     accepted,
-    invalid,
     value,
 )
 from cacheproxy.config.variables import Map
@@ -32,7 +29,6 @@ from cacheproxy.errors import ConfigError
 __all__ = ["ROWS"]
 
 _MAIN = Context.MAIN
-_UPSTREAM = Context.UPSTREAM
 
 
 def _events(build: Build, level: Level, directive: Directive) -> None:
@@ -134,25 +130,6 @@ def _check_nesting(level: Level, match: Match, pattern: str) -> None:
         raise ConfigError(f'location "{pattern}" is outside location "{outer}"')
 
 
-def _upstream(build: Build, level: Level, directive: Directive) -> None:
-    name = directive.args[0]
-    upstreams = build.of("upstream")
-    if name in upstreams:
-        raise ConfigError(f'duplicate upstream "{name}"')
-    inner = Level(Context.UPSTREAM, None, directive)
-    before = len(build.errors)
-    build.walk(directive.block or (), inner)
-    servers: list[UpstreamServer] = inner.values.pop("server", [])
-    options = {target.partition(".")[2]: value for target, value in inner.values.items()}
-    upstreams[name] = Upstream(name, tuple(servers), **options)
-    if not any(not server.backup for server in servers) and len(build.errors) == before:
-        raise ConfigError("no servers are inside upstream")
-
-
-def _upstream_server(build: Build, level: Level, directive: Directive) -> None:
-    level.append("server", parse_upstream_server(directive.args), directive)
-
-
 def _map(build: Build, level: Level, directive: Directive) -> None:
     source, variable = directive.args
     name = variable.removeprefix("$").lower()
@@ -183,14 +160,6 @@ def _worker_processes(build: Build, directive: Directive) -> int:
     return int(word)
 
 
-def _keepalive(build: Build, directive: Directive) -> int:
-    word = directive.args[0]
-    try:
-        return units.number(word)
-    except ValueError as error:
-        raise invalid(directive, word) from error
-
-
 ROWS: list[Row] = [
     Row("events", _MAIN, (0, 0), _events, merge=Merge.GLOBAL, block=True),
     Row("http", _MAIN, (0, 0), _http, merge=Merge.GLOBAL, block=True),
@@ -215,36 +184,6 @@ ROWS: list[Row] = [
         Merge.LOCAL,
         block=True,
     ),
-    Row("upstream", Context.HTTP, (1, 1), _upstream, "upstreams", Merge.GLOBAL, block=True),
-    Row(
-        "server",
-        _UPSTREAM,
-        (1, MANY),
-        _upstream_server,
-        "upstream.servers",
-        Merge.LOCAL,
-        note="weight, max_conns, max_fails, fail_timeout, backup, down.",
-    ),
-    value(
-        "keepalive",
-        _UPSTREAM,
-        1,
-        _keepalive,
-        "upstream.keepalive",
-        merge=Merge.LOCAL,
-        note="Default 32, as in nginx since 1.29.7; 0 keeps none.",
-    ),
-    value(
-        "keepalive_requests",
-        _UPSTREAM,
-        1,
-        NUMBER,
-        "upstream.keepalive_requests",
-        merge=Merge.LOCAL,
-    ),
-    value("keepalive_time", _UPSTREAM, 1, TIME, "upstream.keepalive_time", merge=Merge.LOCAL),
-    value("keepalive_timeout", _UPSTREAM, 1, TIME, "upstream.keepalive_timeout", merge=Merge.LOCAL),
-    *accepted("zone", _UPSTREAM, "One process holds the state of the peers.", (1, 2)),
     Row("map", Context.HTTP, (2, 2), _map, "", Merge.GLOBAL, block=True),
     value("user", _MAIN, (1, 2), _user, "user", merge=Merge.GLOBAL),
     value("pid", _MAIN, 1, _pid, "pid", merge=Merge.GLOBAL),

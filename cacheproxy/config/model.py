@@ -21,8 +21,10 @@ from cacheproxy.policy.options import (
     GzipOptions,
     ProxyOptions,
 )
+from cacheproxy.template import Template
 
 __all__ = [
+    "Balancing",
     "CacheZone",
     "Config",
     "ErrorLog",
@@ -171,6 +173,8 @@ class UpstreamServer:
     fail_timeout: float = 10.0
     backup: bool = False
     down: bool = False
+    #: As it is written, by which ``hash … consistent`` places it.
+    label: str = ""
 
     @property
     def name(self) -> str:
@@ -178,6 +182,17 @@ class UpstreamServer:
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Balancing(Enum):
+    """How an upstream chooses among its servers, where it is not by round robin."""
+
+    LEAST_CONN = "least_conn"
+    IP_HASH = "ip_hash"
+    HASH = "hash"
+    CONSISTENT_HASH = "hash consistent"
+    RANDOM = "random"
+    RANDOM_TWO = "random two"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +204,8 @@ class Upstream:
 
     name: str
     servers: tuple[UpstreamServer, ...]
+    #: The method and what it goes by, such as the text of ``hash``.
+    balancing: tuple[Balancing, Template | None] | None = None
     keepalive: int = 32
     keepalive_requests: int = 1000
     keepalive_time: float = 3600.0

@@ -1,18 +1,20 @@
 """Which peer of an upstream group gets a request: weights, failures, backups.
 
 nginx: ``ngx_http_upstream_round_robin`` (smooth weighted round robin),
-``max_fails``, ``fail_timeout``, ``max_conns``. A group of a single peer never
-sets it aside.
+``max_fails``, ``fail_timeout``, ``max_conns``. A group of a single peer is never
+set aside. Other ways to choose are a `Method` each (``policy.balancing_methods``); what they
+leave open, and the backups, are chosen by round robin.
 
 Imports nothing of the project.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Balancer", "Peer"]
+__all__ = ["Balancer", "Method", "Peer", "round_robin"]
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Peer:
     fail_timeout: float = 10.0
     backup: bool = False
     down: bool = False
+    label: str = ""
 
     conns: int = 0
     fails: int = 0
@@ -42,11 +45,25 @@ class Peer:
     def __post_init__(self) -> None:
         self.effective_weight = self.weight
 
+    @property
+    def server(self) -> str:
+        """What it is called in the configuration, by which ``hash`` places it."""
+        return self.label or self.name
+
     def available(self, now: float) -> bool:
         """Whether it may be chosen at monotonic time *now*."""
         if self.down or 0 < self.max_conns <= self.conns:
             return False
         return not 0 < self.max_fails <= self.fails or now - self.checked > self.fail_timeout
+
+
+class Method(Protocol):
+    """A way to choose among the peers of a group."""
+
+    def choose(
+        self, peers: Sequence[Peer], now: float, tried: Container[str], key: bytes
+    ) -> Peer | None:
+        """One of *peers* that is available and not *tried*; None leaves it to round robin."""
 
 
 class Balancer:
@@ -56,14 +73,15 @@ class Balancer:
     the peer (the client went away).
     """
 
-    __slots__ = ("_backup", "_by_name", "_primary", "_single")
+    __slots__ = ("_backup", "_by_name", "_method", "_primary", "_single")
 
-    def __init__(self, peers: Iterable[Peer]) -> None:
+    def __init__(self, peers: Iterable[Peer], method: Method | None = None) -> None:
         every = list(peers)
         self._primary = [peer for peer in every if not peer.backup]
         self._backup = [peer for peer in every if peer.backup]
         self._by_name = {peer.name: peer for peer in every}
         self._single = len(every) == 1
+        self._method = method
 
     @property
     def peers(self) -> list[Peer]:
@@ -83,10 +101,11 @@ class Balancer:
         """How many attempts one request may make, backups included: peers not ``down``."""
         return sum(not peer.down for peer in self._by_name.values())
 
-    def pick(self, now: float, tried: Container[str] = ()) -> Peer | None:
+    def pick(self, now: float, tried: Container[str] = (), key: bytes = b"") -> Peer | None:
         """The peer for the next attempt; None when none is live (``no live upstreams``, 502).
 
-        *tried* are the names already tried for this request; *now* monotonic seconds.
+        *tried* are the names already tried for this request; *now* monotonic seconds; *key*
+        what the method goes by, such as the value of ``hash``.
         """
         if self._single:
             (peer,) = self._by_name.values()
@@ -94,13 +113,24 @@ class Balancer:
                 return None
             peer.conns += 1
             return peer
-        best = _smooth(self._primary, now, tried) or _smooth(self._backup, now, tried)
+        best = self._choose(self._primary, now, tried, key)
+        if best is None:
+            best = self._choose(self._backup, now, tried, key)
         if best is None:
             return None
         if now - best.checked > best.fail_timeout:
             best.checked = now
         best.conns += 1
         return best
+
+    def _choose(
+        self, peers: list[Peer], now: float, tried: Container[str], key: bytes
+    ) -> Peer | None:
+        if self._method is not None and len(peers) > 1:
+            best = self._method.choose(peers, now, tried, key)
+            if best is not None:
+                return best
+        return round_robin(peers, now, tried)
 
     def succeeded(self, name: str) -> None:
         """The peer answered; its failures are forgotten if the try came after its pause."""
@@ -132,8 +162,8 @@ class Balancer:
         return f"<Balancer {state}>"
 
 
-def _smooth(peers: list[Peer], now: float, tried: Container[str]) -> Peer | None:
-    """One step of smooth weighted round robin over the peers that are available."""
+def round_robin(peers: Iterable[Peer], now: float, tried: Container[str]) -> Peer | None:
+    """One step of smooth weighted round robin over the peers that are available and not *tried*."""
     best: Peer | None = None
     total = 0
     for peer in peers:

@@ -45,6 +45,7 @@ from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy.options import AccessLog, ProxySsl
 from cacheproxy.policy.purge import Selection
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.template import Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.cache.fills import Fills
@@ -542,7 +543,11 @@ class UpstreamChoice(Protocol):
     @property
     def name(self) -> str: ...
 
-    def pick(self, tried: frozenset[str]) -> tuple[str, UpstreamPeer] | None:
+    @property
+    def key(self) -> Template | None:
+        """What the choice goes by, such as the text of ``hash``; None for nothing."""
+
+    def pick(self, tried: frozenset[str], key: bytes = b"") -> tuple[str, UpstreamPeer] | None:
         """An address (``$upstream_addr``) and its peer; None when none is live."""
 
     def succeeded(self, address: str) -> None: ...

@@ -90,7 +90,7 @@ class UpstreamServerTests(SynchronousTestCase):
             parse_upstream_server(
                 ("a:1", "weight=2", "max_conns=3", "max_fails=0", "fail_timeout=1m", "backup")
             ),
-            UpstreamServer("a", 1, "", 2, 3, 0, 60.0, True),
+            UpstreamServer("a", 1, "", 2, 3, 0, 60.0, True, label="a:1"),
         )
 
     def test_refused(self) -> None:

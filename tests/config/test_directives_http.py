@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cacheproxy.config.model import Match, Upstream, UpstreamServer
+from cacheproxy.config.model import Match
 from tests.config.builders import faults, full, http, server
 
 
@@ -58,39 +58,6 @@ class ServerNameTests(SynchronousTestCase):
         """Asterisks in the middle, variables."""
         for name in ("a.*.b", "*a", "a*", "*", ".", "*.", "a/b", "$host", "~"):
             self.assertTrue(faults(f"server {{ server_name {name}; }}"), name)
-
-
-class UpstreamTests(SynchronousTestCase):
-    """``upstream``."""
-
-    def test_options(self) -> None:
-        """Everything of the block."""
-        config = http(
-            "upstream u { server a:1; server b backup; keepalive 5; keepalive_requests 6;"
-            "keepalive_time 7s; keepalive_timeout 8s; zone u 64k; }"
-        )
-        servers = (UpstreamServer("a", 1), UpstreamServer("b", backup=True))
-        self.assertEqual(config.upstreams["u"], Upstream("u", servers, 5, 6, 7.0, 8.0))
-
-    def test_keepalive_by_default(self) -> None:
-        """32 idle connections, as in nginx since 1.29.7; 0 keeps none."""
-        config = http("upstream u { server a; } upstream v { server a; keepalive 0; }")
-        self.assertEqual(config.upstreams["u"].keepalive, 32)
-        self.assertEqual(config.upstreams["v"].keepalive, 0)
-
-    def test_balancing_methods_are_refused(self) -> None:
-        """Only round robin is there, and only what is there is accepted."""
-        for method in ("ip_hash", "least_conn", "random", "hash $uri"):
-            self.assertEqual(
-                faults(f"upstream u {{ {method}; server a; }}"),
-                [f'unknown directive "{method.split()[0]}"'],
-            )
-
-    def test_only_backups(self) -> None:
-        """A group needs a server that is no backup."""
-        self.assertEqual(
-            faults("upstream u { server a backup; }"), ["no servers are inside upstream"]
-        )
 
 
 class MainTests(SynchronousTestCase):
