@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Fields
-from cacheproxy.http.h1 import RequestLimits, RequestParser, ResponseParser
 from cacheproxy.http.messages import RequestHead, ResponseHead
+from cacheproxy.http.request_parser import RequestLimits, RequestParser
+from cacheproxy.http.response_parser import ResponseParser
 
 Call = tuple[object, ...]
 
@@ -119,3 +121,9 @@ def request(
 def response(fields: bytes = b"", body: bytes = b"", *, status: bytes = b"200 OK") -> bytes:
     """A response."""
     return b"HTTP/1.1 %b\r\n%b\r\n%b" % (status, fields, body)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    """*data* cut at these places, each taken modulo its length."""
+    places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
+    return [data[start:stop] for start, stop in pairwise(places)]

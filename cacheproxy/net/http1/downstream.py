@@ -25,15 +25,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cacheproxy.errors import ProtocolError
-from cacheproxy.http.fields import Fields, Pairs
-from cacheproxy.http.h1 import (
+from cacheproxy.http.encode import (
     LAST_CHUNK,
-    RequestParser,
     encode_chunk,
     encode_response_head,
     encode_trailers,
 )
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
+from cacheproxy.http.request_parser import RequestParser
 from cacheproxy.net.deadline import NEVER, Deadline
 from cacheproxy.net.http1.outbox import DIRECT, Outbox, Turn
 from cacheproxy.net.reactor.interfaces import LONG_READ, IDirectProtocol, give_way

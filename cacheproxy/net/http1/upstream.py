@@ -1,6 +1,6 @@
 """Connections to upstream servers: one request at a time, kept between requests.
 
-``UpstreamConnection`` joins a transport to ``http.h1.ResponseParser`` and tells
+``UpstreamConnection`` joins a transport to ``http.response_parser`` and tells
 the exchange that uses it, through ``UpstreamSink``, what arrives. ``Peer`` is one
 address: it opens connections and keeps idle ones, as many as the group's
 ``keepalive`` allows (nginx ``ngx_http_upstream_keepalive_module``).
@@ -36,8 +36,8 @@ from zope.interface import implementer
 from cacheproxy.config.model import Upstream, UpstreamServer
 from cacheproxy.errors import ProtocolError, Stage, UpstreamError
 from cacheproxy.http.fields import Fields
-from cacheproxy.http.h1 import ResponseParser
 from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.response_parser import ResponseParser
 from cacheproxy.net.deadline import Deadline
 from cacheproxy.net.http1.outbox import Outbox, Turn
 from cacheproxy.net.reactor.interfaces import (

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from cacheproxy.http.encode import encode_response_head
 from cacheproxy.http.fields import Fields, Pairs
-from cacheproxy.http.h1 import encode_response_head
 from cacheproxy.http.messages import reason_phrase
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.policy.encoding import may_encode, vary_accept_encoding

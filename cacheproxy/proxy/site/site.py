@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
 from cacheproxy.config.model import Listen, Location, Match, Server
-from cacheproxy.http.h1 import RequestLimits
 from cacheproxy.http.messages import RequestHead
+from cacheproxy.http.request_parser import RequestLimits
 from cacheproxy.http.target import Target, normalize_path, parse_target, split_host
 from cacheproxy.policy.access import AccessList
 from cacheproxy.policy.forwarding import (
