@@ -15,7 +15,7 @@ from cacheproxy.http.encode import (
     join_request_head,
 )
 from cacheproxy.http.fields import Pairs
-from cacheproxy.http.h1 import ResponseParser
+from cacheproxy.http.response_parser import ResponseParser
 from cacheproxy.http.upgrade import is_websocket_handshake
 from cacheproxy.policy.forwarding import RequestRewriter, compile_request_fields
 from cacheproxy.policy.options import ProxyOptions

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from cacheproxy.http.fields import Pairs
-from cacheproxy.http.h1 import ResponseSink
 from cacheproxy.http.messages import RequestHead
+from cacheproxy.http.response_parser import ResponseSink
 
 __all__ = ["MakeReader", "Outgoing", "ResponseReader", "UpstreamProtocol"]
 
