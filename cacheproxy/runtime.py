@@ -330,24 +330,24 @@ class Runtime:
 
         return write_one
 
-    def log_error(self, level: str, message: str, exchange: Any) -> None:
-        options = exchange.location.location.error_log
+    def log_error(self, level: str, message: str, request: Any) -> None:
+        options = request.location.location.error_log
         log = self.error_log if options is None else self._error_logs[options]
         if not log.enabled(level):
             return
-        head = exchange.head
+        head = request.head
         context: dict[str, str | bytes] = {
-            "client": exchange.downstream.peer_host,
-            "server": exchange.server.name,
+            "client": request.downstream.peer_host,
+            "server": request.server.name,
             "request": b"%b %b HTTP/%d.%d" % (head.method, head.target, *divmod(head.version, 10)),
         }
-        attempts = exchange.record.attempts
+        attempts = request.record.attempts
         if attempts:
             context["upstream"] = attempts[-1].address
         host = head.fields.get(b"host")
         if host is not None:
             context["host"] = host
-        log.log(level, message, context, exchange.downstream.number)
+        log.log(level, message, context, request.downstream.number)
 
     def spool(
         self, memory: int, file_limit: int, directory: str, *, replayable: bool

@@ -204,7 +204,7 @@ class WebDownstream:
     def pauseProducing(self) -> None:
         self.writable = False
         if self._open and self._exchange is not None:
-            self._deadline.set(self._exchange.location.core.send_timeout)
+            self._deadline.set(self._exchange.request.location.core.send_timeout)
 
     def resumeProducing(self) -> None:
         self.writable = True
@@ -301,7 +301,7 @@ class WebDownstream:
             return
         channel.loseConnection()
         if exchange is not None and self._request.channel is not None:
-            self._deadline.set(exchange.location.core.send_timeout)
+            self._deadline.set(exchange.request.location.core.send_timeout)
 
     def _abort_connection(self) -> None:
         channel = self._request.channel

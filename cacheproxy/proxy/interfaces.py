@@ -583,7 +583,7 @@ class World(Protocol):
     def access_log(self, log: AccessLog) -> Callable[[bytes, bytes], None]:
         """Writes one line: (rendered path, line with its newline)."""
 
-    def log_error(self, level: str, message: str, exchange: object) -> None:
+    def log_error(self, level: str, message: str, request: object) -> None:
         """One line in the error log, with the request it concerns."""
 
     def spool(

@@ -167,7 +167,7 @@ class HttpConnection(Protocol):
     def pauseProducing(self) -> None:
         self.writable = False
         exchange = self.exchange
-        core = self.site.default.root.core if exchange is None else exchange.location.core
+        core = self.site.default.root.core if exchange is None else exchange.request.location.core
         self._deadline.set(core.send_timeout)
 
     def resumeProducing(self) -> None:
@@ -183,7 +183,7 @@ class HttpConnection(Protocol):
             return
         self._deadline.clear()
         if self._body_expected:
-            self._deadline.set(exchange.location.core.client_body_timeout)
+            self._deadline.set(exchange.request.location.core.client_body_timeout)
         exchange.on_writable()
 
     def stopProducing(self) -> None:
@@ -216,14 +216,14 @@ class HttpConnection(Protocol):
         exchange.start()
         if self.exchange is exchange:
             if self._body_expected:
-                self._deadline.set(exchange.location.core.client_body_timeout)
+                self._deadline.set(exchange.request.location.core.client_body_timeout)
             if self._parser.queued:
                 self.pause_request()
 
     def on_request_body(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is not None:
-            self._deadline.set(exchange.location.core.client_body_timeout)
+            self._deadline.set(exchange.request.location.core.client_body_timeout)
             exchange.on_request_body(data)
 
     def on_request_end(self, trailers: Fields | None) -> None:
@@ -269,8 +269,8 @@ class HttpConnection(Protocol):
         exchange = self.exchange
         if exchange is None:
             return
-        core = exchange.location.core
-        version = exchange.head.version
+        core = exchange.request.location.core
+        version = exchange.request.head.version
         keep = (
             self._keep
             and not self._close
@@ -327,7 +327,10 @@ class HttpConnection(Protocol):
             self._write(data)
         # The response is complete: the next request, or the end of the connection.
         exchange, self.exchange = self.exchange, None
-        core = exchange.location.core if exchange is not None else self.site.default.root.core
+        if exchange is None:
+            core = self.site.default.root.core
+        else:
+            core = exchange.request.location.core
         if not self._keep or self.draining:
             self._linger()
         else:
@@ -364,7 +367,7 @@ class HttpConnection(Protocol):
             self._paused = False
             cast(Any, self.transport).resumeProducing()
             if self._body_expected and self.exchange is not None:
-                self._deadline.set(self.exchange.location.core.client_body_timeout)
+                self._deadline.set(self.exchange.request.location.core.client_body_timeout)
 
     def close_after_response(self) -> None:
         self._close = True

@@ -31,32 +31,33 @@ def answer_return(exchange: Exchange, directive: Return) -> None:
     """``return``: 444 closes without an answer; a redirect's text is its target."""
     status = directive.status
     exchange.response.note_status(status)
-    text = None if directive.text is None else directive.text.render(exchange)
+    text = None if directive.text is None else directive.text.render(exchange.request)
     if status == 444:
         exchange.abort()
     elif status in _REDIRECTS and text is not None:
         answer_redirect(exchange, status, text)
     elif text is None:
         if status in (204, 205) or status < 300:
-            exchange.answer(status, b"", exchange.location.core.default_type)
+            exchange.answer(status, b"", exchange.request.location.core.default_type)
         else:
             exchange.answer_status(status)
     else:
-        exchange.answer(status, text, media_type(exchange.location.core, exchange.route.uri))
+        request = exchange.request
+        exchange.answer(status, text, media_type(request.location.core, request.route.uri))
 
 
 def answer_redirect(exchange: Exchange, status: int, location: bytes) -> None:
     """A redirect to *location*, made absolute as the directives say."""
-    target = absolute_location(exchange, location)
-    body = error_page(status, exchange.location.core.server_tokens)
+    target = absolute_location(exchange.request, location)
+    body = error_page(status, exchange.request.location.core.server_tokens)
     exchange.answer(status, body, b"text/html", [(b"Location", target)])
 
 
 def answer_error(exchange: Exchange, status: int, extra: Pairs | None) -> None:
     """Answer with *status* through ``error_page``, or with the page made here."""
-    page = exchange.location.error_pages.get(status)
+    page = exchange.request.location.error_pages.get(status)
     if page is not None and not (
-        exchange.error_uri and not exchange.location.core.recursive_error_pages
+        exchange.request.is_error_page and not exchange.request.location.core.recursive_error_pages
     ):
         _redirect_error(exchange, status, page)
         return
@@ -69,20 +70,19 @@ def answer_error(exchange: Exchange, status: int, extra: Pairs | None) -> None:
     # As nginx: an error on the way to an error page is what is told.
     response.override_status(0)
     shown = 400 if status in (494, 495, 496, 497) else status
-    body = error_page(status, exchange.location.core.server_tokens)
+    body = error_page(status, exchange.request.location.core.server_tokens)
     exchange.answer(shown, body, b"text/html", extra)
 
 
 def _redirect_error(exchange: Exchange, status: int, page: ErrorPage) -> None:
-    exchange.error_uri = True
+    exchange.request.note_error_page()
     override = status if page.response is None else page.response
     exchange.response.override_status(override)
-    uri = page.uri.render(exchange)
+    uri = page.uri.render(exchange.request)
     if uri.startswith(b"@"):
         exchange.enter_named(uri)
     elif uri.startswith(b"/"):
-        if exchange.method != b"HEAD":
-            exchange.method = b"GET"
+        exchange.request.become_get()
         path, _, args = uri.partition(b"?")
         # As in nginx it is not decoded: $uri has been.
         exchange.internal_redirect(path, args)

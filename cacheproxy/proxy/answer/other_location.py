@@ -33,15 +33,15 @@ _KEPT = frozenset(
 def goes_elsewhere(exchange: Exchange, head: ResponseHead) -> bool:
     """Whether something else answers than the response: a place it names, or an error page."""
     return names_another(exchange, head) or (
-        exchange.location.proxy.intercept_errors
+        exchange.request.location.proxy.intercept_errors
         and head.status >= 300
-        and head.status in exchange.location.error_pages
+        and head.status in exchange.request.location.error_pages
     )
 
 
 def names_another(exchange: Exchange, head: ResponseHead) -> bool:
     """Whether the application names another place that answers (``X-Accel-Redirect``)."""
-    ignored = exchange.location.proxy.ignore_headers
+    ignored = exchange.request.location.proxy.ignore_headers
     return b"x-accel-redirect" in head.fields and b"x-accel-redirect" not in ignored
 
 
@@ -63,6 +63,5 @@ def go_elsewhere(exchange: Exchange, head: ResponseHead) -> None:
         exchange.log_error("error", problem.message)
         exchange.answer_status(problem.status)
         return
-    if exchange.method != b"HEAD":
-        exchange.method = b"GET"
+    exchange.request.become_get()
     exchange.internal_redirect(path, args)

@@ -93,7 +93,7 @@ class Representation:
 
 def send(exchange: Exchange, it: Representation) -> None:
     """Answer the exchange's request from a complete representation."""
-    asked = exchange.head.fields.names()
+    asked = exchange.request.head.fields.names()
     if not STEERING_FIELDS.isdisjoint(asked) and (
         _answer_precondition(exchange, it) or _answer_ranges(exchange, it)
     ):
@@ -127,17 +127,17 @@ def tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
     Source: RFC 9211 §2.
     """
     theirs = None
-    if b"cache-status" not in exchange.location.proxy.hide_header:
+    if b"cache-status" not in exchange.request.location.proxy.hide_header:
         theirs = head.fields.combined(b"cache-status")
     exchange.response.say_cache_status(did if theirs is None else theirs + b", " + did)
 
 
 def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
     outcome = evaluate_preconditions(
-        exchange.head,
+        exchange.request.head,
         it.status,
         it.fields,
-        if_modified_since=exchange.location.core.if_modified_since,
+        if_modified_since=exchange.request.location.core.if_modified_since,
         received=it.received,
     )
     if outcome is Precondition.PROCEED:
@@ -155,15 +155,15 @@ def asked_ranges(
     exchange: Exchange, status: int, fields: Fields, length: int
 ) -> Ranges | Unsatisfiable | None:
     """The ranges that the request is to get of a representation; None for all of it."""
-    head = exchange.head
+    head = exchange.request.head
     value = head.fields.get(b"range")
-    if value is None or exchange.method != b"GET" or status != 200:
+    if value is None or exchange.request.method != b"GET" or status != 200:
         return None
     if exchange.would_gzip(status, fields, length) or not if_range_holds(head, fields):
         return None
-    if not may_be_ranged(fields, exchange.location.proxy.force_ranges):
+    if not may_be_ranged(fields, exchange.request.location.proxy.force_ranges):
         return None
-    decision = decide_ranges(value, length, exchange.location.core.max_ranges)
+    decision = decide_ranges(value, length, exchange.request.location.core.max_ranges)
     return decision if isinstance(decision, Ranges | Unsatisfiable) else None
 
 

@@ -78,7 +78,7 @@ class Fetch:
         turn = self.turn
         relay = Relay(turn.exchange, self)
         asked = relay.request
-        asked.client_head, asked.counts = forwarded(turn.exchange), True
+        asked.client_head, asked.counts = forwarded(turn.exchange.request), True
         asked.conditional = self._conditional()
         relay.start()
 
@@ -90,7 +90,7 @@ class Fetch:
         if missing is not None and missing.rest.bound:
             return missing.rest.fields()
         if turn.passed_range:
-            pairs = turn.exchange.head.fields.pairs
+            pairs = turn.exchange.request.head.fields.pairs
             return [pair for pair in pairs if pair[0].lower() in (b"range", b"if-range")]
         return []
 
@@ -114,7 +114,7 @@ class Fetch:
             else:
                 missing = None
         plain = turn.base == turn.primary and not self._detail
-        if plain and exchange.method == b"HEAD" and not self.converts_head:
+        if plain and exchange.request.method == b"HEAD" and not self.converts_head:
             update_get(exchange, turn.storage, head, self._request_time)
         self._consider_storing(relay, head, now)
         if turn.options.status and not turn.background:
@@ -172,7 +172,7 @@ class Fetch:
             return True
         if goes_elsewhere(exchange, head):
             return False
-        if exchange.method == b"HEAD" and self.converts_head:
+        if exchange.request.method == b"HEAD" and self.converts_head:
             delivery.begin(head)
             delivery.muted = True
             exchange.end()
@@ -188,12 +188,12 @@ class Fetch:
             turn.request,
             head,
             options,
-            exchange.location.proxy.ignore_headers,
+            exchange.request.location.proxy.ignore_headers,
             self._no_cache(),
             turn.key,
             self._request_time,
             now,
-            exchange.route.host,
+            exchange.request.route.host,
         )
         if not isinstance(decision, Store):
             if decision.reason is NoStoreReason.DECEPTION:
@@ -221,7 +221,7 @@ class Fetch:
         """Have the response written to its place, and offered to those who want the same."""
         turn = self.turn
         exchange, storage = turn.exchange, turn.storage
-        if exchange.method == b"HEAD" and not self.converts_head:
+        if exchange.request.method == b"HEAD" and not self.converts_head:
             keep_length(stored, head)
         fills = exchange.world.fills(storage)
         fills.note_shared(turn.digest)
@@ -241,7 +241,7 @@ class Fetch:
 
     def _no_cache(self) -> bool:
         conditions = self.turn.options.no_cache
-        return bool(conditions) and holds(conditions, self.turn.exchange)
+        return bool(conditions) and holds(conditions, self.turn.exchange.request)
 
     def _set_free(self, status: int) -> None:
         """Nobody is to wait for such an answer, now or for a while."""
@@ -287,7 +287,7 @@ class Fetch:
             turn.request,
             head,
             turn.options,
-            turn.exchange.location.proxy.ignore_headers,
+            turn.exchange.request.location.proxy.ignore_headers,
             self._request_time,
             now,
             self._no_cache(),

@@ -57,14 +57,14 @@ class Way(Enum):
 def way_to_answer(exchange: Exchange, growing: Growing) -> Way:
     """Which way is best for this request."""
     stored, length = growing.stored, growing.length
-    if exchange.method == b"HEAD":
+    if exchange.request.method == b"HEAD":
         return Way.FOLLOW
     if exchange.would_gzip(stored.status, stored.fields, length):
         small = length is not None and length <= ENCODE_WAIT_LIMIT
         return Way.ENCODE if small else Way.FOLLOW
     reach = growing.writer.size + RANGE_LEAD
     if length is None:
-        value = exchange.head.fields.get(b"range") or b""
+        value = exchange.request.head.fields.get(b"range") or b""
         return Way.ASK if passes_range(value, reach) else Way.FOLLOW
     decision = asked_ranges(exchange, stored.status, stored.fields, length)
     if decision is None or isinstance(decision, Unsatisfiable):
@@ -100,7 +100,7 @@ class Following(ReaderSource):
         stored, length = growing.stored, growing.length
         if self._answers_precondition():
             return
-        if exchange.method == b"HEAD" or stored.status == 204 or length == 0:
+        if exchange.request.method == b"HEAD" or stored.status == 204 or length == 0:
             exchange.source = None
             self._begin()
             exchange.end()
@@ -118,10 +118,10 @@ class Following(ReaderSource):
     def _answers_precondition(self) -> bool:
         exchange, stored = self._exchange, self._growing.stored
         outcome = evaluate_preconditions(
-            exchange.head,
+            exchange.request.head,
             stored.status,
             stored.fields,
-            if_modified_since=exchange.location.core.if_modified_since,
+            if_modified_since=exchange.request.location.core.if_modified_since,
             received=stored.response_time,
         )
         if outcome is Precondition.NOT_MODIFIED:
@@ -135,7 +135,7 @@ class Following(ReaderSource):
     def _pairs(self) -> Pairs:
         exchange, stored = self._exchange, self._growing.stored
         age = stored.age(exchange.world.scheduler.wall())
-        return hit_pairs(exchange.location, stored, age, self._did)
+        return hit_pairs(exchange.request.location, stored, age, self._did)
 
     def _begin(self) -> None:
         """Send the head."""

@@ -64,7 +64,7 @@ class _Update:
         head: ResponseHead,
         request_time: float,
     ) -> None:
-        asked, _, _ = count(exchange)
+        asked, _, _ = count(exchange.request)
         self._exchange = exchange
         self._storage = storage
         self._key = key
@@ -102,7 +102,7 @@ class _Update:
         entry.release()
 
     def _freshened(self, stored: StoredResponse) -> StoredResponse:
-        location = self._exchange.location
+        location = self._exchange.request.location
         options = location.cache
         assert options is not None
         updated = freshen(
@@ -120,10 +120,10 @@ class _Update:
 
 def _key_of_get(exchange: Exchange) -> bytes | None:
     """The key under which the answer to a GET in place of this HEAD is stored."""
-    template = exchange.location.cache_key
+    template = exchange.request.location.cache_key
     assert template is not None
     if "request_method" not in template.variables:
-        return cache_key(exchange)
-    asked = exchange.head
-    host = asked.fields.get(b"host") or exchange.route.host
-    return key_of_target(exchange, host, asked.target)
+        return cache_key(exchange.request)
+    asked = exchange.request.head
+    host = asked.fields.get(b"host") or exchange.request.route.host
+    return key_of_target(exchange.request, host, asked.target)

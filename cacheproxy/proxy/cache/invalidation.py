@@ -60,30 +60,30 @@ class Invalidation:
 
     def on_response(self, relay: Relay, head: ResponseHead) -> bool:
         exchange = self._exchange
-        options = exchange.location.cache
+        options = exchange.request.location.cache
         if options is not None and options.status:
             tell(exchange, cache_status.forward_value(b"method"), head)
-        if invalidates(exchange.method, head.status):
-            host = exchange.head.fields.get(b"host") or exchange.route.host
+        if invalidates(exchange.request.method, head.status):
+            host = exchange.request.head.fields.get(b"host") or exchange.request.route.host
             targets = invalidated_targets(
-                exchange.site.scheme, host, exchange.head.target, head
+                exchange.site.scheme, host, exchange.request.head.target, head
             )
             for target in targets:
-                whole = unsliced_key(exchange, host, target)
+                whole = unsliced_key(exchange.request, host, target)
                 if whole is not None:
                     self._storage.purge(ByPrefix(whole + b"bytes="), lambda count: None)
                     self._storage.purge(ByKey(digest(whole)), lambda count: None)
-                key = key_of_target(exchange, host, target)
+                key = key_of_target(exchange.request, host, target)
                 if key is not None:
                     place = digest(key)
                     stored: StoredResponse | None = None
                     if (
-                        target == exchange.head.target
+                        target == exchange.request.head.target
                         and represents_target(
-                            exchange.method, exchange.site.scheme, host, target, head
+                            exchange.request.method, exchange.site.scheme, host, target, head
                         )
                         # Nothing that a GET's answer could not depend on has reached the origin.
-                        and counts_whole(exchange)
+                        and counts_whole(exchange.request)
                     ):
                         stored = self._storable(head, key, place)
                     self._storage.purge(ByKey(place), lambda count: None)
@@ -94,21 +94,21 @@ class Invalidation:
     def _storable(self, head: ResponseHead, key: bytes, place: bytes) -> StoredResponse | None:
         """The response as what a GET would get, if it may be stored as that."""
         exchange = self._exchange
-        location = exchange.location
+        location = exchange.request.location
         options = location.cache
         assert options is not None
-        asked, _, _ = count(exchange)
+        asked, _, _ = count(exchange.request)
         decision = decide_storing(
             RequestHead(b"GET", asked.target, asked.version, asked.fields),
             head,
             # Only a lifetime that the response itself states makes it storable.
             replace(options, valid=_NO_VALID, heuristic=0.0),
             location.proxy.ignore_headers,
-            bool(options.no_cache) and holds(options.no_cache, exchange),
+            bool(options.no_cache) and holds(options.no_cache, exchange.request),
             key,
             self._request_time,
             exchange.world.scheduler.wall(),
-            exchange.route.host,
+            exchange.request.route.host,
         )
         if not isinstance(decision, Store) or decision.source is LifetimeSource.NONE:
             return None

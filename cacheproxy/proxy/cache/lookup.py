@@ -47,24 +47,24 @@ __all__ = ["CacheTurn", "forgetter", "refresh", "serve"]
 
 def serve(exchange: Exchange) -> None:
     """Answer through the location's cache."""
-    options = exchange.location.cache
+    options = exchange.request.location.cache
     assert options is not None
     try:
-        storage = zone_of(exchange)
+        storage = zone_of(exchange.request)
     except LookupError as problem:
         exchange.log_error("error", str(problem))
         exchange.answer_status(500)
         return
     if storage is None:
         Relay(exchange).start()
-    elif exchange.method not in options.methods:
+    elif exchange.request.method not in options.methods:
         invalidation = None
-        if invalidates(exchange.method, 200) and not exchange.denied:
+        if invalidates(exchange.request.method, 200) and not exchange.request.denied:
             invalidation = Invalidation(exchange, storage)
         Relay(exchange, invalidation).start()
     else:
         turn = CacheTurn(exchange, storage)
-        body = None if exchange.method in (b"GET", b"HEAD") else exchange.take_body()
+        body = None if exchange.request.method in (b"GET", b"HEAD") else exchange.take_body()
         if body is None:
             turn.start()
         else:
@@ -121,7 +121,7 @@ class CacheTurn:
     def __init__(self, exchange: Exchange, storage: Storage) -> None:
         self.exchange = exchange
         self.storage = storage
-        options = exchange.location.cache
+        options = exchange.request.location.cache
         assert options is not None
         self.options = options
         self.entry: Entry | None = None
@@ -148,15 +148,17 @@ class CacheTurn:
         """Make the key and look for a stored response."""
         exchange = self.exchange
         exchange.source = self
-        self.request, suffix, self.detail = count(exchange)
+        self.request, suffix, self.detail = count(exchange.request)
         # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
-        self.key, self.primary, self.base = keys_of(exchange, self.options.convert_head, suffix)
+        self.key, self.primary, self.base = keys_of(
+            exchange.request, self.options.convert_head, suffix
+        )
         self.digest = self.base
-        body = None if exchange.method in (b"GET", b"HEAD") else exchange.body
+        body = None if exchange.request.method in (b"GET", b"HEAD") else exchange.request.body
         if body is not None and body.in_memory() is None:
             self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
         self.storing = not self.detail
-        if self.detail or (self.options.bypass and holds(self.options.bypass, exchange)):
+        if self.detail or (self.options.bypass and holds(self.options.bypass, exchange.request)):
             exchange.record.note_cache_status(b"BYPASS")
             self.why = b"bypass"
             self.fetch()
@@ -205,7 +207,7 @@ class CacheTurn:
 
     def _carry_out(self, verdict: Verdict, entry: Entry | None) -> None:
         action = verdict.action
-        if verdict.refresh and self.exchange.method not in (b"GET", b"HEAD"):
+        if verdict.refresh and self.exchange.request.method not in (b"GET", b"HEAD"):
             # It cannot be asked for again without its client, who has the content.
             action, verdict.status = Action.REVALIDATE, b"EXPIRED"
         self.exchange.record.note_cache_status(verdict.status)
@@ -266,7 +268,7 @@ class CacheTurn:
                 entry.release()
             exchange.answer_status(504)
             return
-        value = plain_range(exchange.head)
+        value = plain_range(exchange.request.head)
         passed = value is not None and passes_range(value, options.max_range_offset)
         if entry is not None and verdict is not None:
             if passed:
@@ -293,7 +295,7 @@ class CacheTurn:
     def _beyond_offset(self) -> bool:
         """Whether ``proxy_cache_max_range_offset`` keeps a range of its own key out (nginx)."""
         options = self.options
-        value = self.exchange.head.fields.get(b"range")
+        value = self.exchange.request.head.fields.get(b"range")
         return (
             options.max_range_offset is not None
             and value is not None

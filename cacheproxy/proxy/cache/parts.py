@@ -45,19 +45,19 @@ def may_take_part(
     exchange: Exchange, options: CacheOptions, known: KnownParts, primary: bytes
 ) -> bool:
     """Whether a part could answer, and the operator has not taken ranges in hand."""
-    head = exchange.head
+    head = exchange.request.head
     if b"range" in head.fields:
         useful = plain_range(head) is not None
     else:
         useful = (
             known.has(primary)
-            and exchange.method == b"GET"
+            and exchange.request.method == b"GET"
             and PRECONDITION_FIELDS.isdisjoint(head.fields.names())
         )
     return (
         useful
         and not keyed_by_range(options)
-        and all(name.lower() != b"range" for name, _ in exchange.location.proxy.set_header)
+        and all(name.lower() != b"range" for name, _ in exchange.request.location.proxy.set_header)
     )
 
 
@@ -80,11 +80,11 @@ def judge_part(
 def answer_part(exchange: Exchange, entry: Entry, verdict: Verdict) -> bool:
     """Answer from the stored part *entry*, which is then taken over; False if it does not do."""
     stored = entry.stored
-    piece = reuse_part(stored, exchange.head)
+    piece = reuse_part(stored, exchange.request.head)
     if verdict.action is not Action.FRESH or piece is None:
         return False
     exchange.record.note_cache_status(verdict.status)
-    send_part(exchange, hit_pairs(exchange.location, stored, verdict.age), entry, piece)
+    send_part(exchange, hit_pairs(exchange.request.location, stored, verdict.age), entry, piece)
     return True
 
 
@@ -116,7 +116,7 @@ class Missing:
         stored = entry.stored
         if verdict.action not in (Action.FRESH, Action.STALE, Action.REVALIDATE):
             return None
-        wanted = wanted_octets(exchange.head, stored, whole)
+        wanted = wanted_octets(exchange.request.head, stored, whole)
         rest = None if wanted is None else rest_of(stored, wanted)
         return None if rest is None else cls(exchange, entry, rest)
 

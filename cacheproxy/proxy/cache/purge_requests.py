@@ -84,14 +84,14 @@ def read_order(fields: Fields) -> PurgeOrder:
 def serve(exchange: Exchange) -> None:
     """Carry out a purge request, in the zone of the exchange's location."""
     try:
-        order = read_order(exchange.head.fields)
-        if order.what == b"host" and not exchange.route.host:
+        order = read_order(exchange.request.head.fields)
+        if order.what == b"host" and not exchange.request.route.host:
             raise UnclearPurge("the request names no host")
     except UnclearPurge as problem:
         _answer(exchange, 400, None, str(problem))
         return
     try:
-        storage = zone_of(exchange)
+        storage = zone_of(exchange.request)
     except LookupError:
         storage = None
     if storage is None:
@@ -129,7 +129,7 @@ class PurgeTurn:
         if order.what == b"all":
             return [Everything()]
         if order.what == b"host":
-            return [ByHost(self._exchange.route.host)]
+            return [ByHost(self._exchange.request.route.host)]
         return self._by_uri()
 
     def _by_uri(self) -> list[Selection]:
@@ -138,9 +138,9 @@ class PurgeTurn:
         What other methods have stored (``request_key``) is of the same URI.
         """
         exchange = self._exchange
-        options = exchange.location.cache
+        options = exchange.request.location.cache
         assert options is not None
-        key, target = _key_of_get(exchange), exchange.head.target
+        key, target = _key_of_get(exchange), exchange.request.head.target
         prefix = key[:-1] if target.endswith(b"*") and key.endswith(b"*") else None
         self._one = prefix is None
         found: list[Selection] = []
@@ -152,7 +152,7 @@ class PurgeTurn:
                 continue
             own = request_key(key, method, options.convert_head)
             found.append(ByKey(digest(own)))
-            if keyed_by_slice(exchange.location.cache_key) or _keyed_by_range(exchange):
+            if keyed_by_slice(exchange.request.location.cache_key) or _keyed_by_range(exchange):
                 found.append(ByPrefix(own + _RANGE_START))
         return found
 
@@ -177,24 +177,24 @@ class PurgeTurn:
 
 def _key_of_get(exchange: Exchange) -> bytes:
     """The key that a GET with the same target and fields has."""
-    head = exchange.head
+    head = exchange.request.head
     other = exchange.detached(
         NoClient(exchange.downstream),
         RequestHead(b"GET", head.target, head.version, head.fields),
     )
-    other.location = exchange.route.location.for_method(b"GET")
-    if other.location.cache_key is None:
-        other.location = exchange.location
-    return cache_key(other)
+    location = exchange.request.route.location.for_method(b"GET")
+    if location.cache_key is not None:
+        other.request.use_location(location)
+    return cache_key(other.request)
 
 
 def _keyed_by_range(exchange: Exchange) -> bool:
     """Whether ranges are stored by the client's Range (nginx's way), and this names none."""
-    key = exchange.location.cache_key
+    key = exchange.request.location.cache_key
     return (
         key is not None
         and key.text.endswith(("$http_range", "${http_range}"))
-        and b"range" not in exchange.head.fields
+        and b"range" not in exchange.request.head.fields
     )
 
 

@@ -93,12 +93,12 @@ class Sharing:
     def _cannot_share(self) -> bool:
         """Whether the request itself makes it unlikely that its answer is stored."""
         turn = self._turn
-        fields = turn.exchange.head.fields
+        fields = turn.exchange.request.head.fields
         if b"authorization" in fields or b"upgrade" in fields:
             return True
         if b"cache-control" in fields and request_directives(fields).no_store:
             return True
-        return bool(turn.options.no_cache) and holds(turn.options.no_cache, turn.exchange)
+        return bool(turn.options.no_cache) and holds(turn.options.no_cache, turn.exchange.request)
 
     def _validates_alone(self) -> bool:
         """Whether what was waited for has come, and still needs validation for each request.

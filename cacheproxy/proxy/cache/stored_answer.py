@@ -43,7 +43,7 @@ class StoredAnswer:
             entry.release()
             return
         stored = entry.stored
-        gzip = exchange.location.gzip
+        gzip = exchange.request.location.gzip
         if gzip is None or stored.body_length <= 0 or not exchange.would_gzip(
             stored.status, stored.fields, stored.body_length
         ):
@@ -56,7 +56,7 @@ class StoredAnswer:
             self._send(entry, encoded, age, self._fresh)
 
     def _encode(self, entry: Entry, age: float) -> None:
-        gzip = self._exchange.location.gzip
+        gzip = self._exchange.request.location.gzip
         assert gzip is not None
 
         def done(encoded: Entry | None) -> None:
@@ -79,10 +79,10 @@ class StoredAnswer:
         exchange = self._exchange
         stored = entry.stored
         exchange.record.note_upstream_fields(stored.fields)
-        pairs = hit_pairs(exchange.location, stored, age, self._did)
+        pairs = hit_pairs(exchange.request.location, stored, age, self._did)
         length: int | None = stored.body_length
-        options = exchange.location.cache
-        if exchange.method == b"HEAD" and options is not None and not options.convert_head:
+        options = exchange.request.location.cache
+        if exchange.request.method == b"HEAD" and options is not None and not options.convert_head:
             pairs, length = split_length(stored, pairs)
         remembers = exchange.site.remembers
         if remember and remembers is not None:

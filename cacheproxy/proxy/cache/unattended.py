@@ -24,10 +24,10 @@ _NOT_REFRESHED = STEERING_FIELDS | {b"expect", b"upgrade", b"connection"}
 
 def unattended(cause: Exchange) -> Exchange:
     """An exchange for the same as *cause*, a GET or HEAD, that nobody waits for."""
-    head, options = cause.head, cause.location.cache
+    head, options = cause.request.head, cause.request.location.cache
     fields = head.fields.without(_NOT_REFRESHED)
     # The answer to a HEAD that was sent as such is stored apart.
     converted = options is None or options.convert_head
-    method = b"GET" if converted else cause.method
+    method = b"GET" if converted else cause.request.method
     request = RequestHead(method, head.target, head.version, fields)
     return cause.detached(NoClient(cause.downstream), request)

@@ -6,8 +6,6 @@ Imports: ``http``, ``policy``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.policy.encoding import (
     encoded_fields,
@@ -15,31 +13,29 @@ from cacheproxy.policy.encoding import (
     vary_accept_encoding,
     wants_encoding,
 )
-
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
+from cacheproxy.proxy.site.context import TemplateContext
 
 __all__ = ["compressed_head", "would_gzip"]
 
 
-def would_gzip(exchange: Exchange, status: int, fields: Fields, length: int | None) -> bool:
-    """Whether a response with *fields* would be compressed for the client of *exchange*."""
-    options = exchange.location.gzip
+def would_gzip(request: TemplateContext, status: int, fields: Fields, length: int | None) -> bool:
+    """Whether a response with *fields* would be compressed for the client of *request*."""
+    options = request.location.gzip
     assert options is not None
     if not may_encode(status, fields, length, options):
         return False
-    return wants_encoding(exchange.head, fields, options, exchange.world.scheduler.wall())
+    return wants_encoding(request.head, fields, options, request.world.scheduler.wall())
 
 
 def compressed_head(
-    exchange: Exchange, status: int, pairs: Pairs, length: int | None
+    request: TemplateContext, status: int, pairs: Pairs, length: int | None
 ) -> tuple[Pairs, int | None, bool]:
     """The fields and the length to send, and whether the body is to be compressed."""
-    options = exchange.location.gzip
+    options = request.location.gzip
     assert options is not None
     fields = Fields(pairs)
     if not may_encode(status, fields, length, options):
         return pairs, length, False
-    if not wants_encoding(exchange.head, fields, options, exchange.world.scheduler.wall()):
+    if not wants_encoding(request.head, fields, options, request.world.scheduler.wall()):
         return (vary_accept_encoding(fields).pairs if options.vary else pairs), length, False
     return encoded_fields(fields, b"gzip", options.vary).pairs, None, True

@@ -31,6 +31,7 @@ from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
 from cacheproxy.proxy.exchange.compression import would_gzip
 from cacheproxy.proxy.exchange.no_client import NoClient
 from cacheproxy.proxy.exchange.record import Record
+from cacheproxy.proxy.exchange.request import Request
 from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.exchange.response import Response, ResponseState
 from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
@@ -73,29 +74,14 @@ class Exchange:
     """One request and its response."""
 
     __slots__ = (
-        "body",
-        "body_refused",
-        "captures",
-        "denied",
         "downstream",
-        "error_uri",
-        "head",
-        "internal",
-        "location",
         "logged",
         "lost",
-        "map_values",
-        "method",
-        "proxy_host",
         "record",
-        "redirects",
+        "request",
         "response",
-        "route",
-        "server",
         "site",
-        "slice_range",
         "source",
-        "uri_changed",
         "world",
     )
 
@@ -103,40 +89,25 @@ class Exchange:
         self.site = site
         self.world = world = site.world
         self.downstream = downstream
-        self.head = head
-        self.method = head.method
-        self.body: RequestBody | None = None
         self.source: Source | None = None
+        #: The client has gone, or another exchange answers it.
         self.lost = False
         self.logged = False
-        self.internal = False
-        #: ``$uri`` is not what the client sent any more (nginx ``valid_unparsed_uri``).
-        self.uri_changed = False
-        self.error_uri = False
-        #: ``allow`` and ``deny`` have refused it: what answers stands in for an error page.
-        self.denied = False
-        self.redirects = 0
-        self.map_values: dict[str, bytes] = {}
-        #: The authority of a proxy_pass with variables, once rendered.
-        self.proxy_host: bytes | None = None
-        self.response = Response(downstream)
-        self.record = Record(world.scheduler.monotonic(), downstream.bytes_sent)
-        #: ``$slice_range``, while a slice is being asked for.
-        self.slice_range = b""
-        #: The body was refused; what is left of it is read past.
-        self.body_refused = False
+        self.response = response = Response(downstream)
+        self.record = record = Record(world.scheduler.monotonic(), downstream.bytes_sent)
+        self.request = Request(site, downstream, head, response, record)
 
     # -- the request -------------------------------------------------------
 
     def start(self) -> None:
         """Route the request and begin to answer it."""
         try:
-            route = self.site.route(self.head)
+            route = self.site.route(self.request.head)
         except ProtocolError as problem:
             self.reject(problem.status)
             return
-        if self.method in _REFUSED_METHODS:
-            self.adopt(route)
+        if self.request.method in _REFUSED_METHODS:
+            self.request.adopt(route)
             self.downstream.close_after_response()
             self.answer_status(405)
             return
@@ -146,30 +117,24 @@ class Exchange:
         """Answer a request that cannot be routed, and close after it."""
         server = self.site.default
         target = parse_target(b"/")
-        self.adopt(Route(server, server.root, server.name, b"/", target, {}, None))
+        self.request.adopt(Route(server, server.root, server.name, b"/", target, {}, None))
         self.downstream.close_after_response()
         self.answer_status(status)
 
-    def adopt(self, route: Route) -> None:
-        """Take *route* for what variables and options are read from."""
-        self.route = route
-        self.server = route.server
-        self.captures = route.captures
-        self.location = route.location
-
     def enter(self, route: Route) -> None:
         """Run the phases of the location that *route* leads to."""
-        self.adopt(route)
-        if self.location.core.internal and not self.internal:
+        request = self.request
+        request.adopt(route)
+        if route.location.core.internal and not request.internal:
             self.answer_status(404)
             return
-        location = self.location = self.location.for_method(self.method)
+        location = request.location = route.location.for_method(request.method)
         core = location.core
-        length = self.head.body_length
-        if length is not None and self.body is None and not self.body_refused:
+        length = request.head.body_length
+        if length is not None and request.body is None and not request.body_refused:
             limit = core.client_max_body_size
             if limit and length > limit:
-                self.body_refused = True
+                request.body_refused = True
                 self.downstream.close_after_response()
                 self.answer_status(413)
                 return
@@ -183,7 +148,7 @@ class Exchange:
         access = location.access
         if access is not None and not access.allows(self.downstream.peer_host):
             self._log_error("error", "access forbidden by rule")
-            self.denied = True
+            request.note_denied()
             self.answer_status(403)
             return
         self.site.serve(self)
@@ -197,13 +162,14 @@ class Exchange:
         if self.lost:
             self.stop()
             return
-        self.redirects += 1
-        if self.redirects > MAX_INTERNAL_REDIRECTS:
+        request = self.request
+        request.redirects += 1
+        if request.redirects > MAX_INTERNAL_REDIRECTS:
             self._log_error("error", "rewrite or internal redirection cycle")
-            self.error_uri = True
+            request.note_error_page()
             self.answer_status(500)
             return
-        self.internal = self.uri_changed = True
+        request.internal = request.uri_changed = True
         try:
             uri = resolve_dots(uri)
         except ProtocolError as problem:
@@ -211,8 +177,8 @@ class Exchange:
             self.answer_status(404)
             return
         target = Target(uri, args or b"", bool(args))
-        route = self.site.locate(self.server, self.route.host, uri, target, {})
-        route.captures = {**self.captures, **route.captures}
+        route = self.site.locate(request.server, request.route.host, uri, target, {})
+        route.captures = {**request.captures, **route.captures}
         self.enter(route)
 
     def enter_named(self, name: bytes) -> None:
@@ -220,38 +186,27 @@ class Exchange:
         if self.lost:
             self.stop()
             return
-        self.redirects += 1
-        location = self.server.named.get(name)
-        if location is None or self.redirects > MAX_INTERNAL_REDIRECTS:
+        request = self.request
+        request.redirects += 1
+        location = request.server.named.get(name)
+        if location is None or request.redirects > MAX_INTERNAL_REDIRECTS:
             self._log_error("error", f"could not find named location \"{name.decode('latin-1')}\"")
-            self.error_uri = True
+            request.note_error_page()
             self.answer_status(500)
             return
-        self.internal = True
-        old = self.route
-        route = Route(self.server, location, old.host, old.uri, old.target, self.captures, None)
-        self.enter(route)
+        request.internal = True
+        old = request.route
+        self.enter(
+            Route(request.server, location, old.host, old.uri, old.target, request.captures, None)
+        )
 
     def detached(self, downstream: Downstream, head: RequestHead) -> Exchange:
         """Another exchange in the same place, that nobody waits for and nothing logs."""
         other = Exchange(self.site, downstream, head)
         other.lost = other.logged = True
-        other.adopt(self.route)
-        other.location = self.location
-        other.captures = self.captures
-        other.internal = self.internal
-        other.uri_changed = self.uri_changed
-        other.slice_range = self.slice_range
+        other.request.place_like(self.request)
+        other.request.note_slice(self.request.slice_range)
         return other
-
-    def set_uri(self, uri: bytes) -> None:
-        """Change ``$uri`` without choosing a location again (``try_files``)."""
-        old = self.route
-        if uri != old.uri:
-            self.uri_changed = True
-            self.route = Route(
-                self.server, self.location, old.host, uri, old.target, self.captures, None
-            )
 
     def redirect(self, status: int, location: bytes) -> None:
         """Answer with a redirect to *location*."""
@@ -266,37 +221,21 @@ class Exchange:
 
     def take_body(self) -> RequestBody | None:
         """The request's body, to be collected or passed on; None where it has none."""
-        if self.head.body_length is None or self.body_refused:
+        if self.request.head.body_length is None or self.request.body_refused:
             return None
-        if self.body is None:
-            expect = self.head.fields.get(b"expect")
-            if expect is not None and self.head.version >= 11:
+        if self.request.body is None:
+            expect = self.request.head.fields.get(b"expect")
+            if expect is not None and self.request.head.version >= 11:
                 self.downstream.send_informational(100, [])
-        return self._collected_body()
-
-    def _collected_body(self) -> RequestBody:
-        if self.body is None:
-            # Without a way back to the exchange, so that no cycle is left to collect.
-            core, world = self.location.core, self.world
-            self.body = RequestBody(
-                self.downstream,
-                self.head.body_length or 0,
-                core.client_body_buffer_size,
-                lambda: world.spool(
-                    core.client_body_buffer_size,
-                    1 << 62,
-                    core.client_body_temp_path,
-                    replayable=True,
-                ),
-            )
-        return self.body
+        return self.request.collected_body()
 
     def on_request_body(self, data: bytes) -> None:
-        if self.body_refused or (self.body is None and self.response.state is not _WAITING):
+        request = self.request
+        if request.body_refused or (request.body is None and self.response.state is not _WAITING):
             return  # answered without it: read past
         # Nobody may have asked for it yet: a cache is looking things up first.
-        body = self._collected_body()
-        limit = self.location.core.client_max_body_size
+        body = self.request.collected_body()
+        limit = self.request.location.core.client_max_body_size
         if limit and body.received + len(data) > limit:
             self.refuse_body(413)
             return
@@ -311,11 +250,11 @@ class Exchange:
         the location that it goes on in.
         """
         self.downstream.close_after_response()
-        if self.lost or self.body_refused:
+        if self.lost or self.request.body_refused:
             return
         if self.response.state is _WAITING:
             other = self._replacement()
-            other.body_refused = True
+            other.request.body_refused = True
             self.downstream.hand_over(other)
             self.logged = True
             self._go_on_without_client()
@@ -329,15 +268,15 @@ class Exchange:
     def _replacement(self) -> Exchange:
         """Another exchange for the same request, nothing of which is under way yet."""
         other = copy.copy(self)
-        other.source = other.body = None
+        other.source = None
         other.response = self.response.copy()
         other.record = self.record.copy()
-        other.map_values = dict(self.map_values)
+        other.request = self.request.unanswered(other.response, other.record)
         return other
 
     def on_request_end(self, trailers: Fields | None) -> None:
-        if self.body is not None or self.response.state is _WAITING:
-            self._collected_body().end()
+        if self.request.body is not None or self.response.state is _WAITING:
+            self.request.collected_body().end()
 
     # -- the response ------------------------------------------------------
 
@@ -348,7 +287,7 @@ class Exchange:
 
         *length* is that of the body which follows, None if unknown.
         """
-        self.response.begin(self, status, pairs, length, reason)
+        self.response.begin(self.request, status, pairs, length, reason)
 
     def begin_ranges(self, pairs: Pairs, length: int) -> None:
         """Send the head of a 206 for the client's Range, of a whole that is at hand."""
@@ -360,7 +299,7 @@ class Exchange:
 
     def own_server(self) -> tuple[bytes, bytes]:
         """Our Server line."""
-        return _OWN_SERVER[self.location.core.server_tokens]
+        return _OWN_SERVER[self.request.location.core.server_tokens]
 
     def own_date(self) -> tuple[bytes, bytes]:
         """The Date line of now."""
@@ -368,7 +307,8 @@ class Exchange:
 
     def would_gzip(self, status: int, fields: Fields, length: int | None) -> bool:
         """Whether a response with *fields* would be compressed for this client."""
-        return self.location.gzip is not None and would_gzip(self, status, fields, length)
+        request = self.request
+        return request.location.gzip is not None and would_gzip(request, status, fields, length)
 
     def wanted_of(self, length: int) -> tuple[int, int]:
         """Which octets [start, stop) of a body that is at hand ``send_body`` is to get."""
@@ -389,8 +329,7 @@ class Exchange:
         response = self.response
         response.note_end()
         self.source = None
-        if self.body is not None:
-            self.body.close()
+        self.request.close_body()
         if not self.lost:
             response.finish_body()
             # Logged after the last byte was handed over, before the next request.
@@ -401,8 +340,7 @@ class Exchange:
         """The response cannot be finished: close so that the client can tell."""
         self.response.note_abort()
         self.source = None
-        if self.body is not None:
-            self.body.close()
+        self.request.close_body()
         if not self.lost:
             self.downstream.abort()
             self.log()
@@ -434,7 +372,7 @@ class Exchange:
     def stop(self) -> None:
         """There is no client to answer: nothing goes on any more."""
         self.source = None
-        self._close_body()
+        self.request.close_body()
 
     # -- the client --------------------------------------------------------
 
@@ -457,32 +395,28 @@ class Exchange:
     def _go_on_without_client(self) -> None:
         """Whatever goes on is for others: nothing that it sends reaches the connection."""
         self.lost = True
-        self.downstream = NoClient(self.downstream)
+        self.downstream = self.request.downstream = NoClient(self.downstream)
         self.response.send_to(self.downstream)
         source = self.source
         if source is not None:
             source.on_downstream_lost()
-        self._close_body()
-
-    def _close_body(self) -> None:
-        if self.body is not None:
-            self.body.close()
+        self.request.close_body()
 
     def log(self) -> None:
         """Write the access log, once."""
         if self.logged:
             return
         self.logged = True
-        for line in self.location.logs:
+        for line in self.request.location.logs:
             condition = line.condition
-            if condition is not None and condition.render(self) in (b"", b"0"):
+            if condition is not None and condition.render(self.request) in (b"", b"0"):
                 continue
-            line.write(line.path.render(self), line.render(self) + b"\n")
+            line.write(line.path.render(self.request), line.render(self.request) + b"\n")
 
     def _log_error(self, level: str, message: str) -> None:
-        self.world.log_error(level, message, self)
+        self.world.log_error(level, message, self.request)
 
     log_error = _log_error
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.method!r} {self.head.target!r} {self.response.state.value}>"
+        return f"<Exchange {self.request!r} {self.response!r}>"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from cacheproxy.http.coding import Gzip
 from cacheproxy.http.fields import Pairs
@@ -22,9 +21,7 @@ from cacheproxy.http.messages import reason_phrase
 from cacheproxy.policy import cache_status
 from cacheproxy.proxy.exchange.compression import compressed_head
 from cacheproxy.proxy.interfaces import Downstream
-
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
+from cacheproxy.proxy.site.context import RequestContext
 
 __all__ = ["Response", "ResponseState"]
 
@@ -117,7 +114,7 @@ class Response:
 
     def begin(
         self,
-        exchange: Exchange,
+        request: RequestContext,
         status: int,
         pairs: Pairs,
         length: int | None,
@@ -129,24 +126,24 @@ class Response:
             if status not in (200, 206, 304):
                 # The page of an error is not the resource that was asked for.
                 pairs = [pair for pair in pairs if pair[0].lower() not in _NOT_OF_ERRORS]
-        self.begin_unsent(exchange.method, status)
+        self.begin_unsent(request.method, status)
         if self.kept_fields:
             given = {name.lower() for name, _ in self.kept_fields}
             pairs = [pair for pair in pairs if pair[0].lower() not in given] + self.kept_fields
         if self._cache_status:
             pairs = [pair for pair in pairs if pair[0].lower() != b"cache-status"]
             pairs.append((cache_status.NAME, self._cache_status))
-        location = exchange.location
+        location = request.location
         if location.gzip is not None and not self._gzipped:
-            pairs, length, compresses = compressed_head(exchange, status, pairs, length)
+            pairs, length, compresses = compressed_head(request, status, pairs, length)
             if compresses and self.has_body:
                 self.gzip = Gzip(location.gzip.comp_level)
         if location.field_adder is not None:
             # nginx finds a range unsatisfiable after it has added to the 200. An origin's
             # own 416 comes with its reason.
             judged = 200 if status == 416 and reason is None else status
-            now = exchange.world.scheduler.wall()
-            pairs = location.field_adder.render(exchange, judged, pairs, now)
+            now = request.world.scheduler.wall()
+            pairs = location.field_adder.render(request, judged, pairs, now)
         self.pairs = pairs
         self._downstream.send_head(
             status,

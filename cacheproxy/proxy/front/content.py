@@ -17,6 +17,7 @@ from cacheproxy.proxy.answer import static
 from cacheproxy.proxy.cache import lookup as caching
 from cacheproxy.proxy.cache import purge_requests as purging
 from cacheproxy.proxy.site.cache_key import holds
+from cacheproxy.proxy.site.file_path import path_of
 from cacheproxy.proxy.slice.slicing import Slicing, applies
 from cacheproxy.proxy.upstream import file_copy as store
 from cacheproxy.proxy.upstream.relay import Relay
@@ -30,12 +31,12 @@ __all__ = ["serve"]
 
 def serve(exchange: Exchange) -> None:
     """Run the content phase of the exchange's location."""
-    location = exchange.location
+    location = exchange.request.location
     if location.core.try_files is not None and not _try_files(exchange, location.core.try_files):
         return
     if location.proxy.proxy_pass is None:
         static.serve(exchange)
-    elif location.purge and not exchange.denied and holds(location.purge, exchange):
+    elif location.purge and not exchange.request.denied and holds(location.purge, exchange.request):
         purging.serve(exchange)
     elif location.proxy.slice and applies(exchange):
         Slicing(exchange).start()
@@ -51,24 +52,24 @@ def _try_files(exchange: Exchange, directive: TryFiles) -> bool:
     """Whether the content phase goes on here, with ``$uri`` set to the file found."""
     files = exchange.world.files
     for template, wants_directory in directive.files:
-        uri = template.render(exchange)
+        uri = template.render(exchange.request)
         try:
             uri = resolve_dots(uri) if uri else b"/"
         except ProtocolError:
             continue
-        path = static.path_of(exchange, uri)
+        path = path_of(exchange.request, uri)
         if path is None:
             continue
         if files.is_directory(path) if wants_directory else files.is_file(path):
             if wants_directory and not uri.endswith(b"/"):
                 uri += b"/"
-            exchange.set_uri(uri)
+            exchange.request.set_uri(uri)
             return True
     if directive.status is not None:
         exchange.answer_status(directive.status)
     else:
         assert directive.uri is not None
-        uri = directive.uri.render(exchange)
+        uri = directive.uri.render(exchange.request)
         if uri.startswith(b"@"):
             exchange.enter_named(uri)
         else:

@@ -73,7 +73,7 @@ class HotHits:
         self, downstream: Downstream, head: RequestHead, route: Route, ready: Ready
     ) -> None:
         exchange = self._exchange(self._site, downstream, head)
-        exchange.adopt(route)
+        exchange.request.adopt(route)
         record = exchange.record
         record.note_cache_status(ready.cache_status)
         record.note_upstream_fields(ready.upstream_fields)

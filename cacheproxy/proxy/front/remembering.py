@@ -59,7 +59,7 @@ class RememberedAnswers:
         names = [name for name, _ in base.stored.vary]
         if names and not _SELECTING.issuperset(names):
             return
-        rules = exchange.location.counts
+        rules = exchange.request.location.counts
         if names and rules is not None and not rules.told.keys().isdisjoint(names):
             return  # it is not the client's own field that selected it
         ready = ReadyHit(_context(exchange), storage, base, entry)
@@ -77,10 +77,11 @@ class RememberedAnswers:
         self.size = 0
 
     def _keep(self, exchange: Exchange, ready: ReadyAnswer) -> None:
-        route = exchange.route
-        fields = exchange.head.fields
+        route = exchange.request.route
+        head = exchange.request.head
+        fields = head.fields
         traits = traits_of(fields)
-        if exchange.site.routes.get((fields.get(b"host"), exchange.head.target)) is not route:
+        if exchange.site.routes.get((fields.get(b"host"), head.target)) is not route:
             return  # nobody would find it
         rules = route.location.counts
         selector = traits.selector_for(rules, fields)
@@ -111,14 +112,14 @@ class RememberedAnswers:
 
 def _repeats(exchange: Exchange) -> bool:
     """Whether the same answer is good for every request with the same route and selector."""
-    return exchange.location.hot and not exchange.uri_changed and is_simple(exchange.head)
+    request = exchange.request
+    return request.location.hot and not request.uri_changed and is_simple(request.head)
 
 
 def _context(exchange: Exchange) -> RouteContext:
     """The route's context, with nothing of this request that does not follow from it."""
-    head = exchange.head
+    head = exchange.request.head
     host = head.fields.get(b"host")
     fields = Fields([] if host is None else [(b"Host", host)])
-    return RouteContext(
-        exchange.site, RequestHead(b"GET", head.target, head.version, fields), exchange.route
-    )
+    get = RequestHead(b"GET", head.target, head.version, fields)
+    return RouteContext(exchange.site, get, exchange.request.route)

@@ -5,8 +5,6 @@ Source: nginx ``ngx_http_charset_filter_module``, ``ngx_http_headers_filter_modu
 
 from __future__ import annotations
 
-from typing import Any
-
 from cacheproxy.http.fields import Pairs
 from cacheproxy.policy.expires import apply_added_fields, apply_expires
 from cacheproxy.policy.options import CoreOptions
@@ -29,7 +27,7 @@ class FieldAdder:
             names |= core.expires.template.variables
         self.variables = frozenset(names)
 
-    def render(self, context: Any, status: int, pairs: Pairs, now: float) -> Pairs:
+    def render(self, context: object, status: int, pairs: Pairs, now: float) -> Pairs:
         """The fields to send instead of *pairs*; *now* is wall seconds."""
         core = self._core
         if core.charset is not None:

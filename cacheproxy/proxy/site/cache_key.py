@@ -5,19 +5,17 @@ Source: nginx ``proxy_cache_key``, ``proxy_cache_bypass``, ``proxy_no_cache``; R
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.key import digest, request_key
 from cacheproxy.proxy.interfaces import Storage
-from cacheproxy.proxy.site.selecting import counted
+from cacheproxy.proxy.site.context import TemplateContext
+from cacheproxy.proxy.site.selecting import as_selected
 from cacheproxy.proxy.site.site import CompiledLocation, Route, Site
 from cacheproxy.template import Template
-
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
 
 __all__ = [
     "RouteContext",
@@ -43,10 +41,10 @@ class RouteRecord:
 
 
 class RouteContext:
-    """Stands for a GET of a route where there is no exchange.
+    """Stands for a GET of a route where there is no request of a client.
 
     Templates that read only what follows from the route (``site.ROUTE_VARIABLES``,
-    ``$upstream_cache_status``) render on it as they do on an exchange.
+    ``$upstream_cache_status``) render on it as they do on a request.
     """
 
     __slots__ = (
@@ -80,29 +78,37 @@ class RouteContext:
         self.proxy_host: bytes | None = None
         self.slice_range = b""
 
+    def replaced(self, head: RequestHead, route: Route) -> RouteContext:
+        """The same with another head and another route."""
+        other = copy.copy(self)
+        other.head = head
+        other.route = route
+        other.map_values = {}
+        return other
 
-def cache_key(context: Exchange | RouteContext) -> bytes:
+
+def cache_key(context: TemplateContext) -> bytes:
     """``proxy_cache_key``, for a location with a cache, with the query that counts."""
     template = context.location.cache_key
     assert template is not None
-    return counted(context, template.render)
+    return template.render(as_selected(context))
 
 
 def keys_of(
-    exchange: Exchange, converts_head: bool, suffix: bytes
+    request: TemplateContext, converts_head: bool, suffix: bytes
 ) -> tuple[bytes, bytes, bytes]:
     """The whole key of a request, its URL's digest, and the digest to look it up by.
 
     *suffix* tells it apart from others for the URL (``UnkeyedFields``): the last two differ then.
     """
-    route, method = exchange.route, exchange.method
+    route, method = request.route, request.method
     same = method == b"GET" or (method == b"HEAD" and converts_head)
     if same and route.key is not None:
         key, primary = route.key, route.digest or b""
     else:
-        key = request_key(cache_key(exchange), method, converts_head)
+        key = request_key(cache_key(request), method, converts_head)
         primary = digest(key)
-        if exchange.location.key_follows_route and method == b"GET":
+        if request.location.key_follows_route and method == b"GET":
             route.key, route.digest = key, primary
     if suffix:
         key += suffix
@@ -110,57 +116,59 @@ def keys_of(
     return key, primary, primary
 
 
-def zone_of(exchange: Exchange) -> Storage | None:
-    """The zone of the exchange's location, None for none; ``LookupError`` where none is called so.
+def zone_of(request: TemplateContext) -> Storage | None:
+    """The zone of the request's location, None for none.
+
+    Errors: ``LookupError`` where no zone has the name that it is given.
 
     Source: nginx ``ngx_http_upstream_cache_get``.
     """
-    location = exchange.location
+    location = request.location
     options = location.cache
     if location.storage is not None or options is None or options.cache is None:
         return location.storage
     if isinstance(options.cache, str):
         return None
-    name = options.cache.render(exchange).decode("utf-8", "replace")
-    storage = exchange.world.storage(name)
+    name = options.cache.render(request).decode("utf-8", "replace")
+    storage = request.world.storage(name)
     if storage is None and name not in ("", "off"):
         raise LookupError(f'cache "{name}" not found')
     return storage
 
 
-def holds(conditions: tuple[Template, ...], exchange: Exchange) -> bool:
+def holds(conditions: tuple[Template, ...], request: TemplateContext) -> bool:
     """Whether any of the conditions is neither empty nor ``0``."""
-    return any(condition.render(exchange) not in (b"", b"0") for condition in conditions)
+    return any(condition.render(request) not in (b"", b"0") for condition in conditions)
 
 
-def key_of_target(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:
+def key_of_target(request: TemplateContext, host: bytes, target: bytes) -> bytes | None:
     """The key under which a GET of *target* on *host* is stored; None where it is not.
 
     Keys that read more of a request than its route and method cannot be made for another.
     """
-    context = _context_of_get(exchange, host, target)
+    context = _context_of_get(request, host, target)
     if context is None or not context.location.get_key_follows_route:
         return None
     return cache_key(context)
 
 
-def unsliced_key(exchange: Exchange, host: bytes, target: bytes) -> bytes | None:
+def unsliced_key(request: TemplateContext, host: bytes, target: bytes) -> bytes | None:
     """What the keys of all slices of *target* start with, before their ranges.
 
     None where it is not fetched in slices, or as for ``key_of_target``.
     """
-    context = _context_of_get(exchange, host, target)
+    context = _context_of_get(request, host, target)
     if context is None or not context.location.slice_keys_follow_route:
         return None
     return cache_key(context)
 
 
-def _context_of_get(exchange: Exchange, host: bytes, target: bytes) -> RouteContext | None:
+def _context_of_get(request: TemplateContext, host: bytes, target: bytes) -> RouteContext | None:
     head = RequestHead(b"GET", target, 11, Fields([(b"Host", host)]))
     try:
-        route = exchange.site.route(head)
+        route = request.site.route(head)
     except ProtocolError:
         return None
-    context = RouteContext(exchange.site, head, route)
+    context = RouteContext(request.site, head, route)
     context.location = route.location.for_method(b"GET")
     return context

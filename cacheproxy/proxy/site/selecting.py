@@ -25,21 +25,20 @@ from cacheproxy.policy.unkeyed import UNKEYED_FIELDS, UnkeyedFields
 from cacheproxy.template import Template
 
 if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
-    from cacheproxy.proxy.site.cache_key import RouteContext
+    from cacheproxy.proxy.site.context import TemplateContext
 
 __all__ = [
     "COUNTED_FIELDS",
     "TELLING_FIELDS",
     "CountRules",
+    "as_selected",
     "count",
-    "counted",
     "counts_whole",
     "forwarded",
     "without_query",
 ]
 
-T = TypeVar("T")
+C = TypeVar("C", bound="TemplateContext")
 
 #: A request with none of these is what it is, whatever the location's rules are.
 COUNTED_FIELDS = UNKEYED_FIELDS | {b"cookie"}
@@ -89,60 +88,60 @@ class CountRules:
         return Target(target.path, args, bool(args), target.authority, target.scheme)
 
 
-def count(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
+def count(request: TemplateContext) -> tuple[RequestHead, bytes, bytes]:
     """The request as the cache sees it, what its key ends in, and its obstacle.
 
     Vary selects by what the origin is told: ``proxy_set_header`` has the last word.
     The last two are empty for nearly every request; see ``UnkeyedFields``.
     """
-    head, suffix, obstacle = _passed_on(exchange)
-    rules = exchange.location.counts
+    head, suffix, obstacle = _passed_on(request)
+    rules = request.location.counts
     if rules is not None and rules.told:
-        told = {name: _teller(exchange, template) for name, template in rules.told.items()}
+        told = {name: _teller(request, template) for name, template in rules.told.items()}
         head = _with_fields(head, ToldFields(head.fields, told))
     return head, suffix, obstacle
 
 
-def _teller(exchange: Exchange, template: Template) -> Callable[[], bytes | None]:
-    return lambda: counted(exchange, template.render) or None
+def _teller(request: TemplateContext, template: Template) -> Callable[[], bytes | None]:
+    return lambda: template.render(as_selected(request)) or None
 
 
-def forwarded(exchange: Exchange) -> RequestHead:
+def forwarded(request: TemplateContext) -> RequestHead:
     """The request with those of the client's fields that go on to the origin."""
-    rules = exchange.location.counts
-    return exchange.head if rules is None else rules.head(exchange.head)
+    rules = request.location.counts
+    return request.head if rules is None else rules.head(request.head)
 
 
-def _passed_on(exchange: Exchange) -> tuple[RequestHead, bytes, bytes]:
+def _passed_on(request: TemplateContext) -> tuple[RequestHead, bytes, bytes]:
     """As for `count`, with the client's fields that go on to the origin."""
-    head = exchange.head
-    rules = exchange.location.counts
+    head = request.head
+    rules = request.location.counts
     if rules is None:
         return head, b"", b""
     fields, unkeyed = head.fields, rules.unkeyed
     spelling: list[bytes] = []
     if unkeyed.watches:
         said = fields.get(b"host") or b""
-        spelling = unkeyed.spelling(said, _expected_host(exchange), exchange.route.raw_path)
+        spelling = unkeyed.spelling(said, _expected_host(request), request.route.raw_path)
     if not spelling and TELLING_FIELDS.isdisjoint(fields.names()):
         return head, b"", b""
     return rules.head(head), unkeyed.suffix(fields, spelling), unkeyed.obstacle(fields)
 
 
-def _expected_host(exchange: Exchange) -> bytes:
+def _expected_host(request: TemplateContext) -> bytes:
     """What Host is in requests that were not sent to another port than this one."""
-    site, host = exchange.site, exchange.route.host
+    site, host = request.site, request.route.host
     port = site.listen.port
     if site.listen.path or port == (443 if site.scheme == b"https" else 80):
         return host
     return b"%b:%d" % (host, port)
 
 
-def counts_whole(exchange: Exchange) -> bool:
+def counts_whole(request: TemplateContext) -> bool:
     """Whether all of the request counts, so that it may as well go on as it came."""
-    head, suffix, obstacle = _passed_on(exchange)
+    head, suffix, obstacle = _passed_on(request)
     return (
-        head is exchange.head and not suffix and not obstacle and exchange.route.counted is None
+        head is request.head and not suffix and not obstacle and request.route.counted is None
     )
 
 
@@ -160,23 +159,17 @@ def _with_fields(head: RequestHead, fields: Fields) -> RequestHead:
     )
 
 
-def counted(context: Exchange | RouteContext, make: Callable[[Exchange | RouteContext], T]) -> T:
-    """What *make* makes of *context* while its query is the one that counts."""
+def as_selected(context: C) -> C:
+    """What cache keys and requests to the origin are rendered on: with the query that counts."""
     rules = context.location.counts
     if rules is None or rules.query is None:
-        return make(context)
-    kept = context.head, context.route, context.map_values
+        return context
     head, route = context.head, context.route
     path, mark, args = head.target.partition(b"?")
     if mark:
         args = rules.query.apply(args)
         target = path + b"?" + args if args else path
-        context.head = RequestHead(
+        head = RequestHead(
             head.method, target, head.version, head.fields, head.body_length, head.keep_alive
         )
-    context.route = route.counted or route
-    context.map_values = {}
-    try:
-        return make(context)
-    finally:
-        context.head, context.route, context.map_values = kept
+    return context.replaced(head, route.counted or route)

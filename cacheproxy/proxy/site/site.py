@@ -13,7 +13,7 @@ Imports: ``http``, ``template``, ``policy``, ``config.model``, ``proxy.interface
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.config.model import Listen, Location, Match, Server
 from cacheproxy.http.messages import RequestHead
@@ -33,7 +33,7 @@ from cacheproxy.policy.upstream_protocol import UpstreamProtocol
 from cacheproxy.proxy.interfaces import Ready, RemembersAnswers, Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
 from cacheproxy.proxy.site.selecting import CountRules, without_query
-from cacheproxy.template import Template
+from cacheproxy.template import Getter, Template
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -90,7 +90,7 @@ class LogLine:
 
     def __init__(
         self,
-        render: Callable[[Exchange], bytes],
+        render: Getter,
         path: Template,
         write: Callable[[bytes, bytes], None],
         condition: Template | None,
@@ -255,7 +255,17 @@ class CompiledLocation:
         return f"<location {self.location.match.value} {pattern}>"
 
 
-def proxy_host(context: Exchange) -> bytes:
+class ProxiedContext(Protocol):
+    """What is passed on to an upstream, as far as ``$proxy_host`` has to know."""
+
+    @property
+    def proxy_host(self) -> bytes | None: ...
+
+    @property
+    def location(self) -> CompiledLocation: ...
+
+
+def proxy_host(context: ProxiedContext) -> bytes:
     """``$proxy_host``: the authority of ``proxy_pass``, as written or as rendered."""
     if context.proxy_host is not None:
         return context.proxy_host

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from cacheproxy.http.fields import Fields
+from cacheproxy.proxy.site.context import RequestContext
 from cacheproxy.template import Getter
 
 __all__ = ["of_family"]
@@ -42,10 +42,10 @@ def _http(rest: str) -> Getter:
 def _sent_http(rest: str) -> Getter:
     name = rest.replace("_", "-").encode()
 
-    def get(x: Any) -> bytes:
+    def get(x: RequestContext) -> bytes:
         for field, value in x.response.pairs:
             if field.lower() == name:
-                return bytes(value)
+                return value
         return b""
 
     return get
@@ -59,10 +59,10 @@ def _upstream_trailer(rest: str) -> Getter:
     return _received(rest, lambda x: x.record.upstream_trailers)
 
 
-def _received(rest: str, fields_of: Callable[[Any], Fields | None]) -> Getter:
+def _received(rest: str, fields_of: Callable[[RequestContext], Fields | None]) -> Getter:
     name = rest.replace("_", "-").encode()
 
-    def get(x: Any) -> bytes:
+    def get(x: RequestContext) -> bytes:
         fields = fields_of(x)
         return b"" if fields is None else fields.get(name) or b""
 
@@ -72,12 +72,12 @@ def _received(rest: str, fields_of: Callable[[Any], Fields | None]) -> Getter:
 def _upstream_cookie(rest: str) -> Getter:
     start = rest.encode() + b"="
 
-    def get(x: Any) -> bytes:
+    def get(x: RequestContext) -> bytes:
         fields = x.record.upstream_fields
         for value in [] if fields is None else fields.get_all(b"set-cookie"):
             pair = value.partition(b";")[0].strip()
             if pair.startswith(start):
-                return bytes(pair[len(start) :])
+                return pair[len(start) :]
         return b""
 
     return get
@@ -86,7 +86,7 @@ def _upstream_cookie(rest: str) -> Getter:
 def _arg(rest: str) -> Getter:
     pattern = re.compile(rb"(?:^|&)" + re.escape(rest.encode()) + rb"=([^&]*)", re.I)
 
-    def get(x: Any) -> bytes:
+    def get(x: RequestContext) -> bytes:
         match = pattern.search(x.route.args)
         return match.group(1) if match else b""
 
@@ -96,11 +96,11 @@ def _arg(rest: str) -> Getter:
 def _cookie(rest: str) -> Getter:
     pattern = re.compile(rb"(?:^|[;,])\s*" + re.escape(rest.encode()) + rb"\s*=\s*([^;]*)", re.I)
 
-    def get(x: Any) -> bytes:
+    def get(x: RequestContext) -> bytes:
         for value in x.head.fields.get_all(b"cookie"):
             match = pattern.search(value)
             if match:
-                return bytes(match.group(1))
+                return match.group(1)
         return b""
 
     return get

@@ -15,25 +15,21 @@ import binascii
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from cacheproxy import __version__
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.syntax import format_http_date, parse_http_date
 from cacheproxy.http.target import parse_target, split_host
-from cacheproxy.proxy.answer.static import path_of
-from cacheproxy.proxy.exchange.record import UpstreamRecord
+from cacheproxy.proxy.site.context import AttemptFacts, RequestContext
+from cacheproxy.proxy.site.file_path import path_of
 from cacheproxy.proxy.site.local_time import time_iso8601, time_local
 from cacheproxy.proxy.site.site import proxy_host
 from cacheproxy.proxy.site.variable_families import of_family
 from cacheproxy.template import Getter
 
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
-
 __all__ = ["resolve"]
 
-Get = Callable[["Exchange"], bytes]
+Get = Callable[[RequestContext], bytes]
 
 _VARIABLES: dict[str, Get] = {}
 
@@ -58,12 +54,12 @@ def _variable(name: str) -> Callable[[Get], Get]:
 
 
 @_variable("request_method")
-def _request_method(x: Exchange) -> bytes:
+def _request_method(x: RequestContext) -> bytes:
     return x.method
 
 
 @_variable("request_uri")
-def _request_uri(x: Exchange) -> bytes:
+def _request_uri(x: RequestContext) -> bytes:
     target = x.head.target
     if target.startswith(b"/"):
         return target
@@ -73,28 +69,28 @@ def _request_uri(x: Exchange) -> bytes:
 
 @_variable("uri")
 @_variable("document_uri")
-def _uri(x: Exchange) -> bytes:
+def _uri(x: RequestContext) -> bytes:
     return x.route.uri
 
 
 @_variable("args")
 @_variable("query_string")
-def _args(x: Exchange) -> bytes:
+def _args(x: RequestContext) -> bytes:
     return x.route.args
 
 
 @_variable("is_args")
-def _is_args(x: Exchange) -> bytes:
+def _is_args(x: RequestContext) -> bytes:
     return b"?" if x.route.args else b""
 
 
 @_variable("host")
-def _host(x: Exchange) -> bytes:
+def _host(x: RequestContext) -> bytes:
     return x.route.host
 
 
 @_variable("request_port")
-def _request_port(x: Exchange) -> bytes:
+def _request_port(x: RequestContext) -> bytes:
     """The port that the client's authority names; empty where it names none."""
     target = x.head.target
     try:
@@ -106,32 +102,32 @@ def _request_port(x: Exchange) -> bytes:
 
 
 @_variable("is_request_port")
-def _is_request_port(x: Exchange) -> bytes:
+def _is_request_port(x: RequestContext) -> bytes:
     return b":" if _request_port(x) else b""
 
 
 @_variable("server_name")
-def _server_name(x: Exchange) -> bytes:
+def _server_name(x: RequestContext) -> bytes:
     return x.server.name
 
 
 @_variable("scheme")
-def _scheme(x: Exchange) -> bytes:
+def _scheme(x: RequestContext) -> bytes:
     return x.site.scheme
 
 
 @_variable("https")
-def _https(x: Exchange) -> bytes:
+def _https(x: RequestContext) -> bytes:
     return b"on" if x.site.scheme == b"https" else b""
 
 
 @_variable("server_protocol")
-def _server_protocol(x: Exchange) -> bytes:
+def _server_protocol(x: RequestContext) -> bytes:
     return b"HTTP/1.0" if x.head.version == 10 else b"HTTP/1.1"
 
 
 @_variable("request")
-def _request(x: Exchange) -> bytes:
+def _request(x: RequestContext) -> bytes:
     head = x.head
     if not head.method:
         return b""
@@ -139,7 +135,7 @@ def _request(x: Exchange) -> bytes:
 
 
 @_variable("request_length")
-def _request_length(x: Exchange) -> bytes:
+def _request_length(x: RequestContext) -> bytes:
     head = x.head
     length = len(head.method) + len(head.target) + 14
     length += sum(len(name) + len(value) + 4 for name, value in head.fields.pairs)
@@ -149,33 +145,33 @@ def _request_length(x: Exchange) -> bytes:
 
 
 @_variable("request_body")
-def _request_body(x: Exchange) -> bytes:
+def _request_body(x: RequestContext) -> bytes:
     body = None if x.body is None else x.body.in_memory()
     return body or b""
 
 
 @_variable("request_id")
-def _request_id(x: Exchange) -> bytes:
+def _request_id(x: RequestContext) -> bytes:
     return x.record.identify(x.world.random_bytes)
 
 
 @_variable("request_completion")
-def _request_completion(x: Exchange) -> bytes:
+def _request_completion(x: RequestContext) -> bytes:
     return b"OK" if x.response.ended else b""
 
 
 @_variable("content_length")
-def _content_length(x: Exchange) -> bytes:
+def _content_length(x: RequestContext) -> bytes:
     return x.head.fields.get(b"content-length") or b""
 
 
 @_variable("content_type")
-def _content_type(x: Exchange) -> bytes:
+def _content_type(x: RequestContext) -> bytes:
     return x.head.fields.get(b"content-type") or b""
 
 
 @_variable("remote_user")
-def _remote_user(x: Exchange) -> bytes:
+def _remote_user(x: RequestContext) -> bytes:
     value = x.head.fields.get(b"authorization")
     if value is None or value[:6].lower() != b"basic ":
         return b""
@@ -186,12 +182,12 @@ def _remote_user(x: Exchange) -> bytes:
 
 
 @_variable("request_filename")
-def _request_filename(x: Exchange) -> bytes:
+def _request_filename(x: RequestContext) -> bytes:
     return path_of(x, x.route.uri) or b""
 
 
 @_variable("document_root")
-def _document_root(x: Exchange) -> bytes:
+def _document_root(x: RequestContext) -> bytes:
     core = x.location.core
     template = core.root if core.alias is None else core.alias
     return b"" if template is None else template.render(x)
@@ -201,18 +197,18 @@ def _document_root(x: Exchange) -> bytes:
 
 
 @_variable("remote_addr")
-def _remote_addr(x: Exchange) -> bytes:
+def _remote_addr(x: RequestContext) -> bytes:
     return x.downstream.peer_host.encode()
 
 
 @_variable("remote_port")
-def _remote_port(x: Exchange) -> bytes:
+def _remote_port(x: RequestContext) -> bytes:
     port = x.downstream.peer_port
     return b"%d" % port if port else b""
 
 
 @_variable("binary_remote_addr")
-def _binary_remote_addr(x: Exchange) -> bytes:
+def _binary_remote_addr(x: RequestContext) -> bytes:
     return _binary(x.downstream.peer_host)
 
 
@@ -225,57 +221,57 @@ def _binary(host: str) -> bytes:
 
 
 @_variable("server_addr")
-def _server_addr(x: Exchange) -> bytes:
+def _server_addr(x: RequestContext) -> bytes:
     return x.downstream.local_host.encode()
 
 
 @_variable("server_port")
-def _server_port(x: Exchange) -> bytes:
+def _server_port(x: RequestContext) -> bytes:
     return b"%d" % x.downstream.local_port
 
 
 @_variable("connection")
-def _connection(x: Exchange) -> bytes:
+def _connection(x: RequestContext) -> bytes:
     return b"%d" % x.downstream.number
 
 
 @_variable("connection_requests")
-def _connection_requests(x: Exchange) -> bytes:
+def _connection_requests(x: RequestContext) -> bytes:
     return b"%d" % x.downstream.requests
 
 
 @_variable("pipe")
-def _pipe(x: Exchange) -> bytes:
+def _pipe(x: RequestContext) -> bytes:
     return b"."
 
 
 @_variable("proxy_add_x_forwarded_for")
-def _proxy_add_x_forwarded_for(x: Exchange) -> bytes:
+def _proxy_add_x_forwarded_for(x: RequestContext) -> bytes:
     given = x.head.fields.combined(b"x-forwarded-for")
     address = x.downstream.peer_host.encode()
     return given + b", " + address if given else address
 
 
 @_variable("ssl_protocol")
-def _ssl_protocol(x: Exchange) -> bytes:
+def _ssl_protocol(x: RequestContext) -> bytes:
     tls = x.downstream.tls
     return b"" if tls is None else tls.protocol.encode()
 
 
 @_variable("ssl_cipher")
-def _ssl_cipher(x: Exchange) -> bytes:
+def _ssl_cipher(x: RequestContext) -> bytes:
     tls = x.downstream.tls
     return b"" if tls is None else tls.cipher.encode()
 
 
 @_variable("ssl_server_name")
-def _ssl_server_name(x: Exchange) -> bytes:
+def _ssl_server_name(x: RequestContext) -> bytes:
     tls = x.downstream.tls
     return b"" if tls is None else tls.server_name.encode()
 
 
 @_variable("ssl_session_reused")
-def _ssl_session_reused(x: Exchange) -> bytes:
+def _ssl_session_reused(x: RequestContext) -> bytes:
     tls = x.downstream.tls
     if tls is None:
         return b""
@@ -283,7 +279,7 @@ def _ssl_session_reused(x: Exchange) -> bytes:
 
 
 @_variable("ssl_session_id")
-def _ssl_session_id(x: Exchange) -> bytes:
+def _ssl_session_id(x: RequestContext) -> bytes:
     tls = x.downstream.tls
     return b"" if tls is None else tls.session_id.encode()
 
@@ -292,22 +288,22 @@ def _ssl_session_id(x: Exchange) -> bytes:
 
 
 @_variable("status")
-def _status(x: Exchange) -> bytes:
+def _status(x: RequestContext) -> bytes:
     return b"%03d" % x.response.status
 
 
 @_variable("body_bytes_sent")
-def _body_bytes_sent(x: Exchange) -> bytes:
+def _body_bytes_sent(x: RequestContext) -> bytes:
     return b"%d" % x.response.body_bytes_sent
 
 
 @_variable("bytes_sent")
-def _bytes_sent(x: Exchange) -> bytes:
+def _bytes_sent(x: RequestContext) -> bytes:
     return b"%d" % (x.downstream.bytes_sent - x.record.bytes_before)
 
 
 @_variable("gzip_ratio")
-def _gzip_ratio(x: Exchange) -> bytes:
+def _gzip_ratio(x: RequestContext) -> bytes:
     response = x.response
     return b"%.2f" % (response.gzip_in / response.gzip_out) if response.gzip_out else b""
 
@@ -316,22 +312,22 @@ def _gzip_ratio(x: Exchange) -> bytes:
 
 
 @_variable("request_time")
-def _request_time(x: Exchange) -> bytes:
+def _request_time(x: RequestContext) -> bytes:
     return b"%.3f" % max(0.0, x.world.scheduler.monotonic() - x.record.started)
 
 
 @_variable("msec")
-def _msec(x: Exchange) -> bytes:
+def _msec(x: RequestContext) -> bytes:
     return b"%.3f" % x.world.scheduler.wall()
 
 
 @_variable("time_local")
-def _time_local(x: Exchange) -> bytes:
+def _time_local(x: RequestContext) -> bytes:
     return time_local(int(x.world.scheduler.wall()))
 
 
 @_variable("time_iso8601")
-def _time_iso8601(x: Exchange) -> bytes:
+def _time_iso8601(x: RequestContext) -> bytes:
     return time_iso8601(int(x.world.scheduler.wall()))
 
 
@@ -341,7 +337,7 @@ _VARIABLES["proxy_host"] = proxy_host
 
 
 @_variable("proxy_port")
-def _proxy_port(x: Exchange) -> bytes:
+def _proxy_port(x: RequestContext) -> bytes:
     host = proxy_host(x)
     target = x.location.proxy.proxy_pass
     _, colon, port = host.rpartition(b":")
@@ -351,28 +347,28 @@ def _proxy_port(x: Exchange) -> bytes:
 
 
 @_variable("upstream_cache_status")
-def _upstream_cache_status(x: Exchange) -> bytes:
+def _upstream_cache_status(x: RequestContext) -> bytes:
     return x.record.cache_status
 
 
 @_variable("slice_range")
-def _slice_range(x: Exchange) -> bytes:
+def _slice_range(x: RequestContext) -> bytes:
     return x.slice_range
 
 
 @_variable("upstream_cache_last_modified")
-def _upstream_cache_last_modified(x: Exchange) -> bytes:
+def _upstream_cache_last_modified(x: RequestContext) -> bytes:
     value = _validator(x, b"last-modified")
     seconds = None if value is None else parse_http_date(value)
     return b"" if seconds is None else format_http_date(seconds)
 
 
 @_variable("upstream_cache_etag")
-def _upstream_cache_etag(x: Exchange) -> bytes:
+def _upstream_cache_etag(x: RequestContext) -> bytes:
     return _validator(x, b"etag") or b""
 
 
-def _validator(x: Exchange, name: bytes) -> bytes | None:
+def _validator(x: RequestContext, name: bytes) -> bytes | None:
     """nginx has them while it asks whether what is stored, and no longer fresh, still holds."""
     options = x.location.cache
     if x.record.cache_status != b"EXPIRED" or options is None or not options.revalidate:
@@ -382,46 +378,46 @@ def _validator(x: Exchange, name: bytes) -> bytes | None:
 
 
 @_variable("upstream_addr")
-def _upstream_addr(x: Exchange) -> bytes:
+def _upstream_addr(x: RequestContext) -> bytes:
     return b", ".join([record.address.encode() for record in x.record.attempts])
 
 
 @_variable("upstream_status")
-def _upstream_status(x: Exchange) -> bytes:
+def _upstream_status(x: RequestContext) -> bytes:
     return _each(x, lambda record: b"%d" % record.status if record.status else b"-")
 
 
 @_variable("upstream_connect_time")
-def _upstream_connect_time(x: Exchange) -> bytes:
+def _upstream_connect_time(x: RequestContext) -> bytes:
     return _each(x, lambda record: _seconds(record.connect_time))
 
 
 @_variable("upstream_header_time")
-def _upstream_header_time(x: Exchange) -> bytes:
+def _upstream_header_time(x: RequestContext) -> bytes:
     return _each(x, lambda record: _seconds(record.header_time))
 
 
 @_variable("upstream_response_time")
-def _upstream_response_time(x: Exchange) -> bytes:
+def _upstream_response_time(x: RequestContext) -> bytes:
     return _each(x, lambda record: _seconds(record.response_time))
 
 
 @_variable("upstream_bytes_received")
-def _upstream_bytes_received(x: Exchange) -> bytes:
+def _upstream_bytes_received(x: RequestContext) -> bytes:
     return _each(x, lambda record: b"%d" % record.bytes_received)
 
 
 @_variable("upstream_bytes_sent")
-def _upstream_bytes_sent(x: Exchange) -> bytes:
+def _upstream_bytes_sent(x: RequestContext) -> bytes:
     return _each(x, lambda record: b"%d" % record.bytes_sent)
 
 
 @_variable("upstream_response_length")
-def _upstream_response_length(x: Exchange) -> bytes:
+def _upstream_response_length(x: RequestContext) -> bytes:
     return _each(x, lambda record: b"%d" % record.body_received)
 
 
-def _each(x: Exchange, value: Callable[[UpstreamRecord], bytes]) -> bytes:
+def _each(x: RequestContext, value: Callable[[AttemptFacts], bytes]) -> bytes:
     return b", ".join([value(record) for record in x.record.attempts])
 
 
@@ -433,15 +429,15 @@ def _seconds(value: float | None) -> bytes:
 
 
 @_variable("hostname")
-def _hostname(x: Exchange) -> bytes:
+def _hostname(x: RequestContext) -> bytes:
     return x.world.hostname
 
 
 @_variable("pid")
-def _pid(x: Exchange) -> bytes:
+def _pid(x: RequestContext) -> bytes:
     return b"%d" % x.world.pid
 
 
 @_variable("nginx_version")
-def _nginx_version(x: Exchange) -> bytes:
+def _nginx_version(x: RequestContext) -> bytes:
     return __version__.encode()

@@ -58,13 +58,9 @@ class SliceExchange(Exchange):
         self._slicing: Slicing | None = slicing
         #: It answers the client's own Range, from a whole.
         self.of_whole = False
-        self.slice_range = asked
         self.logged = True
-        self.adopt(whole.route)
-        self.location = whole.location
-        self.captures = whole.captures
-        self.internal = whole.internal
-        self.uri_changed = whole.uri_changed
+        self.request.place_like(whole.request)
+        self.request.note_slice(asked)
         self.record.share_request_id(whole.record)
         self.response.share_kept_fields(whole.response)
 
@@ -73,7 +69,7 @@ class SliceExchange(Exchange):
     def begin(
         self, status: int, pairs: Pairs, length: int | None, reason: bytes | None = None
     ) -> None:
-        self.response.begin_unsent(self.method, status)
+        self.response.begin_unsent(self.request.method, status)
         if self._slicing is not None:
             self._slicing.on_head(self, pairs, length, reason)
 

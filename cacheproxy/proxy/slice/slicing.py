@@ -65,9 +65,9 @@ def applies(exchange: Exchange) -> bool:
     meaning and a request must not be repeated (RFC 9110 §9.2.2, §14.2), and not with
     content that the origin is to get.
     """
-    if exchange.method not in (b"GET", b"HEAD"):
+    if exchange.request.method not in (b"GET", b"HEAD"):
         return False
-    return exchange.head.body_length is None or exchange.location.cache is not None
+    return exchange.request.head.body_length is None or exchange.request.location.cache is not None
 
 
 class Slicing:
@@ -94,7 +94,7 @@ class Slicing:
     def __init__(self, exchange: Exchange) -> None:
         #: The client's.
         self.exchange = exchange
-        self._size = exchange.location.proxy.slice
+        self._size = exchange.request.location.proxy.slice
         self._slice: SliceExchange | None = None
         #: Where the slice starts that is being asked for, or is next.
         self._start = 0
@@ -128,14 +128,14 @@ class Slicing:
         exchange = self.exchange
         exchange.source = self
         if self._may_have_range():
-            self._start = first_slice(exchange.head.fields, self._size)
+            self._start = first_slice(exchange.request.head.fields, self._size)
         self._advance()
 
     def _may_have_range(self) -> bool:
         exchange = self.exchange
         return (
-            exchange.method == b"GET"
-            and exchange.location.core.max_ranges != 0
+            exchange.request.method == b"GET"
+            and exchange.request.location.core.max_ranges != 0
             and not exchange.response.is_overridden
         )
 
@@ -164,23 +164,23 @@ class Slicing:
     def _ask(self) -> None:
         exchange = self.exchange
         first = self.waiting
-        head = exchange.head
+        head = exchange.request.head
         fields = head.fields
         dropped = _NOT_OF_SLICES
-        if not first and exchange.location.cache is not None:
+        if not first and exchange.request.location.cache is not None:
             dropped = dropped | _CONDITIONS
         if not dropped.isdisjoint(fields.names()):
             fields = fields.without(dropped)
         asked = b"" if self._unsliced else slice_range(self._start, self._size)
         made = self._slice = SliceExchange(
-            self, asked, RequestHead(exchange.method, head.target, head.version, fields)
+            self, asked, RequestHead(exchange.request.method, head.target, head.version, fields)
         )
         if first:
-            exchange.slice_range = asked
+            exchange.request.note_slice(asked)
             made.record.share_attempts(exchange.record)
-        if exchange.location.cache is not None:
+        if exchange.request.location.cache is not None:
             caching.serve(made)
-        elif exchange.location.proxy.store:
+        elif exchange.request.location.proxy.store:
             store.serve(made)
         else:
             Relay(made).start()
@@ -235,7 +235,7 @@ class Slicing:
         """What variables tell of the first slice, they tell of the whole."""
         exchange = self.exchange
         exchange.record.take_answer(made.record)
-        exchange.proxy_host = made.proxy_host
+        exchange.request.note_proxy_host(made.request.proxy_host)
         exchange.response.share_kept_fields(made.response)
 
     def _pass_on(
@@ -244,7 +244,7 @@ class Slicing:
         exchange = self.exchange
         fields = made.record.upstream_fields
         if fields is None or b"content-range" not in fields:
-            exchange.slice_range = b""
+            exchange.request.note_slice(b"")
         empty = not self._start or Fields(pairs).get(b"content-range") == b"bytes */0"
         if made.response.status == 416 and empty and not self._unsliced:
             # It has no octets, and so no range to be asked for.
@@ -275,7 +275,7 @@ class Slicing:
         else:
             self._stop = total
             pairs = kept.pairs
-            if self._may_have_range() or exchange.method == b"HEAD":
+            if self._may_have_range() or exchange.request.method == b"HEAD":
                 pairs = [*pairs, (b"Accept-Ranges", b"bytes")]
             exchange.begin(200, pairs, total)
         if not exchange.response.has_body:
@@ -288,7 +288,7 @@ class Slicing:
 
     def _decide(self, fields: Fields, total: int) -> RangeDecision:
         exchange = self.exchange
-        head = exchange.head
+        head = exchange.request.head
         value = head.fields.get(b"range")
         if (
             value is None
@@ -337,7 +337,7 @@ class Slicing:
         """The client has everything."""
         exchange = self.exchange
         self._drop()
-        exchange.slice_range = b""
+        exchange.request.note_slice(b"")
         exchange.end()
 
     def on_end(self, trailers: Fields | None) -> None:
@@ -372,7 +372,7 @@ class Slicing:
         self._slice = None
         if self.waiting:
             self._take_over(made)
-            self.exchange.slice_range = b""
+            self.exchange.request.note_slice(b"")
             self.exchange.answer_status(status, extra)
         else:
             self._give_up(
@@ -387,9 +387,9 @@ class Slicing:
             return False
         self._take_over(made)
         exchange = self.exchange
-        exchange.slice_range = b""
+        exchange.request.note_slice(b"")
         exchange.source = None
-        exchange.method = made.method
+        exchange.request.take_method(made.request)
         return True
 
     # -- slices that do not fit --------------------------------------------
@@ -409,12 +409,12 @@ class Slicing:
         exchange = self.exchange
         exchange.log_error("error", reason)
         if self.waiting:
-            exchange.slice_range = b""
+            exchange.request.note_slice(b"")
             exchange.answer_status(502)
             return
         if outdated and self._forget_first is not None:
             self._forget_first()
-        exchange.slice_range = b""
+        exchange.request.note_slice(b"")
         exchange.abort()
 
     # -- Source ------------------------------------------------------------

@@ -102,7 +102,7 @@ class Attempts:
             self._started = record.started
         self._tries += not fresh
         exchange.record.add_attempt(record)
-        proxy = exchange.location.proxy
+        proxy = exchange.request.location.proxy
         self._pending = self._peer.acquire(
             sink, proxy.connect_timeout, proxy.send_timeout, proxy.read_timeout, fresh
         )
@@ -115,7 +115,7 @@ class Attempts:
         record = self.record
         assert record is not None
         record.connect_time = 0.0 if stream.reused else self._now() - record.started
-        if self._exchange.location.proxy.socket_keepalive:
+        if self._exchange.request.location.proxy.socket_keepalive:
             stream.probe_idle()
         return record
 
@@ -144,7 +144,7 @@ class Attempts:
         """End the attempt that failed by *problem*; returns what is to follow."""
         if self.record is not None:
             self.record.status = problem.status
-        method = self._exchange.method
+        method = self._exchange.request.method
         if not self._fresh_retry_used and may_retry_fresh(problem, method, replayable):
             self._fresh_retry_used = True
             self.end(failed=False, release=False)
@@ -159,14 +159,14 @@ class Attempts:
 
     def _next_upstream(self, condition: str, request_sent: bool, replayable: bool) -> bool:
         attempt = Attempt(
-            self._exchange.method,
+            self._exchange.request.method,
             request_sent,
             self._tries,
             self._choice.size - len(self._tried | {self._address}),
             self._now() - self._started,
             replayable,
         )
-        return decide_next_upstream(self._exchange.location.proxy, condition, attempt).retry
+        return decide_next_upstream(self._exchange.request.location.proxy, condition, attempt).retry
 
     def end(self, *, failed: bool, release: bool = True) -> None:
         """The attempt is over; not *release*: the peer goes on being used."""

@@ -109,13 +109,13 @@ class Delivery:
         fields = head.fields
         self._buffering = is_buffered(exchange, head)
         length: int | None = head.body_length
-        if exchange.method == b"HEAD":
+        if exchange.request.method == b"HEAD":
             declared = fields.get(b"content-length")
             length = int(declared) if declared is not None and declared.isdigit() else None
         elif length is not None and length < 0:
             length = None
         pairs = response_pairs(exchange, head)
-        location = exchange.location
+        location = exchange.request.location
         if location.proxy.force_ranges:
             pairs = offering_ranges(head.status, length, pairs, location.core.max_ranges)
         exchange.begin(head.status, pairs, length, head.reason)
@@ -127,14 +127,14 @@ class Delivery:
         True if the answer is not the response as it stands.
         """
         exchange = self._exchange
-        asked = exchange.head
+        asked = exchange.request.head
         if STEERING_FIELDS.isdisjoint(asked.fields.names()):
             return False
         outcome = evaluate_preconditions(
             asked,
             head.status,
             head.fields,
-            if_modified_since=exchange.location.core.if_modified_since,
+            if_modified_since=exchange.request.location.core.if_modified_since,
         )
         if outcome is Precondition.NOT_MODIFIED:
             self.muted = True
@@ -154,16 +154,18 @@ class Delivery:
         done before the whole is stored.
         """
         exchange = self._exchange
-        value = exchange.head.fields.get(b"range")
+        value = exchange.request.head.fields.get(b"range")
         length = head.body_length
-        if value is None or exchange.method != b"GET" or head.status != 200 or length <= 0:
+        if value is None or exchange.request.method != b"GET" or head.status != 200 or length <= 0:
             return False
         fields = head.fields
-        if exchange.would_gzip(200, fields, length) or not if_range_holds(exchange.head, fields):
+        if exchange.would_gzip(200, fields, length):
             return False
-        if not may_be_ranged(fields, exchange.location.proxy.force_ranges):
+        if not if_range_holds(exchange.request.head, fields):
             return False
-        decision = decide_ranges(value, length, exchange.location.core.max_ranges)
+        if not may_be_ranged(fields, exchange.request.location.proxy.force_ranges):
+            return False
+        decision = decide_ranges(value, length, exchange.request.location.core.max_ranges)
         if isinstance(decision, Unsatisfiable):
             self.muted = True
             exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
@@ -258,7 +260,7 @@ class Delivery:
         if not (self._buffering or stored) or exchange.lost:
             self._wait("client")
             return
-        proxy = exchange.location.proxy
+        proxy = exchange.request.location.proxy
         count, size = proxy.buffers
         spool = self._spool = exchange.world.spool(
             count * size,
@@ -377,7 +379,7 @@ class Delivery:
 
 def is_buffered(exchange: Exchange, head: ResponseHead) -> bool:
     """``proxy_buffering``, and what ``X-Accel-Buffering`` says of this response."""
-    proxy = exchange.location.proxy
+    proxy = exchange.request.location.proxy
     fields = head.fields
     if b"x-accel-buffering" in fields and b"x-accel-buffering" not in proxy.ignore_headers:
         wish = (fields.get(b"x-accel-buffering") or b"").lower()
@@ -388,7 +390,7 @@ def is_buffered(exchange: Exchange, head: ResponseHead) -> bool:
 
 def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:
     """The fields of the upstream's *head* that go to the client, Server and Date assured."""
-    location = exchange.location
+    location = exchange.request.location
     rewriter = location.response_rewriter
     assert rewriter is not None
     names = head.fields.names()
@@ -408,9 +410,9 @@ def _redirected(
 ) -> tuple[bytes, bytes]:
     lower = name.lower()
     if lower == b"location":
-        changed = redirects.location(exchange, value)
+        changed = redirects.location(exchange.request, value)
         if changed is not None:
-            changed = absolute_location(exchange, changed)
+            changed = absolute_location(exchange.request, changed)
     elif lower == b"refresh":
         changed = redirects.refresh(exchange, value)
     else:

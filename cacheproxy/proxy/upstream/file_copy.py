@@ -21,7 +21,7 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.syntax import parse_http_date
 from cacheproxy.proxy.answer.other_location import names_another
-from cacheproxy.proxy.answer.static import path_of
+from cacheproxy.proxy.site.file_path import path_of
 from cacheproxy.proxy.upstream.relay import Relay
 from cacheproxy.template import Template
 
@@ -37,11 +37,11 @@ def serve(exchange: Exchange) -> None:
 
 
 def _is_get(exchange: Exchange) -> bool:
-    method = exchange.location.proxy.method
+    method = exchange.request.location.proxy.method
     return (
-        exchange.method == b"GET"
-        and not exchange.head.body_length
-        and (method is None or method.render(exchange).upper() == b"GET")
+        exchange.request.method == b"GET"
+        and not exchange.request.head.body_length
+        and (method is None or method.render(exchange.request).upper() == b"GET")
     )
 
 
@@ -72,7 +72,7 @@ class FileStore:
         assert delivery is not None
         path = self._path() if self._wanted(head) else None
         if path is not None:
-            proxy = exchange.location.proxy
+            proxy = exchange.request.location.proxy
             modified = head.fields.get(b"last-modified")
             writer = exchange.world.store_file(
                 path,
@@ -92,11 +92,11 @@ class FileStore:
     def _path(self) -> bytes | None:
         """Where to; None where nothing can be stored."""
         exchange = self._exchange
-        store = exchange.location.proxy.store
+        store = exchange.request.location.proxy.store
         if isinstance(store, Template):
-            path: bytes | None = store.render(exchange)
+            path: bytes | None = store.render(exchange.request)
         else:
-            path = path_of(exchange, exchange.route.uri)
+            path = path_of(exchange.request, exchange.request.route.uri)
         if not path:
             return None
         problem = ""

@@ -160,8 +160,8 @@ class Relay:
     def on_informational(self, head: ResponseHead) -> None:
         # RFC 9110 §15.2: 1xx are relayed, apart from 100, which was for us.
         exchange = self.exchange
-        if head.status != 100 and exchange.head.version >= 11 and not exchange.lost:
-            rewriter = exchange.location.response_rewriter
+        if head.status != 100 and exchange.request.head.version >= 11 and not exchange.lost:
+            rewriter = exchange.request.location.response_rewriter
             assert rewriter is not None
             exchange.downstream.send_informational(head.status, rewriter.render(head))
 
@@ -184,7 +184,7 @@ class Relay:
         elif goes_elsewhere(exchange, head):
             self._discard_for_all()
             go_elsewhere(exchange, head)
-        elif not exchange.location.proxy.force_ranges or not delivery.answer_range(head):
+        elif not exchange.request.location.proxy.force_ranges or not delivery.answer_range(head):
             delivery.begin(head)
         elif delivery.muted and delivery.writer is None:
             self._discard_for_all()
@@ -347,14 +347,14 @@ class Relay:
             wanted = self.cache is not None and self.cache.fills
         else:
             wanted = delivery.writer is not None
-        return wanted or self.exchange.location.proxy.ignore_client_abort
+        return wanted or self.exchange.request.location.proxy.ignore_client_abort
 
     # -- upgrade -----------------------------------------------------------
 
     def _switch(self, head: ResponseHead) -> None:
         """101: both connections carry bytes from now on (RFC 9110 §7.8)."""
         exchange, attempts = self.exchange, self._attempts
-        asked = self.request.asks_upgrade and answers_handshake(exchange.head, head)
+        asked = self.request.asks_upgrade and answers_handshake(exchange.request.head, head)
         if not asked or exchange.lost:
             if not asked:
                 # The client did not, or was not passed on; or it proves nothing.
@@ -364,7 +364,7 @@ class Relay:
             attempts.end(failed=True)
             self._give_up(502)
             return
-        rewriter = exchange.location.response_rewriter
+        rewriter = exchange.request.location.response_rewriter
         assert rewriter is not None
         pairs = rewriter.render(head)
         upgrade = head.fields.get(b"upgrade") or b"websocket"

@@ -12,7 +12,7 @@ Imports: ``http``, ``policy``, ``proxy`` below it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Pairs
@@ -20,17 +20,16 @@ from cacheproxy.http.target import split_url
 from cacheproxy.policy.containment import rendered_climbs
 from cacheproxy.policy.routing import proxy_uri
 from cacheproxy.proxy.exchange.record import UpstreamRecord
+from cacheproxy.proxy.exchange.request import Request
 from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.interfaces import UpstreamChoice, UpstreamStream
-from cacheproxy.proxy.site.selecting import counted
+from cacheproxy.proxy.site.selecting import as_selected
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
     from cacheproxy.proxy.upstream.relay import ResponseTaker
 
 __all__ = ["UpstreamRequest"]
-
-T = TypeVar("T")
 
 
 class UpstreamRequest:
@@ -55,11 +54,11 @@ class UpstreamRequest:
     def __init__(self, exchange: Exchange, cache: ResponseTaker | None) -> None:
         self._exchange = exchange
         self._cache = cache
-        protocol = exchange.location.protocol
+        protocol = exchange.request.location.protocol
         assert protocol is not None
         self._protocol = protocol
         #: What is passed on of the client's request.
-        self.client_head = exchange.head
+        self.client_head = exchange.request.head
         #: Whether only the part of the query that counts is sent.
         self.counts = False
         #: Fields that ask the upstream to validate a stored response, or for a part.
@@ -81,53 +80,55 @@ class UpstreamRequest:
         Errors: ``ProtocolError`` and ``UpstreamError`` where variables name no upstream.
         """
         exchange, cache = self._exchange, self._cache
-        choice, self.target = self._as_counted(self._resolve)
-        template = exchange.location.proxy.method
-        self.method = exchange.method
+        choice, self.target = self._resolve()
+        template = exchange.request.location.proxy.method
+        self.method = exchange.request.method
         if template is not None:
-            self.method = self._as_counted(lambda: template.render(exchange)).upper()
+            self.method = template.render(self._context).upper()
         if cache is not None and self.method == b"HEAD" and cache.converts_head:
             self.method = b"GET"
         return choice
 
-    def _as_counted(self, make: Callable[[], T]) -> T:
-        """What *make* makes of the exchange, with the query that is to be sent."""
-        return counted(self._exchange, lambda _: make()) if self.counts else make()
+    @property
+    def _context(self) -> Request:
+        """What is rendered on: the client's request, with the query that is to be sent."""
+        request = self._exchange.request
+        return as_selected(request) if self.counts else request
 
     def _resolve(self) -> tuple[UpstreamChoice, bytes]:
         """The upstream group, and the request-target to send."""
-        exchange = self._exchange
-        location = exchange.location
+        exchange, context = self._exchange, self._context
+        location = context.location
         target = location.proxy.proxy_pass
         assert target is not None
         if target.template is None:
             assert location.upstream is not None
             choice = location.upstream
-            exchange.proxy_host = None
+            exchange.request.note_proxy_host(None)
             replacement = target.uri
         else:
-            scheme, authority, uri = split_url(target.template.render(exchange))
+            scheme, authority, uri = split_url(target.template.render(context))
             ssl = location.proxy.ssl if scheme == b"https" else None
             choice = exchange.world.resolve_upstream(scheme, authority, ssl)
-            exchange.proxy_host = authority
+            exchange.request.note_proxy_host(authority)
             if uri:
                 if rendered_climbs(target.uri or b"/", uri):
                     raise ProtocolError("path leads above the URI of proxy_pass", 404)
                 return choice, uri
             replacement = None
-        route = exchange.route
+        route = context.route
         return choice, proxy_uri(
             location.location.pattern,
             replacement,
             route.uri,
-            None if exchange.uri_changed else route.target.path,
+            None if exchange.request.uri_changed else route.target.path,
             route.args if route.has_args else None,
         )
 
     def take_body(self) -> bool:
         """Take the client's body, if it is to go with it; False where it was sent already."""
         exchange = self._exchange
-        length = exchange.head.body_length
+        length = exchange.request.head.body_length
         if length is not None and self._takes_body():
             self._body = exchange.take_body()
         body = self._body
@@ -136,10 +137,10 @@ class UpstreamRequest:
 
     def _takes_body(self) -> bool:
         exchange = self._exchange
-        if not exchange.location.proxy.pass_request_body:
+        if not exchange.request.location.proxy.pass_request_body:
             return False
-        method = exchange.method
-        if method != exchange.head.method:
+        method = exchange.request.method
+        if method != exchange.request.head.method:
             return False  # it belonged to the request that an error page stands in for
         # A cached answer stands for a GET without content (RFC 9110 §9.3.1).
         return self._cache is None or method not in (b"GET", b"HEAD")
@@ -150,14 +151,14 @@ class UpstreamRequest:
         The length is None where there is no body, negative where it is not known.
         """
         exchange, body = self._exchange, self._body
-        proxy = exchange.location.proxy
+        proxy = exchange.request.location.proxy
         set_body = proxy.set_body
         if set_body is not None:
-            self._data = self._as_counted(lambda: set_body.render(exchange))
+            self._data = set_body.render(self._context)
             ready(len(self._data))
         elif body is None:
             # An empty body that the client declared stays declared: some origins ask for it.
-            declared = b"content-length" in exchange.head.fields
+            declared = b"content-length" in exchange.request.head.fields
             ready(0 if declared and self._takes_body() else None)
         elif proxy.request_buffering or (
             body.length < 0 and not self._protocol.frames_unknown_length
@@ -173,9 +174,8 @@ class UpstreamRequest:
 
         Errors: as ``UpstreamProtocol.encode_head``.
         """
-        exchange, protocol = self._exchange, self._protocol
         self.length = length
-        self._head = self._as_counted(lambda: protocol.encode_head(exchange, self))
+        self._head = self._protocol.encode_head(self._context, self)
         body = self._body
         if body is not None and not body.streaming and self._data is None:
             self._data = body.in_memory()
@@ -220,7 +220,7 @@ class UpstreamRequest:
     def keep_body(self) -> None:
         """The client has gone: the body is this request's alone, until ``close_body``."""
         if self._body is not None:
-            self._exchange.body = None
+            self._exchange.request.body = None
 
     def close_body(self) -> None:
         """The body is not needed any more."""
@@ -240,5 +240,5 @@ class UpstreamRequest:
     @property
     def asks_upgrade(self) -> bool:
         """Whether the client asked for another protocol, and the upstream was told."""
-        asked = b"upgrade" in self._exchange.head.fields
+        asked = b"upgrade" in self._exchange.request.head.fields
         return asked and self._protocol.asks_upgrade(self._head)

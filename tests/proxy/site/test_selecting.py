@@ -13,11 +13,12 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.target import parse_target
 from cacheproxy.policy.options import CacheOptions, ProxyOptions
+from cacheproxy.proxy.site.cache_key import RouteContext
 from cacheproxy.proxy.site.selecting import (
     COUNTED_FIELDS,
     TELLING_FIELDS,
     CountRules,
-    counted,
+    as_selected,
     without_query,
 )
 from tests.proxy.harness import BenchCase, response
@@ -76,34 +77,31 @@ class RulesTests(SynchronousTestCase):
             self.assertFalse(without_query({"host", name}))
 
 
-class CountedTests(BenchCase):
-    """``counted``: for as long as something is made."""
+class AsSelectedTests(BenchCase):
+    """``as_selected``: what keys and requests to the origin are rendered on."""
 
-    def test_put_back(self) -> None:
-        """What the client sent is there again, even after a failure."""
-        seen: list[bytes] = []
-
-        class Context:
-            """Stands for an exchange."""
-
+    def test_query_is_replaced_in_a_copy(self) -> None:
+        """The request itself goes on as the client sent it, and keeps what maps answered."""
         bench = self.cache("proxy_cache_sort_args on;")
         site = next(iter(bench.factories.values())).site
-        context: Any = Context()
         head = RequestHead(b"GET", b"/?b&a", 11, Fields([(b"Host", b"test.example")]))
-        context.head, context.map_values = head, {"m": b"1"}
-        context.route = route = site.route(head)
-        context.location = route.location
-
-        def make(one: Any) -> None:
-            seen.extend([one.head.target, one.route.args])
-            self.assertEqual(one.map_values, {})
-            raise ValueError
-
-        self.assertRaises(ValueError, counted, context, make)
-        self.assertEqual(seen, [b"/?a&b", b"a&b"])
+        route = site.route(head)
+        context = RouteContext(site, head, route)
+        context.map_values["m"] = b"1"
+        found = as_selected(context)
+        self.assertEqual((found.head.target, found.route.args), (b"/?a&b", b"a&b"))
+        self.assertEqual(found.map_values, {})
         self.assertIs(context.head, head)
         self.assertIs(context.route, route)
         self.assertEqual(context.map_values, {"m": b"1"})
+
+    def test_request_is_taken_as_it_is_without_rules_for_queries(self) -> None:
+        """Nothing is copied where the whole query counts."""
+        bench = self.cache()
+        site = next(iter(bench.factories.values())).site
+        head = RequestHead(b"GET", b"/?b&a", 11, Fields([(b"Host", b"test.example")]))
+        context = RouteContext(site, head, site.route(head))
+        self.assertIs(as_selected(context), context)
 
     def test_request_id_is_one(self) -> None:
         """What is made once for a request stays so, for the origin and for the log."""
