@@ -500,3 +500,41 @@ def test_paths_below_what_replaces_the_prefix(front: Front) -> None:
     ):
         response = get(front.port, target)
         assert (response.status, response.body) == (200, found), target
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(("body", "status"), [(b"ZZ\r\n", 400), (b"20\r\n" + b"x" * 32, 413)])
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_refused_body_while_the_cache_asks_the_origin(
+    tmp_path: Path, method: str, body: bytes, status: int, pause: float
+) -> None:
+    """The client has its error at once; what the origin sends is stored, and nothing is logged."""
+    answer = threading.Event()
+
+    def slow(seen: Seen) -> bytes:
+        answer.wait(10)
+        return reply(b"page", Cache_Control="max-age=60")
+
+    port = free_port()
+    with origin(slow) as app:
+        conf = (
+            f"error_log stderr; http {{ client_max_body_size 16; proxy_cache_path {tmp_path}/z"
+            f" keys_zone=z:1m; server {{ listen 127.0.0.1:{port}; location / {{"
+            f" proxy_pass http://127.0.0.1:{app.port}; proxy_cache z; }} }} }}\n"
+        )
+        with proxy(tmp_path, conf, ports=(port,)) as running:
+            head = f"{method} /slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            with Connection(port) as client, Connection(port) as other:
+                client.send(head.encode() + (b"" if pause else body))
+                if pause:
+                    wait_until(lambda: app.requests, "the request reaches the origin")
+                    client.send(body)
+                assert client.receive().startswith(b"HTTP/1.1 %d " % status)
+                other.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer.set()
+                assert other.response().body == b"page"
+            found = get(port, "/slow", host="a")
+            assert "hit" in (found.get("Cache-Status") or "")
+            assert len(app.requests) == 1
+            output = running.output
+    assert "Traceback" not in output and "[error]" not in output and "Fatal" not in output
