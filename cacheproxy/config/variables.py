@@ -18,7 +18,7 @@ from typing import Protocol
 from cacheproxy.config.patterns import compile_pattern
 from cacheproxy.config.source import Directive
 from cacheproxy.errors import ConfigError
-from cacheproxy.policy.routing import set_captures
+from cacheproxy.policy.routing import captured
 from cacheproxy.template import (
     Getter,
     Resolve,
@@ -138,7 +138,7 @@ class Map:
     def _evaluate(self, context: CaptureContext) -> bytes:
         found, match = self.choose(self.source.render(context))
         if match is not None:
-            set_captures(context.captures, match)
+            context.captures = captured(context.captures, match)
         return b"" if found is None else found.render(context)
 
     def choose(self, subject: bytes) -> tuple[Template | None, re.Match[bytes] | None]:

@@ -26,7 +26,7 @@ from cacheproxy.http.fields import HOP_BY_HOP, Fields, Pairs
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.http.syntax import list_tokens
 from cacheproxy.policy.options import ProxyOptions, ProxyRedirect
-from cacheproxy.policy.routing import set_captures
+from cacheproxy.policy.routing import captured
 from cacheproxy.template import Getter, Template
 
 __all__ = [
@@ -348,8 +348,7 @@ def _regex_rule(
             return None
         captures = getattr(context, "captures", None)
         # The captures of the configuration's other expressions stay readable.
-        context.captures = dict(captures or {})
-        set_captures(context.captures, match)
+        context.captures = captured(captures or {}, match)
         try:
             return _CONTROL.sub(b" ", replacement.render(context))
         finally:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -29,25 +29,25 @@ __all__ = [
     "Named",
     "Place",
     "ServerChooser",
+    "captured",
     "proxy_uri",
-    "set_captures",
 ]
 
 #: Shared by every answer without captures; callers copy before they add to it.
 NO_CAPTURES: Mapping[str, bytes] = MappingProxyType({})
 
 
-def set_captures(captures: MutableMapping[str, bytes], match: re.Match[bytes]) -> None:
-    """Replace the positional captures by those of *match*, and add its named ones.
+def captured(before: Mapping[str, bytes], match: re.Match[bytes]) -> dict[str, bytes]:
+    """The captures after *match*: its own, and the named ones of *before*.
 
-    Positional groups stand under ``"1"`` to ``"9"``; a group that took no part is empty.
+    Positional groups stand under ``"1"`` to ``"9"``; a group that took no part is empty. *before*
+    stays as it is: those of a route are shared by every request that takes it.
     """
-    groups = match.groups(b"")
-    for position in range(len(groups) + 1, 10):
-        captures.pop(str(position), None)
-    for position, group in enumerate(groups[:9], 1):
+    captures = {name: value for name, value in before.items() if not name.isdigit()}
+    for position, group in enumerate(match.groups(b"")[:9], 1):
         captures[str(position)] = group
     captures.update(match.groupdict(b""))
+    return captures
 
 
 class Named(Protocol):
@@ -113,9 +113,7 @@ class ServerChooser(Generic[S]):
             for pattern, server in self._regexes:
                 match = pattern.search(host)
                 if match is not None:
-                    captures: dict[str, bytes] = {}
-                    set_captures(captures, match)
-                    return server, captures
+                    return server, captured(NO_CAPTURES, match)
         return self._default
 
     def _wildcard(self, host: bytes) -> tuple[S, Mapping[str, bytes]] | None:
@@ -275,8 +273,7 @@ class _Node(Generic[L]):
         return best, False
 
     def _matched(self, node: _Node[L], match: re.Match[bytes], uri: bytes) -> Located[L]:
-        captures: dict[str, bytes] = {}
-        set_captures(captures, match)
+        captures = captured(NO_CAPTURES, match)
         inner = node.own
         if node.names or node.regexes or node.exact:
             inner = node.find(uri)[0]

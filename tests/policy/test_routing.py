@@ -18,8 +18,8 @@ from cacheproxy.policy.routing import (
     Located,
     LocationTree,
     ServerChooser,
+    captured,
     proxy_uri,
-    set_captures,
 )
 
 
@@ -294,19 +294,26 @@ class LocationTreeProperties(SynchronousTestCase):
 
 
 class CaptureTests(SynchronousTestCase):
-    """``set_captures``."""
+    """``captured``."""
 
     def test_positional_ones_are_replaced(self) -> None:
         """Fewer groups leave none of the former ones; named ones stay."""
-        captures = {"1": b"x", "2": b"y", "name": b"z"}
+        before = {"1": b"x", "2": b"y", "name": b"z"}
         match = re.match(b"(a)|(?P<b>q)", b"a")
         assert match is not None
-        set_captures(captures, match)
-        self.assertEqual(captures, {"1": b"a", "2": b"", "b": b"", "name": b"z"})
+        after = captured(before, match)
+        self.assertEqual(after, {"1": b"a", "2": b"", "b": b"", "name": b"z"})
         match = re.match(b"a", b"a")
         assert match is not None
-        set_captures(captures, match)
-        self.assertEqual(captures, {"b": b"", "name": b"z"})
+        self.assertEqual(captured(after, match), {"b": b"", "name": b"z"})
+
+    def test_what_was_captured_before_stays_as_it_is(self) -> None:
+        """Requests for one route share what its expressions captured."""
+        before = {"1": b"x"}
+        match = re.match(b"(a)", b"a")
+        assert match is not None
+        captured(before, match)
+        self.assertEqual(before, {"1": b"x"})
 
 
 class ProxyUriTests(SynchronousTestCase):
