@@ -97,7 +97,7 @@ def comparable_fields(side: Side, response: Response) -> list[tuple[str, str]]:
 def builtin(response: Response) -> bool:
     """Whether the body is a page that the server itself made."""
     kind = response.get("Content-Type") or ""
-    return response.status >= 300 and kind == "text/html" and b"<hr>" in response.body
+    return response.status >= 300 and kind.startswith("text/html") and b"<hr>" in response.body
 
 
 def comparable_body(side: Side, response: Response) -> object:

@@ -47,7 +47,11 @@ def answer_return(exchange: Exchange, directive: Return) -> None:
 
 
 def answer_redirect(exchange: Exchange, status: int, location: bytes) -> None:
-    """A redirect to *location*, made absolute as the directives say."""
+    """A redirect to *location*, made absolute as the directives say.
+
+    As in nginx it stays a redirect where the page of an error leads to it.
+    """
+    exchange.response.override_status(0)
     target = absolute_location(exchange.request, location)
     body = error_page(status, exchange.request.location.core.server_tokens)
     exchange.answer(status, body, b"text/html", [(b"Location", target)])
@@ -87,5 +91,4 @@ def _redirect_error(exchange: Exchange, status: int, page: ErrorPage) -> None:
         # As in nginx it is not decoded: $uri has been.
         exchange.internal_redirect(path, args)
     else:
-        exchange.response.override_status(0)
         answer_redirect(exchange, override if override in _REDIRECTS else 302, uri)

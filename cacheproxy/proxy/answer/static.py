@@ -25,16 +25,18 @@ __all__ = ["serve"]
 DEFAULT_INDEX = (b"index.html",)
 
 
-def serve(exchange: Exchange) -> None:
+def serve(exchange: Exchange, path: bytes | None = None) -> None:
     """Answer with the file that the URI names, or with its index.
 
-    As in nginx POST finds out whether there is one before it is refused.
+    *path* is where ``try_files`` has found it. As in nginx POST finds out whether there is
+    one before it is refused.
     """
     if exchange.request.method not in (b"GET", b"HEAD", b"POST"):
         exchange.answer_status(405)
         return
     uri = exchange.request.route.uri
-    path = path_of(exchange.request, uri)
+    if path is None:
+        path = path_of(exchange.request, uri)
     if path is None:
         exchange.answer_status(404)
     elif uri.endswith(b"/"):
@@ -69,7 +71,7 @@ def _serve_path(exchange: Exchange, uri: bytes, path: bytes) -> None:
         if opened == 301:
             route = exchange.request.route
             target = escape_uri(uri) + b"/"
-            if route.has_args:
+            if route.args:
                 target += b"?" + route.args
             exchange.redirect(301, target)
         else:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cacheproxy.errors import ProtocolError
-from cacheproxy.http.target import resolve_dots
 from cacheproxy.policy.options import TryFiles
 from cacheproxy.proxy.answer import static
 from cacheproxy.proxy.cache import lookup as caching
 from cacheproxy.proxy.cache import purge_requests as purging
 from cacheproxy.proxy.site.cache_key import holds
-from cacheproxy.proxy.site.file_path import path_of
+from cacheproxy.proxy.site.file_path import path_of, path_of_tried
 from cacheproxy.proxy.slice.slicing import Slicing, applies
 from cacheproxy.proxy.upstream import file_copy as store
 from cacheproxy.proxy.upstream.relay import Relay
@@ -32,10 +30,13 @@ __all__ = ["serve"]
 def serve(exchange: Exchange) -> None:
     """Run the content phase of the exchange's location."""
     location = exchange.request.location
-    if location.core.try_files is not None and not _try_files(exchange, location.core.try_files):
-        return
+    path: bytes | None = None
+    if location.core.try_files is not None:
+        path = _try_files(exchange, location.core.try_files)
+        if path is None:
+            return
     if location.proxy.proxy_pass is None:
-        static.serve(exchange)
+        static.serve(exchange, path)
     elif location.purge and not exchange.request.denied and holds(location.purge, exchange.request):
         purging.serve(exchange)
     elif location.proxy.slice and applies(exchange):
@@ -48,23 +49,26 @@ def serve(exchange: Exchange) -> None:
         Relay(exchange).start()
 
 
-def _try_files(exchange: Exchange, directive: TryFiles) -> bool:
-    """Whether the content phase goes on here, with ``$uri`` set to the file found."""
+def _try_files(exchange: Exchange, directive: TryFiles) -> bytes | None:
+    """The path of what was found, with ``$uri`` set to it; None where something else answers.
+
+    A folder is found without the slash that the directive asks for it with: without one in
+    the URI it is redirected to, as any folder is (nginx).
+    """
     files = exchange.world.files
     for template, wants_directory in directive.files:
-        uri = template.render(exchange.request)
-        try:
-            uri = resolve_dots(uri) if uri else b"/"
-        except ProtocolError:
+        name = template.render(exchange.request)
+        found = path_of_tried(exchange.request, name, template.constant is not None)
+        if found is None:
             continue
-        path = path_of(exchange.request, uri)
-        if path is None:
-            continue
+        path, uri = found
         if files.is_directory(path) if wants_directory else files.is_file(path):
-            if wants_directory and not uri.endswith(b"/"):
-                uri += b"/"
+            core = exchange.request.location.core
+            if wants_directory and core.alias is not None and core.alias_length is None:
+                # nginx: in a location given by an expression the alias names the folder
+                return path_of(exchange.request, exchange.request.route.uri)
             exchange.request.set_uri(uri)
-            return True
+            return path
     if directive.status is not None:
         exchange.answer_status(directive.status)
     else:
@@ -75,4 +79,4 @@ def _try_files(exchange: Exchange, directive: TryFiles) -> bool:
         else:
             path, question, args = uri.partition(b"?")
             exchange.internal_redirect(path or b"/", args if question else None)
-    return False
+    return None

@@ -12,6 +12,9 @@ from cacheproxy.proxy.site.local_time import utc_offset
 
 __all__ = ["FieldAdder", "compile_field_adder"]
 
+#: Redirects that nginx gives no charset (old browsers took it for that of the next page).
+_WITHOUT_CHARSET = frozenset({301, 302})
+
 
 class FieldAdder:
     """Applies the directives of one location; ``variables`` are those that it reads."""
@@ -30,7 +33,7 @@ class FieldAdder:
     def render(self, context: object, status: int, pairs: Pairs, now: float) -> Pairs:
         """The fields to send instead of *pairs*; *now* is wall seconds."""
         core = self._core
-        if core.charset is not None:
+        if core.charset is not None and status not in _WITHOUT_CHARSET:
             pairs = [self._with_charset(name, value) for name, value in pairs]
         if core.expires is not None:
             offset = utc_offset(int(now)) if core.expires.kind == "daily" else 0.0

@@ -5,17 +5,19 @@ nothing outside the folder can be named. Where ``alias`` replaces the location's
 or ``root`` and ``alias`` have variables, the path is held inside the folder that the
 directive names (``policy.containment``), unlike in nginx.
 
-Source: nginx ``ngx_http_map_uri_to_path``.
-Imports: ``policy``, ``template``, ``proxy.site.context``.
+Source: nginx ``ngx_http_map_uri_to_path``, ``try_files``.
+Imports: ``errors``, ``http``, ``policy``, ``template``, ``proxy.site.context``.
 """
 
 from __future__ import annotations
 
+from cacheproxy.errors import ProtocolError
+from cacheproxy.http.target import resolve_dots
 from cacheproxy.policy.containment import climbs, literal_start
 from cacheproxy.proxy.site.context import TemplateContext
 from cacheproxy.template import Template
 
-__all__ = ["path_of"]
+__all__ = ["path_of", "path_of_tried"]
 
 
 def path_of(request: TemplateContext, uri: bytes) -> bytes | None:
@@ -31,6 +33,34 @@ def path_of(request: TemplateContext, uri: bytes) -> bytes | None:
         return None
     root = _contained(core.root, request)
     return None if root is None else root.rstrip(b"/") + uri
+
+
+def path_of_tried(
+    request: TemplateContext, name: bytes, literal: bool
+) -> tuple[bytes, bytes] | None:
+    """The path of *name*, one of ``try_files``, and the URI that it is served as.
+
+    None where it has none. Below an ``alias`` a rendered name stands without the prefix that
+    the alias replaces; a *literal* one is taken as it is written. In a location given by a
+    regular expression it follows the whole alias.
+
+    Source: ``ngx_http_try_files_handler``.
+    """
+    core = request.location.core
+    if core.alias is None:
+        try:
+            name = resolve_dots(name) if name else name
+        except ProtocolError:
+            return None
+        root = None if core.root is None else _contained(core.root, request)
+        return None if root is None else (root.rstrip(b"/") + name, name)
+    alias = _contained(core.alias, request)
+    prefix = b"" if core.alias_length is None else request.route.uri[: core.alias_length]
+    if prefix and not literal and name.startswith(prefix):
+        name = name[len(prefix) :]
+    if alias is None or climbs(alias, name):
+        return None
+    return alias + name, prefix + name
 
 
 def _contained(folder: Template, request: TemplateContext) -> bytes | None:

@@ -31,6 +31,36 @@ class TryFilesTests(BenchCase):
         self.assertEqual(bench.get(b"/sub/").body, b"index of sub")
         self.assertEqual(bench.get(b"/none").status, 404)
 
+    def test_folder_without_slash_is_redirected_to(self) -> None:
+        """301, so that relative links hold; with the arguments, and no charset of its type."""
+        bench = self.site("$uri $uri/ =404", "charset utf-8;")
+        bench.write("www/bare/file", b"")
+        for target, location in (
+            (b"/sub", b"http://test.example/sub/"),
+            (b"/sub?a=b", b"http://test.example/sub/?a=b"),
+            (b"/sub?", b"http://test.example/sub/"),
+            (b"/bare", b"http://test.example/bare/"),
+        ):
+            answer = bench.get(target)
+            self.assertEqual((answer.status, answer.get(b"location")), (301, location))
+            self.assertEqual(answer.get(b"content-type"), b"text/html")
+        self.assertEqual(bench.get(b"/bare/").status, 403)
+        bench = self.site("$uri $uri/ =404", "absolute_redirect off;")
+        self.assertEqual(bench.get(b"/sub").get(b"location"), b"/sub/")
+
+    def test_below_an_alias(self) -> None:
+        """A rendered name stands without the prefix, a literal one as it is written."""
+        bench = self.site(
+            "$uri =404",
+            "location /a/ { alias $folder/www/; try_files $uri $uri/ fallback.html =404; }"
+            " location ~ ^/r/ { alias $folder/www; try_files /sub/index.html =404; }",
+        )
+        self.assertEqual(bench.get(b"/a/file.txt").body, b"file")
+        self.assertEqual(bench.get(b"/a/none").body, b"fallback")
+        self.assertEqual(bench.get(b"/a/sub").get(b"location"), b"http://test.example/a/sub/")
+        self.assertEqual(bench.get(b"/a/sub/").body, b"index of sub")
+        self.assertEqual(bench.get(b"/r/x").body, b"index of sub")
+
     def test_status(self) -> None:
         """``=code``."""
         self.assertEqual(self.site("$uri =410").get(b"/none").status, 410)
