@@ -37,7 +37,7 @@ Imports: ``http``, ``policy``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from cacheproxy.errors import StorageError, UpstreamError
 from cacheproxy.http.fields import Fields, Pairs
@@ -47,9 +47,6 @@ from cacheproxy.policy.purge import Selection
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.template import Template
 
-if TYPE_CHECKING:
-    from cacheproxy.proxy.cache.fills import Fills
-
 __all__ = [
     "BodyReader",
     "BodySink",
@@ -58,7 +55,11 @@ __all__ = [
     "Downstream",
     "Entry",
     "FileSystem",
+    "Fill",
+    "Fills",
+    "GrowingResponse",
     "GrowingWriter",
+    "KnownParts",
     "MissWriter",
     "OpenFile",
     "Ready",
@@ -561,6 +562,78 @@ class UpstreamChoice(Protocol):
     def size(self) -> int: ...
 
 
+class GrowingResponse(Protocol):
+    """A response that is being stored, and that others are answered from meanwhile.
+
+    *length* is that of the whole body, None where it is not known yet. *flushed* says that
+    each piece is to reach clients at once (``proxy_buffering off``). *followers* counts the
+    requests that are being answered from it.
+    """
+
+    writer: GrowingWriter
+    length: int | None
+    flushed: bool
+    followers: int
+
+    @property
+    def stored(self) -> StoredResponse:
+        """The head; a soft purge may have made it stale by now."""
+
+
+class Fill(Protocol):
+    """One request's hold on a key: the request that goes to the origin for all (the leader)."""
+
+    def offer(self, growing: GrowingResponse) -> None:
+        """The response has begun and is being stored: whoever waits may follow it."""
+
+    def release(self) -> None:
+        """The fill has ended, one way or the other. More than once is allowed."""
+
+
+class KnownParts(Protocol):
+    """The keys of a zone of which a part was stored a short while ago."""
+
+    def note(self, primary: bytes) -> None:
+        """A part is stored."""
+
+    def has(self, primary: bytes) -> bool:
+        """Whether one may be."""
+
+
+class Fills(Protocol):
+    """Request collapsing in one zone: which keys are being filled, and who waits for them."""
+
+    @property
+    def parts(self) -> KnownParts: ...
+
+    def lead(self, digest: bytes, lock_age: float) -> Fill | None:
+        """Become the leader for *digest*; None while another one is, and not too old."""
+
+    def filling(self, digest: bytes) -> bool:
+        """Whether some request is filling *digest* now."""
+
+    def growing(self, digest: bytes) -> GrowingResponse | None:
+        """The response that is being stored for *digest* now, if it has begun."""
+
+    def note_unshared(self, digest: bytes, seconds: float) -> None:
+        """For *seconds* the answer for *digest* will be for one client only."""
+
+    def note_shared(self, digest: bytes) -> None:
+        """The answer for *digest* is stored."""
+
+    def unshared(self, digest: bytes) -> bool:
+        """Whether it is known that to wait for *digest* would be in vain."""
+
+    def wait(
+        self,
+        digest: bytes,
+        timeout: float,
+        woken: Callable[[bool], None],
+        offered: Callable[[GrowingResponse], None],
+    ) -> Callable[[], None] | None:
+        """Queue for *digest*; returns what leaves the queue, None if the queue is full."""
+
+
 class World(Protocol):
     """Everything outside that a site needs, made once by the service."""
 
@@ -613,4 +686,4 @@ class World(Protocol):
     def random_bytes(self, count: int) -> bytes: ...
 
     def fills(self, storage: Storage) -> Fills:
-        """The fills under way in a zone (``proxy.cache.fills``)."""
+        """The fills under way in a zone."""

@@ -17,7 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.proxy.interfaces import Cancellable, GrowingWriter, Scheduler
+from cacheproxy.proxy.interfaces import (
+    Cancellable,
+    GrowingResponse,
+    GrowingWriter,
+    Scheduler,
+)
 
 __all__ = [
     "MAX_FOLLOWERS",
@@ -80,7 +85,7 @@ class Waiter:
     __slots__ = ("_timer", "offered", "woken")
 
     def __init__(
-        self, woken: Callable[[bool], None], offered: Callable[[Growing], None]
+        self, woken: Callable[[bool], None], offered: Callable[[GrowingResponse], None]
     ) -> None:
         self.woken = woken
         self.offered = offered
@@ -106,10 +111,10 @@ class Fill:
         self.started = started
         self.waiters: dict[Waiter, None] = {}
         #: What can be followed; of an older leader, where that one was first.
-        self.growing: Growing | None = None
-        self._offered: Growing | None = None
+        self.growing: GrowingResponse | None = None
+        self._offered: GrowingResponse | None = None
 
-    def offer(self, growing: Growing) -> None:
+    def offer(self, growing: GrowingResponse) -> None:
         """The response has begun and is being stored: whoever waits may follow it."""
         # A younger leader may have the queue.
         fill = self._fills.current(self._digest) or self
@@ -193,7 +198,7 @@ class Fills:
         """The fill of *digest* that has the queue."""
         return self._fills.get(digest)
 
-    def growing(self, digest: bytes) -> Growing | None:
+    def growing(self, digest: bytes) -> GrowingResponse | None:
         """The response that is being stored for *digest* now, if it has begun."""
         fill = self._fills.get(digest)
         return None if fill is None else fill.growing
@@ -226,7 +231,7 @@ class Fills:
         digest: bytes,
         timeout: float,
         woken: Callable[[bool], None],
-        offered: Callable[[Growing], None],
+        offered: Callable[[GrowingResponse], None],
     ) -> Callable[[], None] | None:
         """Queue for *digest*; returns what leaves the queue, None if the queue is full."""
         fill = self._fills[digest]

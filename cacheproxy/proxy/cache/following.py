@@ -8,7 +8,7 @@ follower nothing but time; after that its connection is cut, and the client can 
 
 nginx has nothing of it: there, who waits does so until the whole is stored.
 
-Imports: ``policy``, ``proxy.answer``, ``proxy.cache.fills``.
+Imports: ``policy``, ``proxy.answer``, ``proxy.interfaces``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cacheproxy.proxy.answer.representation import (
     of_a_part,
     without_content,
 )
-from cacheproxy.proxy.cache.fills import Growing
+from cacheproxy.proxy.interfaces import GrowingResponse
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -54,7 +54,7 @@ class Way(Enum):
     ASK = "ask the origin for the range: it would take long to come"
 
 
-def way_to_answer(exchange: Exchange, growing: Growing) -> Way:
+def way_to_answer(exchange: Exchange, growing: GrowingResponse) -> Way:
     """Which way is best for this request."""
     stored, length = growing.stored, growing.length
     if exchange.request.method == b"HEAD":
@@ -84,7 +84,7 @@ class Following(ReaderSource):
     __slots__ = ("_again", "_begun", "_did", "_growing", "_span")
 
     def __init__(
-        self, exchange: Exchange, growing: Growing, did: bytes, again: Callable[[], None]
+        self, exchange: Exchange, growing: GrowingResponse, did: bytes, again: Callable[[], None]
     ) -> None:
         super().__init__(exchange)
         self._growing = growing

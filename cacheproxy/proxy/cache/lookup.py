@@ -21,7 +21,6 @@ from cacheproxy.policy.key import matches, selecting, variant_digest
 from cacheproxy.policy.partial import keyed_by_range, passes_range, plain_range
 from cacheproxy.policy.reuse import Action, Verdict, decide_reuse, invalidates
 from cacheproxy.proxy.cache.fetching import Fetch
-from cacheproxy.proxy.cache.fills import Growing
 from cacheproxy.proxy.cache.following import Following
 from cacheproxy.proxy.cache.invalidation import Invalidation
 from cacheproxy.proxy.cache.parts import (
@@ -34,7 +33,7 @@ from cacheproxy.proxy.cache.parts import (
 from cacheproxy.proxy.cache.sharing import Sharing
 from cacheproxy.proxy.cache.stored_answer import StoredAnswer
 from cacheproxy.proxy.cache.unattended import unattended
-from cacheproxy.proxy.interfaces import Entry, Storage
+from cacheproxy.proxy.interfaces import Entry, GrowingResponse, Storage
 from cacheproxy.proxy.site.cache_key import holds, keys_of, zone_of
 from cacheproxy.proxy.site.selecting import count
 from cacheproxy.proxy.upstream.relay import Relay
@@ -127,7 +126,7 @@ class CacheTurn:
         self.entry: Entry | None = None
         self.background = False
         #: What is stored for the key alone, or is about to be.
-        self.primary_entry: Entry | Growing | None = None
+        self.primary_entry: Entry | GrowingResponse | None = None
         #: From when it turns out that the origin is to be asked.
         self.sharing: Sharing | None = None
         #: Whether what the origin sends may be stored.
@@ -310,14 +309,14 @@ class CacheTurn:
         self.digest = self.base
         self.look_up()
 
-    def look_for_variant(self, growing: Growing, digest: bytes) -> None:
+    def look_for_variant(self, growing: GrowingResponse, digest: bytes) -> None:
         """Go on as if the head of *growing* were stored, with the variant of *digest*."""
         self.drop_entry()
         self.primary_entry = growing
         self.digest = digest
         self.storage.lookup(digest, self._judge)
 
-    def follow(self, growing: Growing, status: bytes) -> None:
+    def follow(self, growing: GrowingResponse, status: bytes) -> None:
         """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
         self.drop_entry()
         record = self.exchange.record

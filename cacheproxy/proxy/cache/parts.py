@@ -25,8 +25,7 @@ from cacheproxy.policy.reuse import Action, Verdict, decide_reuse
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.answer.fields import hit_pairs
 from cacheproxy.proxy.answer.representation import send_part
-from cacheproxy.proxy.cache.fills import KnownParts
-from cacheproxy.proxy.interfaces import Entry
+from cacheproxy.proxy.interfaces import Entry, KnownParts
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from cacheproxy.policy.cache_control import request_directives
 from cacheproxy.policy.key import selecting, variant_digest
 from cacheproxy.policy.reuse import Action, Reason, decide_reuse
-from cacheproxy.proxy.cache.fills import MAX_FOLLOWERS, Fill, Growing
+from cacheproxy.proxy.cache.fills import MAX_FOLLOWERS, Growing
 from cacheproxy.proxy.cache.following import Way, way_to_answer
+from cacheproxy.proxy.interfaces import Fill, GrowingResponse
 from cacheproxy.proxy.site.cache_key import holds
 from cacheproxy.proxy.upstream.delivery import is_buffered
 
@@ -53,7 +54,7 @@ class Sharing:
         self._fill: Fill | None = None
         self._leave: Callable[[], None] | None = None
         #: What is followed, and as which status, when the time to wait for its end is over.
-        self._following: tuple[Growing, bytes] | None = None
+        self._following: tuple[GrowingResponse, bytes] | None = None
         self._moves = 0
         #: Wall seconds; None where it has not waited.
         self._waiting_since: float | None = None
@@ -149,7 +150,7 @@ class Sharing:
 
     # -- following ---------------------------------------------------------
 
-    def _consider(self, growing: Growing) -> None:
+    def _consider(self, growing: GrowingResponse) -> None:
         """A response has begun that may be the answer."""
         turn = self._turn
         exchange = turn.exchange
@@ -171,7 +172,7 @@ class Sharing:
         else:
             self._take(growing, verdict.status)
 
-    def _take(self, growing: Growing, status: bytes) -> None:
+    def _take(self, growing: GrowingResponse, status: bytes) -> None:
         way = way_to_answer(self._turn.exchange, growing)
         if way in (Way.ENCODE, Way.WHOLE) and (self._leave is not None or self._wait()):
             self._following = (growing, status) if way is Way.ENCODE else None
@@ -182,7 +183,7 @@ class Sharing:
         elif way is not Way.ASK or not self._turn.fetch_range():
             self._turn.follow(growing, status)
 
-    def _seek_variant(self, growing: Growing) -> None:
+    def _seek_variant(self, growing: GrowingResponse) -> None:
         """What grows is another variant: look for the one that this request selects."""
         turn = self._turn
         names = [name for name, _ in growing.stored.vary]
