@@ -12,7 +12,6 @@ import random
 import socket
 import tempfile
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -146,8 +145,27 @@ def _tls_endpoint(
     return endpoint
 
 
+class _Newest:
+    """The error log of the configuration that serves now.
+
+    What outlives a configuration complains here: zones, threads, requests that nobody
+    waits for. It also keeps those from keeping the ``Runtime`` that made them.
+    """
+
+    def __init__(self, error_log: ErrorLog) -> None:
+        self.error_log = error_log
+
+    def complain(self, message: str) -> None:
+        """Log *message* as an error."""
+        self.error_log.log("error", message)
+
+
 class Runtime:
-    """The ``World`` of one configuration."""
+    """The ``World`` of one configuration.
+
+    ``open`` takes over from the one before; that one's ``release`` closes its logs, once
+    the last of its requests has ended.
+    """
 
     def __init__(self, reactor: Any, config: Config, before: Runtime | None = None) -> None:
         self.reactor = reactor
@@ -160,8 +178,10 @@ class Runtime:
         for server in config.servers:
             self._open_error_logs(server.root)
         self._log_writers: dict[AccessLog, Callable[[bytes, bytes], None]] = {}
+        self._released = False
+        self._newest: _Newest = _Newest(self.error_log) if before is None else before._newest
         if before is None:
-            self._threads = ThreadExecutor("files", DISK_THREADS, self._complain)
+            self._threads = ThreadExecutor("files", DISK_THREADS, self._newest.complain)
             self.files = Files(
                 executor=self._threads, call_from_thread=reactor.callFromThread
             )
@@ -215,18 +235,16 @@ class Runtime:
                 zone,
                 scheduler=self.scheduler,
                 call_from_thread=self.reactor.callFromThread,
-                log=self._complain,
+                log=self._newest.complain,
             )
-
-    def _complain(self, message: str) -> None:
-        self.error_log.log("error", message)
 
     def open(self) -> None:
         """Start what needs the final process: threads, disks. After a fork and setuid."""
         before, self._before = self._before, None
+        self._newest.error_log = self.error_log
         kept = set() if before is None else {id(zone) for zone in before.zones.values()}
         if before is not None:
-            before.close(keep=self)
+            before._hand_over(self)
         for zone in self.zones.values():
             if id(zone) not in kept:
                 zone.open()
@@ -240,22 +258,33 @@ class Runtime:
                 zone.close()
         _close_logs(self.logs, self.error_log)
 
-    def close(self, keep: Runtime | None = None) -> None:
-        """Write what is noted and close; what *keep* has taken over stays open."""
-        staying = set() if keep is None else {id(zone) for zone in keep.zones.values()}
+    def _hand_over(self, successor: Runtime) -> None:
+        """Close what *successor* has not taken over, but the logs: requests are under way."""
+        zones = {id(zone) for zone in successor.zones.values()}
         for zone in self.zones.values():
-            if id(zone) not in staying:
+            if id(zone) not in zones:
                 zone.close()
-        groups = set() if keep is None else {id(group) for group in keep._upstreams.values()}
+        groups = {id(group) for group in successor._upstreams.values()}
         for group in [*self._upstreams.values(), *self._rendered.values()]:
             if id(group) not in groups:
                 group.close()
-        if keep is None:
-            _close_logs(self.logs, self.error_log)
-            self._threads.stop()
-        else:
-            # Requests under way are still logged; the last of them lets go of this.
-            weakref.finalize(self, _close_logs, self.logs, self.error_log)
+
+    def release(self) -> None:
+        """Close the logs of a configuration that was replaced: its last request has ended.
+
+        What still goes on without a client, refreshing a zone, complains to the newest log.
+        """
+        self._released = True
+        _close_logs(self.logs, self.error_log)
+
+    def close(self) -> None:
+        """The end: write what is noted and close everything."""
+        for zone in self.zones.values():
+            zone.close()
+        for group in [*self._upstreams.values(), *self._rendered.values()]:
+            group.close()
+        _close_logs(self.logs, self.error_log)
+        self._threads.stop()
 
     # -- World -------------------------------------------------------------
 
@@ -332,7 +361,10 @@ class Runtime:
 
     def log_error(self, level: str, message: str, request: Any) -> None:
         options = request.location.location.error_log
-        log = self.error_log if options is None else self._error_logs[options]
+        if self._released:
+            log = self._newest.error_log
+        else:
+            log = self.error_log if options is None else self._error_logs[options]
         if not log.enabled(level):
             return
         head = request.head

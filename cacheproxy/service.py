@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import gc
 import grp
+import itertools
 import os
 import pwd
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from OpenSSL import SSL
@@ -43,6 +45,10 @@ _log = Logger()
 
 #: Seconds between looks at whether the last connection of a graceful stop has ended.
 _DRAIN_STEP = 0.05
+
+#: Seconds from the last request on a replaced configuration until its memory is collected:
+#: several reloads in a row are then one collection.
+_SETTLE_DELAY = 1.0
 
 #: Seconds for which a thread may keep the interpreter from the others (Python's default is
 #: ten times that): a disk thread that culls must not hold up requests for as long.
@@ -108,6 +114,11 @@ class ProxyService(Service):
         self._config: Config | None = None
         self._runtime: Runtime | None = None
         self._listeners: dict[object, Listener] = {}
+        #: Listeners that a reload has closed and configurations that it has replaced, which
+        #: finish the requests that they have.
+        self._closed_listeners: set[Listener] = set()
+        self._replaced: set[Runtime] = set()
+        self._settling: Any = None
         self._contexts = ContextStore()
         self._observer: Any = None
         self._pid_file = ""
@@ -220,6 +231,8 @@ class ProxyService(Service):
 
     def reopen_logs(self) -> None:
         """USR1."""
+        for runtime in self._replaced:
+            runtime.reopen_logs()
         if self._runtime is not None:
             self._runtime.reopen_logs()
 
@@ -259,17 +272,33 @@ class ProxyService(Service):
                 listener.close()
             runtime.abandon()
             raise
+        self._replaced.add(old)
+        unused = _after(len(self._listeners), lambda: self._release(old))
         for listener, site, contexts in kept:
-            listener.replace(site, contexts)
+            listener.replace(site, contexts, unused)
         for listener in set(self._listeners.values()) - set(listeners.values()):
-            listener.close()
-            listener.drain()
+            self._closed_listeners.add(listener)
+            listener.retire(_both(partial(self._closed_listeners.discard, listener), unused))
+        if not self._listeners:
+            self._release(old)
         self._listeners = listeners
         self._config, self._runtime = config, runtime
         self._observe(runtime)
         runtime.open()
         for warning in config.warnings:
             runtime.error_log.log("warn", warning)
+
+    def _release(self, old: Runtime) -> None:
+        """The last request on a configuration that a reload has replaced is done."""
+        if old in self._replaced:
+            self._replaced.discard(old)
+            old.release()
+            if self._settling is None:
+                self._settling = self._reactor.callLater(_SETTLE_DELAY, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        _settle_memory()
 
     # -- stop --------------------------------------------------------------
 
@@ -279,14 +308,15 @@ class ProxyService(Service):
             return
         self._stopping = True
         for listener in self._listeners.values():
-            listener.close()
-            listener.drain()
+            listener.retire(lambda: None)
         limit = self._config.worker_shutdown_timeout
         deadline = float("inf") if limit is None else self._reactor.seconds() + limit
-        self._await_drained(deadline)
+        # Not at once: what has been accepted just now is made a connection in the next turn.
+        self._reactor.callLater(_DRAIN_STEP, self._await_drained, deadline)
 
     def _await_drained(self, deadline: float) -> None:
-        busy = any(listener.factory.connections for listener in self._listeners.values())
+        listeners = (*self._listeners.values(), *self._closed_listeners)
+        busy = any(listener.factory.connections for listener in listeners)
         if busy and self._reactor.seconds() < deadline:
             self._reactor.callLater(_DRAIN_STEP, self._await_drained, deadline)
         elif self._reactor.running:
@@ -300,6 +330,12 @@ class ProxyService(Service):
         if self._observer is not None:
             globalLogPublisher.removeObserver(self._observer)
             self._observer = None
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        for old in self._replaced:
+            old.release()
+        self._replaced.clear()
         if runtime is not None:
             runtime.close()
         if self._pid_file:
@@ -312,13 +348,33 @@ class ProxyService(Service):
 
     def _close_listeners(self) -> list[Any]:
         waiting = []
-        for listener in self._listeners.values():
+        for listener in (*self._listeners.values(), *self._closed_listeners):
             closed = listener.close()
             if isinstance(closed, defer.Deferred):
                 waiting.append(closed)
             listener.cut()
         self._listeners = {}
+        self._closed_listeners = set()
         return waiting
+
+
+def _after(calls: int, then: Callable[[], None]) -> Callable[[], None]:
+    """A function that calls *then* when it is called for the last of *calls* times."""
+    left = itertools.count(calls - 1, -1)
+
+    def called() -> None:
+        if not next(left):
+            then()
+
+    return called
+
+
+def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def _messages(problem: CacheproxyError) -> list[str]:
@@ -340,10 +396,12 @@ def _raise_descriptor_limit() -> None:
 
 
 def _settle_memory() -> None:
-    """Take what was loaded out of the garbage collector's sight: it stays anyway.
+    """Collect what is left of the start or of earlier configurations, then set the rest aside.
 
-    A full collection would stop requests for the time that looking at it takes.
+    What was loaded stays: a full collection need not look at it each time, and stop
+    requests meanwhile.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

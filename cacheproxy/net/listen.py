@@ -1,7 +1,8 @@
 """Listening addresses: sockets made as ``listen`` says, and what serves on them.
 
 A ``Listener`` owns one socket over any number of reloads: a new configuration
-replaces the ``Site`` that new connections get, while open ones finish on the old.
+replaces the ``Site`` that new connections get, while open ones finish on the old,
+which is then told to be unused.
 
 Source: nginx ``ngx_connection.c`` (``ngx_open_listening_sockets``), ``listen``.
 """
@@ -30,7 +31,27 @@ from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.front.hot import HotHits
 from cacheproxy.proxy.site.site import Site
 
-__all__ = ["HttpFactory", "Listener"]
+__all__ = ["Connections", "HttpFactory", "Listener"]
+
+
+class Connections(set[HttpConnection]):
+    """The open connections of one site."""
+
+    _emptied: Callable[[], None] | None = None
+
+    def discard(self, connection: object) -> None:
+        """Forget a connection that has ended."""
+        super().discard(connection)
+        if not self and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied()
+
+    def when_empty(self, call: Callable[[], None]) -> None:
+        """Call *call* when the last has ended: now, if there is none. To be used once."""
+        if self:
+            self._emptied = call
+        else:
+            call()
 
 
 @implementer(IByteStreamFactory)
@@ -41,22 +62,60 @@ class HttpFactory(Factory):
 
     def __init__(self, site: Site, reactor: Any) -> None:
         self.reactor = reactor
-        self.connections: set[HttpConnection] = set()
         self._turn = Turn(reactor)
-        self.serve(site)
+        self._current = Connections()
+        #: Those of sites before, whose last connection has not ended.
+        self._earlier: list[Connections] = []
+        #: The port is closed: whatever it has accepted all the same answers one request.
+        self._draining = False
+        self._use(site)
 
-    def serve(self, site: Site) -> None:
-        """Give *site* to connections accepted from now on."""
+    def _use(self, site: Site) -> None:
         self.site = site
         self.hot = HotHits(site, Exchange)
+
+    @property
+    def connections(self) -> list[HttpConnection]:
+        """Every open connection, on whatever site."""
+        return [one for group in (*self._earlier, self._current) for one in group]
+
+    def serve(self, site: Site, unused: Callable[[], None] = lambda: None) -> None:
+        """Give *site* to connections accepted from now on; drain the others.
+
+        *unused* is called, in a later turn, once none is left on the site before.
+        """
+        self._retire(unused)
+        self._current = Connections()
+        self._use(site)
+
+    def close(self, unused: Callable[[], None]) -> None:
+        """The port is closed: drain every connection, also those that are yet to be made.
+
+        uvloop makes a connection in the turn after the one that has accepted it.
+        """
+        self._draining = True
+        self._retire(unused)
+
+    def _retire(self, unused: Callable[[], None]) -> None:
+        retired = self._current
+        self._earlier.append(retired)
+        for connection in list(retired):
+            connection.drain()
+
+        def emptied() -> None:
+            self._earlier.remove(retired)
+            unused()
+
+        self.reactor.callLater(0, retired.when_empty, emptied)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """A connection from *addr*; None, which closes it, where that is no peer of this port."""
         peer = _peer(self.site.listen, addr)
         if peer is None:
             return None
-        made = HttpConnection(self.site, self.reactor, self.connections, self.hot, self._turn)
+        made = HttpConnection(self.site, self.reactor, self._current, self.hot, self._turn)
         made.peer_host, made.peer_port = peer
+        made.draining = self._draining
         return made
 
 
@@ -117,13 +176,18 @@ class Listener:
             raise ConfigError(f"bind() to {_named(listen)} failed ({reason})") from failure
 
     def replace(
-        self, site: Site, contexts: Callable[[str | None], SSL.Context | None] | None
+        self,
+        site: Site,
+        contexts: Callable[[str | None], SSL.Context | None] | None,
+        unused: Callable[[], None],
     ) -> None:
-        """Serve *site* from now on; connections that are open finish what they are at."""
-        self.factory.serve(site)
+        """Serve *site* from now on; connections that are open finish what they are at.
+
+        *unused* is called once none is left on the site before.
+        """
+        self.factory.serve(site, unused)
         if self.tls is not None and contexts is not None:
             self.tls.contexts = contexts
-        self.drain()
 
     def can_become(self, listen: Listen) -> bool:
         """Whether a reload may keep this socket for *listen*."""
@@ -134,14 +198,14 @@ class Listener:
         port, self._port = self._port, None
         return None if port is None else port.stopListening()
 
-    def drain(self) -> None:
-        """Let open connections finish their responses, then close."""
-        for connection in list(self.factory.connections):
-            connection.drain()
+    def retire(self, unused: Callable[[], None]) -> None:
+        """Accept nothing more; *unused* is called once every connection has ended."""
+        self.close()
+        self.factory.close(unused)
 
     def cut(self) -> None:
         """Close every connection now."""
-        for connection in list(self.factory.connections):
+        for connection in self.factory.connections:
             connection.cut()
 
     @property

@@ -204,7 +204,7 @@ class ReplaceTests(BenchCase):
     """New connections get the new site, open ones finish on the old."""
 
     def test_replace(self) -> None:
-        """A request under way is answered by the old; idle connections end."""
+        """A request under way is answered by the old, which is then unused."""
         bench = self.proxy("", server="location = /idle { return 204; }")
         factory = next(iter(bench.factories.values()))
         listener = Listener(factory.site.listen, factory.site, bench.reactor, None)
@@ -213,13 +213,40 @@ class ReplaceTests(BenchCase):
         idle.get(b"/idle")
         busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         other = Bench(self, "server { listen 127.0.0.1:80; return 200 new; }")
-        listener.replace(next(iter(other.factories.values())).site, None)
+        unused: list[str] = []
+        site = next(iter(other.factories.values())).site
+        listener.replace(site, None, lambda: unused.append("first"))
         bench.reactor.settle()
+        self.assertEqual(idle.get(b"/idle").get(b"connection"), b"close")
         self.assertTrue(idle.transport.lost)
+        self.assertEqual((unused, len(factory.connections)), ([], 1))
         self.origin.last.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
         self.assertEqual(busy.response().body, b"old")
         self.assertTrue(busy.transport.lost)
+        self.assertEqual(unused, ["first"])
         self.assertEqual(bench.get(b"/").body, b"new")
+        listener.replace(site, None, lambda: unused.append("second"))
+        bench.advance(3)
+        self.assertEqual(unused, ["first", "second"])
+
+    def test_connection_made_after_the_port_was_closed(self) -> None:
+        """It is draining from its start, and is waited for."""
+        bench = self.serve("return 200 hi;")
+        factory = next(iter(bench.factories.values()))
+        listener = Listener(factory.site.listen, factory.site, bench.reactor, None)
+        listener.factory = factory
+        unused: list[str] = []
+        listener.retire(lambda: unused.append("now"))
+        asking, silent = bench.client(), bench.client()
+        bench.reactor.settle()
+        self.assertEqual(unused, [])
+        self.assertEqual(asking.get(b"/").get(b"connection"), b"close")
+        self.assertTrue(asking.transport.lost)
+        bench.advance(1.1)
+        self.assertTrue(silent.transport.write_ended)
+        bench.advance(1.1)
+        self.assertTrue(silent.transport.lost)
+        self.assertEqual(unused, ["now"])
 
     def test_cut(self) -> None:
         """Every connection, at once."""

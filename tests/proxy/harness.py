@@ -14,10 +14,12 @@ Nothing here knows how an exchange works inside.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
 import types
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -285,7 +287,7 @@ class Bench:
         whole = f"{outside}\nevents {{}}\nhttp {{\n{text}\n}}\n".replace("$folder", self.folder)
         return loads(whole, "test.conf", self.folder, resolve)
 
-    def _serve(self) -> None:
+    def _serve(self, retired: Callable[[Any], None] = lambda address: None) -> None:
         config = self.runtime.config
         addresses: dict[Any, list[Any]] = {}
         listens: dict[Any, Any] = {}
@@ -304,12 +306,20 @@ class Bench:
             if factory is None:
                 self.factories[address] = HttpFactory(site, self.reactor)
             else:
-                factory.serve(site)
+                factory.serve(site, functools.partial(retired, address))
 
     def reload(self, text: str) -> None:
         """Serve *text* from now on, as a reload does."""
-        self.runtime = Runtime(self.reactor, self.configure(text), self.runtime)
-        self._serve()
+        old = self.runtime
+        self.runtime = Runtime(self.reactor, self.configure(text), old)
+        unused = set(self.factories)
+
+        def retired(address: Any) -> None:
+            unused.discard(address)
+            if not unused:
+                old.release()
+
+        self._serve(retired)
         self.runtime.open()
 
     def restart(self) -> None:

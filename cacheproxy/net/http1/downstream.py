@@ -48,7 +48,8 @@ __all__ = ["HttpConnection"]
 LINGERING_TIMEOUT = 5.0
 LINGERING_TIME = 30.0
 
-#: Seconds that a connection without a request yet is given to send one when draining.
+#: Seconds that a connection without a request is given to send one when draining, and
+#: seconds for which one that has sent none is read, after the FIN, so that nothing is reset.
 DRAIN_TIMEOUT = 1.0
 
 _numbers = itertools.count(1)
@@ -118,6 +119,8 @@ class HttpConnection(Protocol):
         if hasattr(host, "port"):
             self.local_host, self.local_port = host.host, host.port
         self._deadline.set(self.site.default.server.client_header_timeout)
+        if self.draining:
+            self._await_last_request()
 
     def dataReceived(self, data: bytes) -> None:
         self._feed(data)
@@ -331,7 +334,7 @@ class HttpConnection(Protocol):
             core = self.site.default.root.core
         else:
             core = exchange.request.location.core
-        if not self._keep or self.draining:
+        if not self._keep:
             self._linger()
         else:
             self._body_expected = False
@@ -417,10 +420,8 @@ class HttpConnection(Protocol):
             # ``send_timeout`` runs. Responses to what is pipelined must not pile up.
             self._unsent = seconds
             self._pause_reading()
-        elif self.draining:
-            self._shut()
         else:
-            self._deadline.set(seconds)
+            self._deadline.set(min(seconds, DRAIN_TIMEOUT) if self.draining else seconds)
             if self._paused:
                 self.resume_request()
             self._parser.release()
@@ -429,15 +430,21 @@ class HttpConnection(Protocol):
         """Close the sending side and read past what the client still sends, for a while."""
         if self._closed:
             return
+        if self._close or self._parser.body_pending or self._parser.queued:
+            self._half_close(LINGERING_TIME)
+        else:
+            self._shut()
+
+    def _half_close(self, seconds: float) -> None:
+        """Close the sending side; read past what still comes, for *seconds* at most."""
         transport = cast(Any, self.transport)
-        unread = self._close or self._parser.body_pending or self._parser.queued
         half_close = getattr(transport, "loseWriteConnection", None)
-        if not unread or half_close is None:
+        if half_close is None:
             self._shut()
             return
         self._feed = self._discard
-        self._linger_until = self._reactor.seconds() + LINGERING_TIME
-        self._deadline.set(LINGERING_TIMEOUT)
+        self._linger_until = self._reactor.seconds() + seconds
+        self._deadline.set(min(seconds, LINGERING_TIMEOUT))
         self._outbox.flush()
         transport.unregisterProducer()
         if self._paused:
@@ -469,14 +476,20 @@ class HttpConnection(Protocol):
         self._outbox.close()
 
     def drain(self) -> None:
-        """Graceful stop: finish the response under way, take no further request."""
-        self.draining = True
-        if self.exchange is None and self._tunnel is None and self._parser.idle:
-            if self.requests:
-                self._shut()
-            else:
-                # Just accepted: its first request may be under way.
-                self._deadline.set(DRAIN_TIMEOUT)
+        """Graceful stop: finish the response under way, take at most one request more.
+
+        That one may be on its way already, and closing now would reset it. It is answered
+        with ``Connection: close``; nginx closes idle connections at once.
+        """
+        if not self.draining:
+            self.draining = True
+            self._await_last_request()
+
+    def _await_last_request(self) -> None:
+        """Give an idle connection ``DRAIN_TIMEOUT``; a response unread has ``send_timeout``."""
+        idle = self.exchange is None and self._tunnel is None and self._parser.idle
+        if idle and self._unsent is None and not self._closed and not self._linger_until:
+            self._deadline.set(DRAIN_TIMEOUT)
 
     def cut(self) -> None:
         """Fast stop: close now."""
@@ -492,6 +505,8 @@ class HttpConnection(Protocol):
         if exchange is not None or self._closed or not self.writable:
             self._end()
             transport.abortConnection()
+        elif self.draining and not self._linger_until:
+            self._half_close(DRAIN_TIMEOUT)
         else:
             self._shut()
 

@@ -711,8 +711,11 @@ class BackPressureTests(BenchCase):
         client.transport.hold()
         client.send(message(b"GET", b"/"))
         client.protocol.drain()
+        bench.advance(2)
         client.release()
         self.assertEqual(len(client.response().body), 100_000)
+        bench.advance(1.1)
+        client.eof()
         self.assertTrue(client.transport.closed)
 
     def test_slow_connecting_pauses_the_client(self) -> None:
@@ -836,14 +839,31 @@ class FramingTests(BenchCase):
 class DrainTests(BenchCase):
     """Graceful and fast stop."""
 
-    def test_idle_connections_close(self) -> None:
-        """An idle connection closes at once."""
+    def test_an_idle_connection_may_send_one_request_more(self) -> None:
+        """It may be on its way: it is answered, and the answer says close."""
+        self.serve("return 200 hi;")
+        idle = self.bench.client()
+        self.assertEqual(idle.get(b"/").get(b"connection"), b"keep-alive")
+        idle.protocol.drain()
+        self.bench.advance(0.5)
+        self.assertEqual(idle.get(b"/").get(b"connection"), b"close")
+        self.assertTrue(idle.transport.lost)
+
+    def test_an_idle_connection_that_stays_silent_ends_with_fin(self) -> None:
+        """After a second; what comes later still is read and not reset, for another second."""
         self.serve("return 200 hi;")
         idle = self.bench.client()
         idle.get(b"/")
         idle.protocol.drain()
-        self.bench.reactor.settle()
+        idle.protocol.drain()
+        self.bench.advance(1.1)
+        self.assertTrue(idle.transport.write_ended)
+        self.assertFalse(idle.transport.lost)
+        idle.send(message(b"GET", b"/"))
+        self.assertEqual(idle.unread, b"")
+        self.bench.advance(1.1)
         self.assertTrue(idle.transport.lost)
+        self.assertFalse(idle.transport.aborted)
 
     def test_a_fresh_connection_may_send_its_request(self) -> None:
         """It was accepted just before: one request is answered, or a second waited for."""
@@ -852,8 +872,11 @@ class DrainTests(BenchCase):
         for client in (quick, silent):
             client.protocol.drain()
         self.assertEqual(quick.get(b"/").get(b"connection"), b"close")
-        self.assertFalse(silent.transport.lost)
-        self.bench.advance(1.1)
+        self.bench.advance(0.9)
+        self.assertFalse(silent.transport.write_ended)
+        self.bench.advance(0.2)
+        self.assertTrue(silent.transport.write_ended)
+        silent.eof()
         self.assertTrue(silent.transport.lost)
 
     def test_a_request_under_way_is_finished(self) -> None:
@@ -877,7 +900,7 @@ class DrainTests(BenchCase):
         self.assertEqual(client.response().get(b"connection"), b"close")
 
     def test_a_response_that_kept_alive_before_draining(self) -> None:
-        """Its head had promised to persist: the connection still ends."""
+        """Its head had promised to persist: one request more is answered, the last."""
         bench = self.proxy()
         client = bench.client()
         client.send(message(b"GET", b"/"))
@@ -885,7 +908,24 @@ class DrainTests(BenchCase):
         client.protocol.drain()
         self.origin.last.send(b"cd")
         self.assertEqual(client.response().body, b"abcd")
+        self.assertFalse(client.transport.closed)
+        client.send(message(b"GET", b"/"))
+        self.origin.last.send(OK)
+        self.assertEqual(client.response().get(b"connection"), b"close")
         self.assertTrue(client.transport.closed)
+
+    def test_what_is_pipelined_behind_a_kept_alive_response(self) -> None:
+        """The next request was sent before the client could know: it is answered."""
+        bench = self.proxy()
+        client = bench.client()
+        client.send(message(b"GET", b"/") * 3)
+        self.origin.last.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        client.protocol.drain()
+        self.origin.last.send(b"cd")
+        self.origin.last.send(OK)
+        self.assertEqual(client.response().get(b"connection"), b"keep-alive")
+        self.assertEqual(client.response().get(b"connection"), b"close")
+        self.assertEqual(client.unread, b"")
 
     def test_hits_are_refused_while_draining(self) -> None:
         """The fast path does not keep a connection that is to end."""
