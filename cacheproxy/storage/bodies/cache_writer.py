@@ -23,8 +23,8 @@ from typing import Protocol
 from cacheproxy.errors import FillAborted, StorageError
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.interfaces import BodySink
-from cacheproxy.storage.bodies.growing import Follower, Followers, Pieces
-from cacheproxy.storage.bodies.readers import FileHandle
+from cacheproxy.storage.bodies.growing import Followers, Pieces
+from cacheproxy.storage.bodies.readers import FileHandle, SourceReader
 from cacheproxy.storage.disk.body_file import TemporaryBody
 from cacheproxy.storage.disk.disk import Store
 from cacheproxy.storage.disk.entry import Header
@@ -235,7 +235,7 @@ class Writer:
         """Call *call* when everything is forgotten, before the followers are told."""
         self._aborted = call
 
-    def follow(self, sink: BodySink, start: int, stop: int | None) -> Follower | None:
+    def follow(self, sink: BodySink, start: int, stop: int | None) -> SourceReader | None:
         """Read along; see ``GrowingWriter.follow``."""
         if self._state is not _State.OPEN:
             return None

@@ -1,26 +1,25 @@
 """A body that others read while it is being written.
 
 What is not on disk yet lies in memory as ``Pieces``; what is, is read from the
-temporary file through the disk threads. A ``Follower`` reads both in order and, at
-the end of what has come, waits for more. Nothing is kept for its sake: one that is
-slow falls back to the file, while those that keep up get each piece as it comes.
+temporary file through the disk threads. A follower (``readers.SourceReader``) reads both in
+order and, at the end of what has come, waits for more. Nothing is kept for its sake: one
+that is slow falls back to the file, while those that keep up get each piece as it comes.
 
 Runs in the reactor thread, apart from the reading itself.
 """
 
 from __future__ import annotations
 
-import os
 import traceback
 from bisect import bisect_right
 from collections.abc import Callable
 
 from cacheproxy.errors import FillAborted, StorageError
 from cacheproxy.proxy.interfaces import BodySink
-from cacheproxy.storage.bodies.readers import FileHandle, SteppedReader
+from cacheproxy.storage.bodies.readers import FileHandle, FileRead, SourceReader, read_at
 from cacheproxy.storage.threads import CallFromThread, Executor
 
-__all__ = ["CHUNK", "MIN_CHUNK", "READ_AHEAD", "SMALL_PIECE", "Follower", "Followers", "Pieces"]
+__all__ = ["CHUNK", "MIN_CHUNK", "READ_AHEAD", "SMALL_PIECE", "Followers", "Pieces"]
 
 #: Pieces up to this many octets are joined, so that an origin which sends single octets
 #: does not make a list of a million of them.
@@ -96,31 +95,31 @@ class Followers:
         self._executor = executor
         self._call_from_thread = call_from_thread
         self._log = log
-        self._all: dict[Follower, None] = {}
+        self._all: dict[SourceReader, None] = {}
         #: Those that have everything there is.
-        self._waiting: dict[Follower, None] = {}
+        self._waiting: dict[SourceReader, None] = {}
         #: Called when the last one leaves.
         self.on_empty: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, sink: BodySink, start: int, stop: int | None) -> Follower:
+    def add(self, sink: BodySink, start: int, stop: int | None) -> SourceReader:
         """One more, who is paused."""
-        follower = Follower(self, sink, start, stop)
+        follower = SourceReader(self, sink, start, stop, paused=True)
         self._all[follower] = None
         return follower
 
-    def wait(self, follower: Follower) -> None:
-        """*follower* has everything there is."""
-        self._waiting[follower] = None
+    def wait(self, reader: SourceReader) -> None:
+        """*reader* has everything there is."""
+        self._waiting[reader] = None
 
-    def leave(self, follower: Follower) -> None:
-        """*follower* reads no more."""
-        if follower not in self._all:
+    def leave(self, reader: SourceReader) -> None:
+        """*reader* takes nothing more."""
+        if reader not in self._all:
             return
-        del self._all[follower]
-        self._waiting.pop(follower, None)
+        del self._all[reader]
+        self._waiting.pop(reader, None)
         if not self._all and self.on_empty is not None:
             self.on_empty()
 
@@ -149,7 +148,7 @@ class Followers:
             except Exception:
                 self._fault(follower)
 
-    def _fault(self, follower: Follower) -> None:
+    def _fault(self, follower: SourceReader) -> None:
         """A fault in one must not keep the body from the others, nor end the writing."""
         self._log(f"follower of a body: {traceback.format_exc()}")
         try:
@@ -157,111 +156,55 @@ class Followers:
         except Exception:
             self._log(f"follower of a body: {traceback.format_exc()}")
 
-    # -- the file --------------------------------------------------------------
+    # -- what a follower reads (``BodySource``) ----------------------------------
+
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+        return self.pieces.stop
+
+    @property
+    def error(self) -> StorageError | None:
+        """None: followers are told by ``fail``."""
+        return None
 
     @property
     def chunk(self) -> int:
         """How much one follower is given at a time."""
         return max(MIN_CHUNK, min(CHUNK, READ_AHEAD // max(1, len(self._all))))
 
-    def read(
-        self, position: int, length: int, done: Callable[[bytes, StorageError | None], None]
-    ) -> None:
-        """Read from the file in a disk thread."""
+    def take(self, position: int, limit: int) -> bytes:
+        """What memory has at *position*; empty where that is on disk only."""
+        pieces = self.pieces
+        return pieces.take(position, limit) if position >= pieces.start else b""
+
+    def consumed(self, position: int) -> None:
+        """Nothing is kept for a follower, so nothing is freed."""
+
+    def advance(self, reader: SourceReader) -> None:
+        """*reader* can go on."""
+        reader.pump()
+
+    def fetch(self, position: int, limit: int, done: Callable[[FileRead], None]) -> bool:
+        """Read from the file in a disk thread what does not lie in memory."""
         try:
             handle = self._open_file()
         except OSError as failure:
-            done(b"", StorageError(f"cannot open stored body: {failure}"))
-            return
+            done((b"", StorageError(f"cannot open stored body: {failure}")))
+            return True
         if handle is None:
-            done(b"", StorageError("what was stored of the body is gone"))
-            return
+            done((b"", StorageError("what was stored of the body is gone")))
+            return True
         handle.hold()
+        length = min(limit, self.pieces.start - position)
 
         def work() -> None:
-            data, error = b"", None
-            try:
-                data = os.pread(handle.descriptor, length, position)
-                if not data:
-                    error = StorageError("stored body is shorter than it was")
-            except OSError as failure:
-                error = StorageError(f"cannot read stored body: {failure}")
-            self._call_from_thread(finished, data, error)
+            read = read_at(handle.descriptor, position, length, "stored body")
+            self._call_from_thread(finished, read)
 
-        def finished(data: bytes, error: StorageError | None) -> None:
+        def finished(read: FileRead) -> None:
             handle.drop()
-            done(data, error)
+            done(read)
 
         self._executor.submit(work)
-
-
-class Follower(SteppedReader):
-    """Reads octets [start, stop) of a growing body; *stop* None is its end. Made paused."""
-
-    __slots__ = ("_followers", "_stop")
-
-    def __init__(
-        self, followers: Followers, sink: BodySink, start: int, stop: int | None
-    ) -> None:
-        super().__init__(sink, start, paused=True)
-        self._followers = followers
-        self._stop = stop
-
-    def resume(self) -> None:
-        """Go on."""
-        self._paused = False
-        self.pump()
-
-    def close(self) -> None:
-        """Stop."""
-        self._sink = None
-        self._followers.leave(self)
-
-    def fail(self, error: StorageError) -> None:
-        """Tell the sink, and stop."""
-        sink = self._sink
-        self.close()
-        if sink is not None:
-            sink.on_body_error(error)
-
-    def _step(self) -> bool:
-        sink, followers = self._sink, self._followers
-        if sink is None or self._paused or self._busy:
-            return False
-        position, pieces = self._position, followers.pieces
-        stop = pieces.stop if self._stop is None else min(pieces.stop, self._stop)
-        if position >= stop:
-            self._at_the_end(sink)
-            return False
-        if position >= pieces.start:
-            self._deliver(sink, pieces.take(position, min(stop - position, followers.chunk)))
-        else:
-            self._busy = True
-            length = min(stop, pieces.start) - position
-            followers.read(position, min(length, followers.chunk), self._read)
-        return not self._busy
-
-    def _at_the_end(self, sink: BodySink) -> None:
-        """Of what was asked for, or of what there is."""
-        if self._position == self._stop or (self._stop is None and self._followers.ended):
-            self.close()
-            sink.on_body_end()
-        elif self._followers.ended:
-            self.fail(FillAborted("the body is shorter than it was to be"))
-        else:
-            self._followers.wait(self)
-
-    def _read(self, data: bytes, error: StorageError | None) -> None:
-        self._busy = False
-        sink = self._sink
-        if sink is None:
-            return
-        if error is not None:
-            self.fail(error)
-        else:
-            self._deliver(sink, data)
-            self.pump()
-
-    def _deliver(self, sink: BodySink, data: bytes) -> None:
-        self._position += len(data)
-        sink.on_body(data)
+        return True

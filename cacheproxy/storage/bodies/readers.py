@@ -1,9 +1,10 @@
-"""Reading ends of bodies: from memory at once, from a file through the disk threads, in steps.
+"""Readers of bodies: of one in memory, of one in a file, and of one that is still coming.
 
-A file is read ahead by one chunk: while the sink's side is busy with one, or has
-asked to wait, a thread reads the next, which is held until it is wanted. An open file
-is shared by its holders and closed with the last one (``FileHandle``), also when a read
-is still under way in a thread.
+``FileReader`` reads a file ahead by one chunk: while the sink is busy with one, or has asked
+to wait, a thread reads the next, which is held until it is wanted. ``SourceReader`` reads a
+body of which a part is in memory and a part in a file, while more of it comes: a spool
+(``spool``) or a response that is being stored (``growing``). An open file is shared by its
+holders and closed with the last one (``FileHandle``), also when a thread still reads it.
 
 Imports: ``proxy.interfaces``. Everything but the reading itself runs in the reactor thread.
 """
@@ -12,12 +13,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Protocol
 
-from cacheproxy.errors import StorageError
+from cacheproxy.errors import FillAborted, StorageError
 from cacheproxy.proxy.interfaces import BodySink
 from cacheproxy.storage.threads import CallFromThread, Executor
 
-__all__ = ["CHUNK", "FileHandle", "FileReader", "MemoryReader", "SteppedReader", "read_bytes"]
+__all__ = [
+    "CHUNK",
+    "BodySource",
+    "FileHandle",
+    "FileRead",
+    "FileReader",
+    "MemoryReader",
+    "SourceReader",
+    "read_at",
+    "read_bytes",
+]
 
 #: Octets read from a file at a time; a reader holds no more.
 CHUNK = 256 * 1024
@@ -61,6 +73,20 @@ class MemoryReader:
 
 _DELIVERED = MemoryReader()
 
+#: What was read from a file, or why nothing was.
+FileRead = tuple[bytes, StorageError | None]
+
+
+def read_at(descriptor: int, position: int, length: int, what: str) -> FileRead:
+    """Read up to *length* bytes, at least one, of the file of *what*. In a disk thread."""
+    try:
+        data = os.pread(descriptor, length, position)
+    except OSError as failure:
+        return b"", StorageError(f"cannot read {what}: {failure}")
+    if not data:
+        return b"", StorageError(f"{what} is shorter than it was")
+    return data, None
+
 
 def read_bytes(body: bytes, sink: BodySink, start: int, stop: int) -> MemoryReader:
     """Deliver octets [start, stop) of *body* and the end, at once and in one piece."""
@@ -70,17 +96,59 @@ def read_bytes(body: bytes, sink: BodySink, start: int, stop: int) -> MemoryRead
     return _DELIVERED
 
 
-class SteppedReader:
-    """A reader of a body that is still coming; the subclass says what a step is.
+class BodySource(Protocol):
+    """A body that is still coming: its readers take a part from memory, a part from a file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the body is whole."""
+
+    @property
+    def error(self) -> StorageError | None:
+        """Why the body cannot be had any more, or None."""
+
+    @property
+    def chunk(self) -> int:
+        """The most bytes that one reader is given at a time."""
+
+    def take(self, position: int, limit: int) -> bytes:
+        """The bytes at *position* that are in memory, at most *limit*; empty if none."""
+
+    def fetch(self, position: int, limit: int, done: Callable[[FileRead], None]) -> bool:
+        """Read at *position* from the file in a disk thread; False if it is not there yet."""
+
+    def consumed(self, position: int) -> None:
+        """A reader has everything before *position*."""
+
+    def wait(self, reader: SourceReader) -> None:
+        """*reader* has everything there is: pump it when more has come."""
+
+    def advance(self, reader: SourceReader) -> None:
+        """*reader* can go on: pump it."""
+
+    def leave(self, reader: SourceReader) -> None:
+        """*reader* takes nothing more."""
+
+
+class SourceReader:
+    """Reads bytes [position, stop) of a source; *stop* None is its end, wherever that is.
 
     A sink may pause, resume or close it while it is given something.
     """
 
-    __slots__ = ("_busy", "_paused", "_position", "_pumping", "_sink")
+    __slots__ = ("_busy", "_paused", "_position", "_pumping", "_sink", "_source", "_stop")
 
-    def __init__(self, sink: BodySink, position: int, paused: bool) -> None:
+    def __init__(
+        self, source: BodySource, sink: BodySink, position: int, stop: int | None, paused: bool
+    ) -> None:
+        self._source = source
         self._sink: BodySink | None = sink
         self._position = position
+        self._stop = stop
         self._paused = paused
         #: A thread reads for it.
         self._busy = False
@@ -89,6 +157,25 @@ class SteppedReader:
     def pause(self) -> None:
         """Deliver nothing more until ``resume``, apart from a chunk that is being read."""
         self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._paused:
+            self._paused = False
+            if not self._pumping:
+                self._source.advance(self)
+
+    def close(self) -> None:
+        """Stop."""
+        self._sink = None
+        self._source.leave(self)
+
+    def fail(self, error: StorageError) -> None:
+        """Tell the sink, and stop."""
+        sink = self._sink
+        self.close()
+        if sink is not None:
+            sink.on_body_error(error)
 
     def pump(self) -> None:
         """Deliver what can be delivered now."""
@@ -103,7 +190,54 @@ class SteppedReader:
 
     def _step(self) -> bool:
         """Deliver something, or have it read; whether another step can be taken at once."""
-        raise NotImplementedError
+        sink, source = self._sink, self._source
+        if sink is None or self._paused or self._busy:
+            return False
+        if source.error is not None:
+            self.fail(source.error)
+            return False
+        position = self._position
+        stop = source.size if self._stop is None else min(source.size, self._stop)
+        if position >= stop:
+            self._at_the_end(sink)
+            return False
+        limit = min(stop - position, source.chunk)
+        data = source.take(position, limit)
+        if data:
+            self._deliver(sink, data)
+            return True
+        self._busy = True
+        if not source.fetch(position, limit, self._fetched):
+            self._busy = False
+            return False
+        return not self._busy
+
+    def _at_the_end(self, sink: BodySink) -> None:
+        """Of what was asked for, or of what there is."""
+        source = self._source
+        if self._position == self._stop or (self._stop is None and source.ended):
+            self.close()
+            sink.on_body_end()
+        elif source.ended:
+            self.fail(FillAborted("the body is shorter than it was to be"))
+        else:
+            source.wait(self)
+
+    def _fetched(self, read: FileRead) -> None:
+        self._busy = False
+        sink = self._sink
+        if sink is not None:
+            data, error = read
+            if error is not None:
+                self.fail(error)
+            else:
+                self._deliver(sink, data)
+        self._source.advance(self)
+
+    def _deliver(self, sink: BodySink, data: bytes) -> None:
+        self._position += len(data)
+        self._source.consumed(self._position)
+        sink.on_body(data)
 
 
 class FileReader:
@@ -117,7 +251,6 @@ class FileReader:
         "_executor",
         "_giving",
         "_handle",
-        "_on_error",
         "_paused",
         "_position",
         "_sink",
@@ -131,7 +264,6 @@ class FileReader:
         sink: BodySink,
         executor: Executor,
         call_from_thread: CallFromThread,
-        on_error: Callable[[str], None] | None = None,
     ) -> None:
         handle.hold()
         self._handle: FileHandle | None = handle
@@ -139,14 +271,13 @@ class FileReader:
         self._sink: BodySink | None = sink
         self._executor = executor
         self._call_from_thread = call_from_thread
-        self._on_error = on_error
         self._paused = False
         #: A thread reads.
         self._busy = False
         #: What it has read and the sink was not given yet.
         self._ahead: bytes | None = None
         #: Why there is no more; told after what was read.
-        self._error: str | None = None
+        self._error: StorageError | None = None
         self._giving = False
         self._give()
 
@@ -192,13 +323,10 @@ class FileReader:
             self._end(sink)
 
     def _end(self, sink: BodySink) -> None:
-        error = self._error
-        if error is None:
+        if self._error is None:
             sink.on_body_end()
-            return
-        if self._on_error is not None:
-            self._on_error(error)
-        sink.on_body_error(StorageError(f"cannot read stored body: {error}"))
+        else:
+            sink.on_body_error(self._error)
 
     def _read_ahead(self) -> None:
         if self._busy or self._ahead is not None or self._sink is None:
@@ -211,26 +339,17 @@ class FileReader:
         """In a disk thread."""
         handle = self._handle
         assert handle is not None
-        error: str | None = None
-        data = b""
-        try:
-            data = os.pread(
-                handle.descriptor, min(CHUNK, self._stop - self._position), self._position
-            )
-            if not data:
-                error = "file is shorter than it was"
-        except OSError as failure:
-            error = str(failure)
-        self._call_from_thread(self._deliver, data, error)
+        length = min(CHUNK, self._stop - self._position)
+        read = read_at(handle.descriptor, self._position, length, "file")
+        self._call_from_thread(self._deliver, read)
 
-    def _deliver(self, data: bytes, error: str | None) -> None:
+    def _deliver(self, read: FileRead) -> None:
         self._busy = False
         if self._sink is None:
             self._drop()
             return
-        if error is None:
+        data, self._error = read
+        if self._error is None:
             self._position += len(data)
             self._ahead = data
-        else:
-            self._error = error
         self._give()

@@ -22,10 +22,10 @@ from collections.abc import Callable
 
 from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import BodySink
-from cacheproxy.storage.bodies.readers import SteppedReader
+from cacheproxy.storage.bodies.readers import FileRead, SourceReader, read_at
 from cacheproxy.storage.threads import CallFromThread, Executor
 
-__all__ = ["CHUNK", "DiskSpool", "SpoolReader"]
+__all__ = ["CHUNK", "DiskSpool"]
 
 #: Octets delivered at a time.
 CHUNK = 64 * 1024
@@ -75,7 +75,7 @@ class DiskSpool:
         self._spilling = 0
         self._descriptor = -1
         self._using_file = 0
-        self._reader: SpoolReader | None = None
+        self._reader: SourceReader | None = None
 
     @property
     def size(self) -> int:
@@ -130,7 +130,7 @@ class DiskSpool:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def advance(self) -> None:
+    def advance(self, reader: SourceReader | None = None) -> None:
         """Move on what can move: to the reader, to the disk; then tell of congestion."""
         if self._reader is not None:
             self._reader.pump()
@@ -202,32 +202,41 @@ class DiskSpool:
 
     # -- reading -------------------------------------------------------------
 
-    def read(self, sink: BodySink) -> SpoolReader:
+    def read(self, sink: BodySink) -> SourceReader:
         """Read from the first octet (replayable) or from where reading stands.
 
         A reader that is still reading is closed.
         """
         if self._reader is not None:
             self._reader.close()
-        reader = SpoolReader(self, sink, 0 if self._replayable else self._base)
+        start = 0 if self._replayable else self._base
+        reader = SourceReader(self, sink, start, None, paused=False)
         self._reader = reader
         self.advance()
         return reader
 
-    def reader_closed(self, reader: SpoolReader) -> None:
+    def leave(self, reader: SourceReader) -> None:
         """*reader* takes nothing more."""
         if self._reader is reader:
             self._reader = None
 
-    def take(self, position: int) -> bytes:
-        """The octets at *position* that are in memory, at most a ``CHUNK``; empty if none.
+    @property
+    def chunk(self) -> int:
+        """Bytes that the reader is given at a time."""
+        return CHUNK
+
+    def wait(self, reader: SourceReader) -> None:
+        """*reader* has everything there is; ``advance`` pumps it."""
+
+    def take(self, position: int, limit: int) -> bytes:
+        """The bytes at *position* that are in memory, at most *limit*; empty if none.
 
         What is being copied to the file counts as in neither place until it is there.
         """
         at = position - self._file_end
         if at < 0 or self._spilling:
             return b""
-        return bytes(memoryview(self._held)[at : at + CHUNK])
+        return bytes(memoryview(self._held)[at : at + limit])
 
     def consumed(self, position: int) -> None:
         """The reader has everything before *position*: free it, unless it is to be replayed."""
@@ -239,31 +248,24 @@ class DiskSpool:
             del self._held[: position - self._file_end]
             self._file_end = self._file_origin = position
 
-    def fetch(self, position: int, done: Callable[[bytes, StorageError | None], None]) -> bool:
+    def fetch(self, position: int, limit: int, done: Callable[[FileRead], None]) -> bool:
         """Read at *position* from the file in a disk thread; False if it is not there."""
         if position >= self._file_end or self._spilling:
             return False
-        length = min(CHUNK, self._file_end - position)
+        length = min(limit, self._file_end - position)
         offset = position - self._file_origin
         self._using_file += 1
 
         def work() -> None:
-            data, error = b"", None
-            try:
-                data = os.pread(self._descriptor, length, offset)
-                if not data:
-                    error = StorageError("temporary file is shorter than it was")
-            except OSError as failure:
-                error = StorageError(f"cannot read temporary file: {failure}")
-            self._call_from_thread(finished, data, error)
+            read = read_at(self._descriptor, offset, length, "temporary file")
+            self._call_from_thread(finished, read)
 
-        def finished(data: bytes, error: StorageError | None) -> None:
+        def finished(read: FileRead) -> None:
             self._using_file -= 1
             if self._closed:
                 self._close_file()
-                return
-            done(data, error)
-            self.advance()
+            else:
+                done(read)
 
         self._executor.submit(work)
         return True
@@ -277,64 +279,3 @@ class DiskSpool:
     def error(self) -> StorageError | None:
         """Why the body cannot be had any more, or None."""
         return self._error
-
-
-class SpoolReader(SteppedReader):
-    """Reads a spool; at its end waits for more until the spool has ended."""
-
-    __slots__ = ("_spool",)
-
-    def __init__(self, spool: DiskSpool, sink: BodySink, position: int) -> None:
-        super().__init__(sink, position, paused=False)
-        self._spool = spool
-
-    def resume(self) -> None:
-        """Go on."""
-        if self._paused:
-            self._paused = False
-            if not self._pumping:
-                self._spool.advance()
-
-    def close(self) -> None:
-        """Stop."""
-        self._sink = None
-        self._spool.reader_closed(self)
-
-    def _step(self) -> bool:
-        sink, spool = self._sink, self._spool
-        if sink is None or self._paused or self._busy:
-            return False
-        if spool.error is not None:
-            self.close()
-            sink.on_body_error(spool.error)
-            return False
-        data = spool.take(self._position)
-        if data:
-            self._deliver(sink, data)
-            return True
-        if self._position == spool.size:
-            if spool.ended:
-                self.close()
-                sink.on_body_end()
-            return False
-        self._busy = True
-        if not spool.fetch(self._position, self._fetched):
-            self._busy = False
-            return False
-        return not self._busy
-
-    def _fetched(self, data: bytes, error: StorageError | None) -> None:
-        self._busy = False
-        sink = self._sink
-        if sink is None:
-            return
-        if error is not None:
-            self.close()
-            sink.on_body_error(error)
-        else:
-            self._deliver(sink, data)
-
-    def _deliver(self, sink: BodySink, data: bytes) -> None:
-        self._position += len(data)
-        self._spool.consumed(self._position)
-        sink.on_body(data)

@@ -14,8 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cacheproxy.errors import StorageError
 from cacheproxy.storage.bodies import readers
-from cacheproxy.storage.bodies.readers import FileHandle, FileReader, read_bytes
+from cacheproxy.storage.bodies.readers import (
+    FileHandle,
+    FileRead,
+    FileReader,
+    SourceReader,
+    read_bytes,
+)
 from cacheproxy.storage.threads import InlineExecutor
 from tests.storage.support import QueueExecutor, RecordingSink, call_at_once
 
@@ -82,16 +89,13 @@ class FileCase(SynchronousTestCase):
             file.write(BODY)
         self.handle = FileHandle(os.open(self.path, os.O_RDONLY))
         self.descriptor = self.handle.descriptor
-        self.errors: list[str] = []
 
     def tearDown(self) -> None:
         if self.handle.descriptor >= 0:
             os.close(self.handle.descriptor)
 
     def read(self, sink: RecordingSink, start: int = 0, stop: int = 256) -> FileReader:
-        return FileReader(
-            self.handle, (start, stop), sink, self.executor, call_at_once, self.errors.append
-        )
+        return FileReader(self.handle, (start, stop), sink, self.executor, call_at_once)
 
 
 class FileHandleTests(FileCase):
@@ -239,7 +243,7 @@ class FileReaderTests(FileCase):
         self.assertEqual((sink.body, sink.ended), (BODY[3:200], True))
 
     def test_shorter_file_is_an_error(self) -> None:
-        """What is there is delivered; then an error, told once to each side, and no end."""
+        """What is there is delivered; then an error, told once, and no end."""
         sink = RecordingSink()
         self.read(sink)
         self.handle.drop()
@@ -247,7 +251,6 @@ class FileReaderTests(FileCase):
         self.executor.run()
         self.assertEqual((sink.body, sink.ended), (BODY[:40], False))
         self.assertIn("shorter", str(sink.error))
-        self.assertEqual(len(self.errors), 1)
         self.assertFalse(is_open(self.descriptor))
 
     def test_error_comes_after_what_was_read(self) -> None:
@@ -270,7 +273,6 @@ class FileReaderTests(FileCase):
         self.handle.drop()
         self.executor.run()
         self.assertIn("Input/output error", str(sink.error))
-        self.assertEqual(len(self.errors), 1)
         self.assertFalse(is_open(self.descriptor))
         reader.close()
 
@@ -282,7 +284,102 @@ class FileReaderTests(FileCase):
         reader.close()
         self.executor.run()
         self.assertIsNone(sink.error)
-        self.assertEqual(self.errors, [])
+
+
+class PartlyReadSource:
+    """A ``BodySource`` whose first half is in a file, which a thread reads when told so."""
+
+    error: StorageError | None = None
+    chunk = 50
+    ended = False
+
+    def __init__(self) -> None:
+        self.size = self.position = 0
+        self.fetches: list[tuple[int, int, Callable[[FileRead], None]]] = []
+        self.waiting: list[SourceReader] = []
+        self.left: list[SourceReader] = []
+
+    def take(self, position: int, limit: int) -> bytes:
+        return BODY[position : position + limit] if position >= 128 else b""
+
+    def fetch(self, position: int, limit: int, done: Callable[[FileRead], None]) -> bool:
+        self.fetches.append((position, limit, done))
+        return True
+
+    def read(self) -> None:
+        """Do what the thread was asked for."""
+        position, limit, done = self.fetches.pop(0)
+        done((BODY[position : min(128, position + limit)], None))
+
+    def consumed(self, position: int) -> None:
+        self.position = position
+
+    def wait(self, reader: SourceReader) -> None:
+        self.waiting.append(reader)
+
+    def advance(self, reader: SourceReader) -> None:
+        reader.pump()
+
+    def leave(self, reader: SourceReader) -> None:
+        self.left.append(reader)
+
+
+class SourceReaderTests(SynchronousTestCase):
+    """A body that is still coming, partly in a file and partly in memory."""
+
+    def setUp(self) -> None:
+        self.source = PartlyReadSource()
+        self.sink = RecordingSink()
+
+    def reader(self, start: int = 0, stop: int | None = None) -> SourceReader:
+        reader = SourceReader(self.source, self.sink, start, stop, paused=False)
+        reader.pump()
+        return reader
+
+    def test_file_then_memory_then_the_end(self) -> None:
+        """Each in its turn; at the end of what has come the reader waits."""
+        self.source.size = 200
+        reader = self.reader()
+        while self.source.fetches:
+            self.source.read()
+        self.assertEqual((self.sink.body, self.source.position), (BODY[:200], 200))
+        self.assertEqual((self.source.waiting, self.sink.ended), ([reader], False))
+        self.source.size, self.source.ended = 256, True
+        reader.pump()
+        self.assertEqual((self.sink.body, self.sink.ended), (BODY, True))
+        self.assertEqual(self.source.left, [reader])
+
+    def test_stop_ends_a_body_that_goes_on(self) -> None:
+        """Nothing after it is read."""
+        self.source.size = 256
+        self.reader(130, 140)
+        self.assertEqual((self.sink.body, self.sink.ended), (BODY[130:140], True))
+
+    def test_body_that_ends_before_the_stop_is_an_error(self) -> None:
+        """It must not look whole."""
+        self.source.size, self.source.ended = 200, True
+        self.reader(150, 256)
+        self.assertEqual((self.sink.body, self.sink.ended), (BODY[150:200], False))
+        self.assertIn("shorter", str(self.sink.error))
+
+    def test_error_of_the_source_is_told_before_anything_else(self) -> None:
+        """Even where all has been delivered."""
+        self.source.error = StorageError("disk is gone")
+        reader = self.reader()
+        self.assertIs(self.sink.error, self.source.error)
+        self.assertEqual(self.source.left, [reader])
+
+    def test_what_a_thread_reads_while_the_reader_is_paused_or_closed(self) -> None:
+        """Paused: it is delivered, and no more. Closed: it is dropped."""
+        self.source.size = 256
+        reader = self.reader()
+        reader.pause()
+        self.source.read()
+        self.assertEqual((self.sink.body, self.source.fetches), (BODY[:50], []))
+        reader.resume()
+        reader.close()
+        self.source.read()
+        self.assertEqual(self.sink.body, BODY[:50])
 
 
 class OrderTests(SynchronousTestCase):
