@@ -110,7 +110,7 @@ class Session:
 
     def wait_for_filter(self) -> None:
         """What is nowhere is known to be absent as soon as the filter is loaded."""
-        if not any(self.zone.upkeep.is_absent(digest_of(-number)) for number in range(1, 9)):
+        if not any(self.zone.maintenance.is_absent(digest_of(-number)) for number in range(1, 9)):
             self.reactor.callLater(0.05, self.wait_for_filter)
             return
         self.result["filter"] = time.perf_counter() - self.started
@@ -156,7 +156,7 @@ class Session:
                 self.zone.close()
                 reactor.stop()
 
-        self.zone.tier.pool.submit(lambda: reactor.callFromThread(back))
+        self.zone.disk_queue.pool.submit(lambda: reactor.callFromThread(back))
 
 
 def main(folder: Path, entries: int, bodies: int, count: int) -> dict[str, Any]:

@@ -31,12 +31,12 @@ from cacheproxy.storage.bodies.cache_writer import Writer
 from cacheproxy.storage.disk.body_file import new_token
 from cacheproxy.storage.disk.disk import Disk, Found
 from cacheproxy.storage.disk.purge_steps import DiskPurge
-from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.disk.queue import DiskQueue
 from cacheproxy.storage.memory.encoded import Encoder
 from cacheproxy.storage.memory.memory import FileEntry, Memory, MemoryEntry
 from cacheproxy.storage.threads import DISK_THREADS, CallFromThread, Executor, ThreadExecutor
+from cacheproxy.storage.upkeep.maintenance import Maintenance
 from cacheproxy.storage.upkeep.purges import PurgeRun, RecentPurges, mark_writer, purge_memory
-from cacheproxy.storage.upkeep.rounds import Upkeep
 
 __all__ = ["Zone"]
 
@@ -95,7 +95,7 @@ class Zone:
         self.peek = self.memory.peek
         self._scheduler = scheduler
         self._log = log
-        self.tier = DiskTier(
+        self.disk_queue = DiskQueue(
             Disk(config, log, max(self.memory.body_limit, 0)),
             pool=pool or ThreadExecutor(f"cache-{config.name}", DISK_THREADS, log),
             writer=writer or ThreadExecutor(f"cache-{config.name}-index", 1, log),
@@ -103,12 +103,12 @@ class Zone:
             scheduler=scheduler,
             log=log,
         )
-        self.tier.on_culled = self._left_disk
-        self.tier.on_recovered = self._compare
+        self.disk_queue.on_culled = self._left_disk
+        self.disk_queue.on_recovered = self._compare
         self._finishing: dict[bytes, Writer] = {}
-        self.upkeep = Upkeep(self.tier, self.memory, config, self._finishing.keys())
+        self.maintenance = Maintenance(self.disk_queue, self.memory, config, self._finishing.keys())
         self._encoder = Encoder(
-            self.tier,
+            self.disk_queue,
             self.memory,
             encoder or ThreadExecutor(f"cache-{config.name}-encode", ENCODE_THREADS, log),
         )
@@ -125,21 +125,22 @@ class Zone:
         self._uses_limit = max(1024, config.keys_size // KEY_SIZE)
 
     def __repr__(self) -> str:
-        return f"<Zone {self.config.name} {len(self.memory)} in memory, down={self.tier.down}>"
+        down = self.disk_queue.down
+        return f"<Zone {self.config.name} {len(self.memory)} in memory, down={down}>"
 
     def open(self) -> None:
         """Open the disk tier in the background and start the upkeep."""
-        self.tier.open()
-        self.upkeep.start()
+        self.disk_queue.open()
+        self.maintenance.start()
 
     def close(self) -> None:
         """Abort open stores, write what is noted, close the index. Blocks for the disk."""
         self._closed = True
         for writer in list(self._writers):
             writer.abort()
-        self.upkeep.stop()
+        self.maintenance.stop()
         self._encoder.close()
-        self.tier.close()
+        self.disk_queue.close()
         self.memory.clear()
 
     # -- looking up ----------------------------------------------------------
@@ -160,13 +161,13 @@ class Zone:
         if lookup is not None and not lookup.stale:
             lookup.waiters.append(done)
             return
-        if tries <= 0 or self._closed or self.tier.down or self.upkeep.is_absent(digest):
+        if tries <= 0 or self._closed or self.disk_queue.down or self.maintenance.is_absent(digest):
             done(None)
             return
         lookup = self._lookups[digest] = _Lookup(tries)
         lookup.waiters.append(done)
         ordered = self._purging > 0 or digest in self._removing
-        self.tier.find(digest, ordered, lambda found: self._found(digest, lookup, found))
+        self.disk_queue.find(digest, ordered, lambda found: self._found(digest, lookup, found))
 
     def _found(self, digest: bytes, lookup: _Lookup, found: Found | None) -> None:
         if self._lookups.get(digest) is lookup:
@@ -196,23 +197,23 @@ class Zone:
 
     def _entry(self, digest: bytes, found: Found, holders: int) -> MemoryEntry | FileEntry:
         if found.body is None:
-            header, tier = found.header, self.tier
+            header, disk_queue = found.header, self.disk_queue
             opened = FileEntry(
                 digest,
                 header.stored,
                 header.edition,
                 found.descriptor,
-                tier.pool,
-                tier.call_from_thread,
+                disk_queue.pool,
+                disk_queue.call_from_thread,
             )
             for _ in range(holders - 1):
                 opened.hold()
-            self.upkeep.note(digest)
+            self.maintenance.note(digest)
             return opened
         header = found.header
         entry = MemoryEntry(digest, found.primary, header.stored, found.body, header.edition)
         self.memory.add(entry, self._scheduler.wall())
-        self.upkeep.note(digest)
+        self.maintenance.note(digest)
         return entry
 
     def _changed(self, digest: bytes) -> None:
@@ -225,17 +226,17 @@ class Zone:
 
     def fits(self, length: int) -> bool:
         """Whether the disk, or else memory, can take a body of *length* octets."""
-        limit = -1 if self.tier.down else self.tier.disk.room
+        limit = -1 if self.disk_queue.down else self.disk_queue.disk.room
         return limit is None or length <= max(limit, self.memory.body_limit)
 
     def open_writer(self, digest: bytes, primary: bytes, stored: StoredResponse) -> Writer | None:
         """Start to store; None where neither the disk nor memory can take it now."""
         keep = self.memory.body_limit
-        if self._closed or (self.tier.down and keep < 0):
+        if self._closed or (self.disk_queue.down and keep < 0):
             return None
         if self._waiting > WAITING_LIMIT or self._recent.took(primary, stored):
             return None
-        writer = Writer(self, (digest, primary), stored, keep, self.tier.disk.room)
+        writer = Writer(self, (digest, primary), stored, keep, self.disk_queue.disk.room)
         self._writers.add(writer)
         return writer
 
@@ -254,12 +255,12 @@ class Zone:
         self._finishing[digest] = writer
         self._changed(digest)
         self._uses.pop(digest, None)
-        writer.replaces = not self.upkeep.is_absent(digest)
+        writer.replaces = not self.maintenance.is_absent(digest)
         self.memory.remove(digest)
         if body is not None:
             entry = MemoryEntry(digest, writer.primary, writer.stored, body, writer.edition)
             self.memory.add(entry, self._scheduler.wall())
-        self.upkeep.added(digest)
+        self.maintenance.added(digest)
 
     def writer_committed(self, writer: Writer, stored: bool) -> None:
         """The store is over: wake who waits for it, unless a newer one took its place."""
@@ -272,11 +273,11 @@ class Zone:
             if writer.replaces:
                 # What it was to replace must not come back when memory forgets it.
                 self._remove_disk(digest)
-            if not self.tier.down:
+            if not self.disk_queue.down:
                 # The disk has no room for it, or was not in use when it began.
                 self.memory.remove(digest)
         else:
-            self.upkeep.stored()
+            self.maintenance.stored()
             if writer.updated is not None:
                 self._update_disk(digest, *writer.updated)
         for done in self._after_commit.pop(digest, ()):
@@ -314,7 +315,7 @@ class Zone:
             writer.updated = stored, edition
 
     def _update_disk(self, digest: bytes, stored: StoredResponse, edition: bytes) -> None:
-        disk, generation = self.tier.disk, self.tier.generation
+        disk, generation = self.disk_queue.disk, self.disk_queue.generation
         self._remove_in_order(
             digest,
             lambda: disk.update(digest, stored, edition, generation),
@@ -327,11 +328,11 @@ class Zone:
         """Remove one entry and a store of it that is finishing, not one that has just begun."""
         self.memory.remove(digest)
         self._changed(digest)
-        if self._cancel(digest) or not self.upkeep.is_absent(digest):
+        if self._cancel(digest) or not self.maintenance.is_absent(digest):
             self._remove_disk(digest)
 
     def _remove_disk(self, digest: bytes) -> None:
-        disk = self.tier.disk
+        disk = self.disk_queue.disk
         self._remove_in_order(digest, lambda: disk.delete(digest), lambda: disk.delete(digest))
 
     def _cancel(self, digest: bytes) -> bool:
@@ -344,7 +345,7 @@ class Zone:
         return True
 
     def _remove_in_order(
-        self, digest: bytes, work: Callable[[], object], owed: Callable[[], object]
+        self, digest: bytes, work: Callable[[], object], redo: Callable[[], object]
     ) -> None:
         """Do *work* on disk; look-ups of *digest* asked for from now on come after it."""
         removing = self._removing
@@ -357,7 +358,7 @@ class Zone:
             else:
                 del removing[digest]
 
-        self.tier.write(work, removed, owed)
+        self.disk_queue.write(work, removed, redo)
 
     def purge(
         self, selection: Selection, done: Callable[[int], None], soft: bool = False
@@ -370,8 +371,8 @@ class Zone:
         now = self._scheduler.wall()
         stale_at = now if soft else None
         self._recent.note(selection, now, self._scheduler.monotonic())
-        self.tier.generation += 1
-        gone = purge_memory(self.memory, selection, stale_at, not self.tier.down)
+        self.disk_queue.generation += 1
+        gone = purge_memory(self.memory, selection, stale_at, not self.disk_queue.down)
         for lookup in self._lookups.values():
             lookup.stale = True
         begun = [w for w in self._writers if selects(selection, w.primary, w.stored)]
@@ -386,8 +387,8 @@ class Zone:
                 else:
                     self._cancel(writer.digest)
         self._purging += 1
-        purge = DiskPurge(selection, stale_at, self.tier.generation)
-        PurgeRun(self.tier, purge, gone, self._purge_begun, done).step()
+        purge = DiskPurge(selection, stale_at, self.disk_queue.generation)
+        PurgeRun(self.disk_queue, purge, gone, self._purge_begun, done).step()
 
         # Who followed them looks again at once, and must do so behind the purge.
         if not soft:
@@ -416,11 +417,11 @@ class Zone:
 
     def _compare(self) -> None:
         """Forget what is in memory only: stored while the disk failed, or lost with it."""
-        disk = self.tier.disk
+        disk = self.disk_queue.disk
         digests = [entry.digest for entry in self.memory.entries()]
         for start in range(0, len(digests), COMPARE_STEP):
             some = digests[start : start + COMPARE_STEP]
-            self.tier.write(partial(disk.absent, some), self._compared)
+            self.disk_queue.write(partial(disk.absent, some), self._compared)
 
     def _compared(self, absent: list[bytes] | None, error: StorageError | None) -> None:
         self._left_disk(absent or ())

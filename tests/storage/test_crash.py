@@ -48,7 +48,7 @@ class KillTests(SynchronousTestCase):
                 self.assertEqual(int(unit[:-1]) % 40, number)
                 self.assertEqual(body, unit * (len(body) // len(unit)))
         self.assertEqual(os.listdir(os.path.join(path, "temp")), [])
-        count, _ = harness.zone.tier.disk.index.usage()
+        count, _ = harness.zone.disk_queue.disk.index.usage()
         files = [name for _, _, names in os.walk(path) for name in names if len(name) == 32]
         self.assertEqual(len(files), count)
         harness.zone.close()

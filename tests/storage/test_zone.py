@@ -166,7 +166,7 @@ class StoringTests(ZoneCase):
         self.assertEqual([harness.zone.fits(size) for size in (-1, 100, 101)], [True, True, False])
         harness = self.harness(max_size=None, memory=8000)
         self.assertTrue(harness.zone.fits(1 << 40))
-        harness.zone.tier.down = True
+        harness.zone.disk_queue.down = True
         fits = [harness.zone.fits(size) for size in (-1, 1000, 1001)]
         self.assertEqual(fits, [True, True, False])
 
@@ -199,12 +199,12 @@ class BoundTests(ZoneCase):
         harness.forget_memory()
         found: list[Entry | None] = []
         harness.zone.lookup(digest, found.append)
-        tier = harness.zone.tier
-        call, answers = tier.call_from_thread, QueueExecutor()
-        tier.call_from_thread = lambda work, *data: answers.submit(lambda: work(*data))
+        disk_queue = harness.zone.disk_queue
+        call, answers = disk_queue.call_from_thread, QueueExecutor()
+        disk_queue.call_from_thread = lambda work, *data: answers.submit(lambda: work(*data))
         pool.run()
-        tier.call_from_thread = call
-        tier.write(lambda: tier.disk.cull_inactive(harness.scheduler.wall() + 200.0))
+        disk_queue.call_from_thread = call
+        disk_queue.write(lambda: disk_queue.disk.cull_inactive(harness.scheduler.wall() + 200.0))
         answers.run()
         pool.run()
         self.assertEqual(found, [None])
@@ -234,7 +234,7 @@ class BoundTests(ZoneCase):
         def fail(limit: int = 0) -> int:
             raise StorageError("cannot cull")
 
-        self.patch(harness.zone.tier.disk, "cull_excess", fail)
+        self.patch(harness.zone.disk_queue.disk, "cull_excess", fail)
         digest = harness.store(b"k", b"body")
         harness.forget_memory()
         found: list[Entry | None] = []
@@ -248,11 +248,11 @@ class BoundTests(ZoneCase):
         """Stored while the disk failed, it would count for nothing and never be culled."""
         harness = self.harness()
         kept = harness.store(b"kept", b"on disk")
-        harness.zone.tier.failed(StorageError("disk is gone"))
+        harness.zone.disk_queue.failed(StorageError("disk is gone"))
         alone = harness.store(b"alone", b"in memory")
         self.assertIsNotNone(harness.zone.peek(alone))
         harness.advance(6.0)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
         self.assertIsNone(harness.zone.peek(alone))
         self.assertIsNotNone(harness.zone.peek(kept))
 
@@ -262,7 +262,7 @@ class BoundTests(ZoneCase):
         digest = harness.store(b"k", b"body")
         shutil.rmtree(self.path)
         harness.advance(12.0)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
         self.assertIsNone(harness.zone.peek(digest))
 
 
@@ -402,12 +402,12 @@ class OrderTests(ZoneCase):
         harness.forget_memory()
         found: list[Entry | None] = []
         harness.zone.lookup(digest, found.append)
-        tier = harness.zone.tier
-        call, answers = tier.call_from_thread, QueueExecutor()
+        disk_queue = harness.zone.disk_queue
+        call, answers = disk_queue.call_from_thread, QueueExecutor()
         # The thread has read, its answer has not reached the reactor yet.
-        tier.call_from_thread = lambda work, *data: answers.submit(lambda: work(*data))
+        disk_queue.call_from_thread = lambda work, *data: answers.submit(lambda: work(*data))
         pool.run()
-        tier.call_from_thread = call
+        disk_queue.call_from_thread = call
         harness.store(b"k", b"new")
         harness.forget_memory()
         answers.run()

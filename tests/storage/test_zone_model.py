@@ -391,7 +391,7 @@ class CullingZoneMachine(ZoneMachine):
         self.settle()
         zone = self.harness.zone
         held = [entry.digest for entry in zone.memory.entries()]
-        assert zone.tier.disk.absent(held) == []
+        assert zone.disk_queue.disk.absent(held) == []
         assert zone.memory.size <= self.max_size
         size = sum(
             os.stat(os.path.join(folder, name)).st_blocks * 512

@@ -28,7 +28,7 @@ from cacheproxy.storage.bodies.readers import FileHandle, SourceReader
 from cacheproxy.storage.disk.body_file import TemporaryBody
 from cacheproxy.storage.disk.disk import Store
 from cacheproxy.storage.disk.entry import Header
-from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.disk.queue import DiskQueue
 
 __all__ = ["Writer", "WriterOwner"]
 
@@ -43,7 +43,7 @@ WAITING_LIMIT = 1 << 20
 class WriterOwner(Protocol):
     """The zone, as its writers see it."""
 
-    tier: DiskTier
+    disk_queue: DiskQueue
 
     def writer_finished(self, writer: Writer, body: bytes | None) -> None:
         """The body is whole, and given where it is small enough for memory."""
@@ -68,13 +68,13 @@ class Writer:
         "_aborted",
         "_batch_size",
         "_drain",
+        "_drain_pending",
         "_followers",
         "_handle",
         "_in_flight",
         "_keeps",
         "_limit",
         "_on_disk",
-        "_owes_drain",
         "_owner",
         "_pieces",
         "_state",
@@ -106,7 +106,7 @@ class Writer:
         self.stored = stored
         self.keep = keep
         self._limit = limit
-        self.token = owner.tier.tokens.take()
+        self.token = owner.disk_queue.tokens.take()
         self.edition = self.token
         self.size = 0
         #: Superseded or removed before it was on disk; read in the writing thread.
@@ -126,7 +126,7 @@ class Writer:
         #: The octets gathered, after those that a thread is writing, at the body's end.
         self._batch_size = 0
         self._in_flight = 0
-        self._on_disk = not owner.tier.down
+        self._on_disk = not owner.disk_queue.down
         self._temporary: TemporaryBody | None = None
         #: What followers read of it, opened for the first of them that needs it.
         self._handle: FileHandle | None = None
@@ -134,7 +134,7 @@ class Writer:
         self._drain: Callable[[], None] | None = None
         self._aborted: Callable[[], None] | None = None
         #: Congestion ended without a batch being written; told with the one under way.
-        self._owes_drain = False
+        self._drain_pending = False
 
     def __repr__(self) -> str:
         return f"<Writer {self.digest.hex()} {self._state.value} {self.size} octets>"
@@ -241,9 +241,9 @@ class Writer:
             return None
         followers = self._followers
         if followers is None:
-            tier = self._owner.tier
+            disk = self._owner.disk_queue
             followers = self._followers = Followers(
-                self._pieces, self._file, tier.pool, tier.call_from_thread, tier.log
+                self._pieces, self._file, disk.pool, disk.call_from_thread, disk.log
             )
             followers.on_empty = self._left
         return followers.add(sink, start, stop)
@@ -276,27 +276,27 @@ class Writer:
     def _flush(self) -> None:
         batch = self._pieces.since(self.size - self._batch_size)
         self._in_flight, self._batch_size = self._batch_size, 0
-        self._owner.tier.threads.submit(lambda: self._write_batch(batch))
+        self._owner.disk_queue.threads.submit(lambda: self._write_batch(batch))
 
     def _write_batch(self, batch: list[bytes]) -> None:
         """In a disk thread; one batch of a writer at a time."""
         error: StorageError | None = None
-        tier = self._owner.tier
+        disk_queue = self._owner.disk_queue
         try:
             if self._temporary is None:
-                self._temporary = tier.disk.temporary()
+                self._temporary = disk_queue.disk.temporary()
             # Few large pieces are not copied once more, many small ones not written one by one.
             for data in batch if len(batch) <= PIECES else (b"".join(batch),):
                 self._temporary.append(data)
         except StorageError as failure:
             error = failure
-        tier.call_from_thread(self._written, error)
+        disk_queue.call_from_thread(self._written, error)
 
     def _written(self, error: StorageError | None) -> None:
-        congested = self.congested or self._owes_drain
-        self._owes_drain = False
+        congested = self.congested or self._drain_pending
+        self._drain_pending = False
         if error is not None:
-            self._owner.tier.failed(error)
+            self._owner.disk_queue.failed(error)
         if error is not None or not self._on_disk:
             if self._state is _State.FINISHING:
                 self._keep_file()
@@ -319,12 +319,12 @@ class Writer:
 
     def _leave_disk(self) -> None:
         """Store nothing on disk; a thread that is writing finishes first."""
-        self._owes_drain = self._owes_drain or self.congested
+        self._drain_pending = self._drain_pending or self.congested
         self._on_disk = False
         self._batch_size = 0
         if not self._in_flight and self._temporary is not None:
             temporary, self._temporary = self._temporary, None
-            self._owner.tier.pool.submit(temporary.discard)
+            self._owner.disk_queue.pool.submit(temporary.discard)
 
     def _keep_file(self) -> None:
         """The temporary file is about to go its way: followers need it open."""
@@ -336,15 +336,15 @@ class Writer:
 
     def _commit(self) -> None:
         self._keep_file()
-        tier = self._owner.tier
-        now = tier.scheduler.wall()
+        disk_queue = self._owner.disk_queue
+        now = disk_queue.scheduler.wall()
         header = Header(self.stored, self.token, self.edition)
         rest = b"".join(self._pieces.since(self.size - self._batch_size))
         followed = bool(self._followers)
         if not followed:
             self._pieces.drop(self.size)
         self._in_flight, self._batch_size = self._batch_size, 0
-        if tier.down:
+        if disk_queue.down:
             self._end(False)
             return
         temporary, self._temporary = self._temporary, None
@@ -356,9 +356,9 @@ class Writer:
             rest,
             now,
             lambda: self._wanted(store, followed),
-            tier.generation,
+            disk_queue.generation,
         )
-        tier.store(store, self._end)
+        disk_queue.store(store, self._end)
 
     def _wanted(self, store: Store, followed: bool) -> bool:
         """In the writing thread: whether to go on; opens what followers will read."""
@@ -366,7 +366,7 @@ class Writer:
             return False
         if followed and self._handle is None:
             if store.body is None:
-                store.body = self._owner.tier.disk.temporary()
+                store.body = self._owner.disk_queue.disk.temporary()
             try:
                 self._handle = FileHandle(store.body.reopened())
             except OSError:
@@ -377,9 +377,9 @@ class Writer:
         self._state = _State.DONE
         self._in_flight = 0
         if not stored and self._temporary is not None:
-            # The tier went down before the writing thread took it.
+            # The disk failed before the writing thread took it.
             temporary, self._temporary = self._temporary, None
-            self._owner.tier.pool.submit(temporary.discard)
+            self._owner.disk_queue.pool.submit(temporary.discard)
         if not self._followers:
             self._let_go()
         elif stored and self._handle is not None:

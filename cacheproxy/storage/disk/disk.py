@@ -56,7 +56,7 @@ from cacheproxy.storage.disk.index import (
 )
 from cacheproxy.storage.disk.labels import labels_of, labels_size
 from cacheproxy.storage.disk.purge_steps import DiskPurge, DiskPurges, Step, label_step, seen
-from cacheproxy.storage.disk.rescue import OwedMark, make_room
+from cacheproxy.storage.disk.recovery import PendingMark, make_room
 
 __all__ = ["BROKEN", "Broken", "Disk", "Found", "Store"]
 
@@ -137,7 +137,7 @@ class Disk:
         self.last_use: Callable[[bytes], float] = _never
         self._culled: list[bytes] = []
         #: Says that something that failed was to be removed.
-        self.owed = OwedMark(zone.path)
+        self.pending_mark = PendingMark(zone.path)
         #: The last store left the zone above ``max_size``.
         self.over = False
         #: The index was found damaged while it was in use; the next opening replaces it.
@@ -163,7 +163,7 @@ class Disk:
         if self.damaged:
             self._set_aside("index is damaged")
             self.damaged = False
-        if self.owed.pay():
+        if self.pending_mark.enforce():
             self._log(
                 f"cache zone {self.zone.name}: what was to be removed when the last process"
                 " ended was not, starting empty"

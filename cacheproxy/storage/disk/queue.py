@@ -4,7 +4,7 @@ Everything that writes runs in one thread, in the order in which it was asked
 for; stores that wait one behind the other share a transaction. Reading runs in a
 pool beside it. A failure puts the tier *down*: nothing is
 asked of the disk, entries live in memory only, one line a minute is logged, and
-every ``RETRY`` seconds it is tried again. A removal that failed is *owed*: it is
+every ``RETRY`` seconds it is tried again. A removal that failed is *pending*: it is
 done before the tier comes up again, so that nothing purged is ever served.
 
 Runs in the reactor thread; only ``Disk``'s methods run in others.
@@ -24,7 +24,7 @@ from cacheproxy.storage.disk.disk import Broken, Disk, Found, Store
 from cacheproxy.storage.disk.index import PUT_LIMIT, CorruptIndexError
 from cacheproxy.storage.threads import CallFromThread, Executor
 
-__all__ = ["DiskTier"]
+__all__ = ["DiskQueue"]
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,7 @@ RETRY = 5.0
 #: Seconds between two log lines about a failing disk.
 LOG_INTERVAL = 60.0
 #: Removals remembered while the disk fails; beyond it the zone is emptied instead.
-OWED_LIMIT = 10_000
+PENDING_LIMIT = 10_000
 
 
 #: Octets stored in one transaction before no other store is taken along: the zone is brought
@@ -45,7 +45,7 @@ _Stored = tuple[Store, Callable[[bool], None]]
 _Write = Callable[[], None] | _Stored
 
 
-class DiskTier:
+class DiskQueue:
     """Asynchronous access to one ``Disk``. *log* takes one line of the error log."""
 
     def __init__(
@@ -66,15 +66,15 @@ class DiskTier:
         self.log = self._log = log
         #: What the writing thread takes next, and whether it was told that there is something.
         self._writes: deque[_Write] = deque()
-        self._told = False
+        self._notified = False
         self.tokens = Tokens()
-        self._owed: list[Callable[[], object]] = []
+        self._pending: list[Callable[[], object]] = []
         #: What of it is being done.
-        self._trying: list[Callable[[], object]] = []
-        self._owes_all = False
+        self._retrying: list[Callable[[], object]] = []
+        self._clear_pending = False
         self._last_line: float | None = None
         #: The failure under way was logged, so its end is, too.
-        self._complained = False
+        self._failure_logged = False
         self._recovering = False
         self.closed = False
         #: How many purges there have been: what is written tells which it came after.
@@ -99,11 +99,11 @@ class DiskTier:
         self,
         work: Callable[[], _T],
         done: Callable[[_T | None, StorageError | None], None] | None = None,
-        owed: Callable[[], object] | None = None,
+        redo: Callable[[], object] | None = None,
     ) -> None:
         """Do *work* after all writes asked for before; *done* gets its result or its error.
 
-        *owed* is what must be made up for before the disk is used again if it fails.
+        Where it fails, *redo* is done before the disk is used again.
         """
 
         def run() -> None:
@@ -113,15 +113,15 @@ class DiskTier:
                 result = work()
             except StorageError as failure:
                 error = failure
-                if owed is not None:
-                    self.disk.owed.set()
+                if redo is not None:
+                    self.disk.pending_mark.set()
             self.call_from_thread(finished, result, error, self.disk.take_culled())
 
         def finished(
             result: _T | None, error: StorageError | None, culled: list[bytes]
         ) -> None:
             if error is not None:
-                self.failed(error, owed)
+                self.failed(error, redo)
             if culled:
                 self.on_culled(culled)
             if done is not None:
@@ -129,13 +129,13 @@ class DiskTier:
 
         def mark() -> None:
             # A purge is answered when it is in force, whatever becomes of this process.
-            self.disk.owed.set()
+            self.disk.pending_mark.set()
             if done is not None:
                 self.call_from_thread(done, None, StorageError("disk is down"))
 
         if self.down:
-            if owed is not None:
-                self._owe(owed)
+            if redo is not None:
+                self._add_pending(redo)
                 self._submit(mark)
             elif done is not None:
                 done(None, StorageError("disk is down"))
@@ -155,14 +155,14 @@ class DiskTier:
 
     def _tell(self) -> None:
         """Let the writing thread know of what waits."""
-        if self._writes and not self._told:
-            self._told = True
+        if self._writes and not self._notified:
+            self._notified = True
             self._writer.submit(self._write_all)
 
     def _write_all(self) -> None:
         """In the writing thread: do what is asked for, stores that follow a store with it."""
         # What is added from now on is told anew, if it is not seen below.
-        self._told = False
+        self._notified = False
         writes = self._writes
         while writes:
             first = writes.popleft()
@@ -266,77 +266,77 @@ class DiskTier:
 
     # -- failing and coming back ---------------------------------------------
 
-    def failed(self, error: StorageError, owed: Callable[[], object] | None = None) -> None:
+    def failed(self, error: StorageError, redo: Callable[[], object] | None = None) -> None:
         """The disk failed; use it no more until ``_recovered``."""
         # The frames it went through hold an index that is about to be replaced, and in
         # them is the error: its descriptors would stay open until the collector comes.
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        if owed is not None:
-            self._owe(owed)
+        if redo is not None:
+            self._add_pending(redo)
         if isinstance(error, CorruptIndexError):
             self.disk.damaged = True
         now = self.scheduler.monotonic()
         if self._last_line is None or now - self._last_line >= LOG_INTERVAL:
             self._last_line = now
-            self._complained = True
+            self._failure_logged = True
             self._log(f"cache zone {self.disk.zone.name}: {error}; serving without its disk")
         self.down = True
         if not self._recovering and not self.closed:
             self._recovering = True
             self.scheduler.call_later(RETRY, self._recover)
 
-    def _owe(self, work: Callable[[], object]) -> None:
-        if len(self._owed) >= OWED_LIMIT:
-            self._owed.clear()
-            self._owes_all = True
-        if not self._owes_all:
-            self._owed.append(work)
+    def _add_pending(self, work: Callable[[], object]) -> None:
+        if len(self._pending) >= PENDING_LIMIT:
+            self._pending.clear()
+            self._clear_pending = True
+        if not self._clear_pending:
+            self._pending.append(work)
 
     def _recover(self) -> None:
         if not self.closed:
-            owed, self._owed = self._owed, []
-            self._trying = owed
-            owes_all = self._owes_all
-            self._submit(lambda: self._try_again(owed, owes_all))
+            pending, self._pending = self._pending, []
+            self._retrying = pending
+            clear_first = self._clear_pending
+            self._submit(lambda: self._try_again(pending, clear_first))
 
-    def _try_again(self, owed: list[Callable[[], object]], owes_all: bool) -> None:
+    def _try_again(self, pending: list[Callable[[], object]], clear_first: bool) -> None:
         """In the writing thread."""
         error: StorageError | None = None
         try:
-            self._make_up(owed, owes_all)
+            self._redo(pending, clear_first)
         except StorageError as failure:
             error = failure
-        self.call_from_thread(self._recovered, owed, error)
+        self.call_from_thread(self._recovered, pending, error)
 
-    def _make_up(self, owed: list[Callable[[], object]], owes_all: bool) -> None:
-        """In the writing thread: open again, and do what is owed; ``StorageError``."""
+    def _redo(self, pending: list[Callable[[], object]], clear_first: bool) -> None:
+        """In the writing thread: open again, and do what is pending; ``StorageError``."""
         self.disk.reopen()
         self.disk.probe()
-        if owes_all:
+        if clear_first:
             self.disk.clear()
-        for work in owed:
+        for work in pending:
             work()
 
-    def _recovered(self, owed: list[Callable[[], object]], error: StorageError | None) -> None:
+    def _recovered(self, pending: list[Callable[[], object]], error: StorageError | None) -> None:
         self._recovering = False
-        self._trying = []
+        self._retrying = []
         if error is not None:
-            for work in owed:
-                self._owe(work)
+            for work in pending:
+                self._add_pending(work)
             self.failed(error)
-        elif self._owed:
-            # More was owed while the disk was being tried.
+        elif self._pending:
+            # More removals were asked for while the disk was being tried.
             self.down = True
             self._recovering = True
             self._recover()
         else:
-            self._owes_all = False
+            self._clear_pending = False
             self.down = False
             self.opened = True
-            self.write(self.disk.owed.clear)
+            self.write(self.disk.pending_mark.clear)
             self.on_recovered()
-            if self._complained:
-                self._complained = False
+            if self._failure_logged:
+                self._failure_logged = False
                 self._log(f"cache zone {self.disk.zone.name}: disk is in use again")
 
     # -- life ----------------------------------------------------------------
@@ -350,16 +350,16 @@ class DiskTier:
         self.write(self.disk.open, opened)
 
     def close(self) -> None:
-        """Finish what is queued and owed, close the index, end the threads; blocks."""
+        """Finish what is queued and pending, close the index, end the threads; blocks."""
         self.closed = True
-        owed, owes_all = self._trying + self._owed, self._owes_all
+        pending, clear_first = self._retrying + self._pending, self._clear_pending
 
         def close() -> None:
             try:
-                if owed or owes_all:
+                if pending or clear_first:
                     # Where it fails once more, the next process finds the mark.
-                    self._make_up(owed, owes_all)
-                    self.disk.owed.clear()
+                    self._redo(pending, clear_first)
+                    self.disk.pending_mark.clear()
                 self.disk.close()
             except StorageError as error:
                 self._log(f"cache zone {self.disk.zone.name}: {error}")

@@ -23,7 +23,7 @@ from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.storage.disk.body_file import new_token
 from cacheproxy.storage.disk.disk import Found
 from cacheproxy.storage.disk.entry import Header
-from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.disk.queue import DiskQueue
 from cacheproxy.storage.memory.memory import FileEntry, Memory, MemoryEntry
 from cacheproxy.storage.threads import Executor
 
@@ -51,9 +51,9 @@ class Encoder:
     *executor* does the work, apart from the threads that look entries up.
     """
 
-    def __init__(self, tier: DiskTier, memory: Memory, executor: Executor) -> None:
+    def __init__(self, disk_queue: DiskQueue, memory: Memory, executor: Executor) -> None:
         self._executor = executor
-        self._tier = tier
+        self._disk_queue = disk_queue
         self._memory = memory
         self._waiting: dict[tuple[bytes, bytes, bytes, int], list[_Done]] = {}
 
@@ -85,8 +85,8 @@ class Encoder:
         digest = sibling_digest(entry.digest, coding, level)
         if isinstance(entry, FileEntry):
             entry.handle.hold()
-        now = self._tier.scheduler.wall()
-        on_disk = self._tier.opened and not self._tier.down
+        now = self._disk_queue.scheduler.wall()
+        on_disk = self._disk_queue.opened and not self._disk_queue.down
 
         def work() -> None:
             body: tuple[bytes, StoredResponse | None] | None = None
@@ -98,7 +98,7 @@ class Encoder:
                     body, made = self._make(entry, level), True
             except (StorageError, OSError, ValueError):
                 body = None
-            self._tier.call_from_thread(self._made, entry, key, stored, body, made)
+            self._disk_queue.call_from_thread(self._made, entry, key, stored, body, made)
 
         self._executor.submit(work)
 
@@ -106,7 +106,7 @@ class Encoder:
         self, digest: bytes, edition: bytes, now: float
     ) -> tuple[bytes, StoredResponse | None] | None:
         """In a disk thread: what was made before, if it is of this edition."""
-        found = self._tier.disk.find(digest, now)
+        found = self._disk_queue.disk.find(digest, now)
         if not isinstance(found, Found):
             return None
         try:
@@ -160,9 +160,9 @@ class Encoder:
             done(sibling)
 
     def _store(self, parent: bytes, sibling: MemoryEntry) -> None:
-        tier = self._tier
-        disk = tier.disk
-        now = tier.scheduler.wall()
+        disk_queue = self._disk_queue
+        disk = disk_queue.disk
+        now = disk_queue.scheduler.wall()
         header = Header(sibling.stored, new_token(), new_token(), sibling.edition)
 
         def store() -> None:
@@ -174,7 +174,7 @@ class Encoder:
                 raise
             disk.commit_sibling(sibling.digest, parent, header, body, now)
 
-        tier.write(store)
+        disk_queue.write(store)
 
 
 def _read_whole(descriptor: int, length: int) -> bytes:

@@ -31,7 +31,7 @@ from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.tags import TagLimitError, tags_of
 from cacheproxy.storage.bodies.cache_writer import Writer
 from cacheproxy.storage.disk.purge_steps import DiskPurge, Step, stale_edition
-from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.disk.queue import DiskQueue
 from cacheproxy.storage.memory.memory import Memory, MemoryEntry
 
 __all__ = ["PurgeRun", "RecentPurges", "mark_writer", "purge_memory"]
@@ -186,20 +186,20 @@ class PurgeRun:
     """A purge under way on disk. *gone* is what was taken besides: memory, stores finishing.
 
     *begun* is called when look-ups need not wait for it any more, then *done* with the
-    number of entries; both once, and also where the disk fails: the purge is owed then.
+    number of entries; both once, and also where the disk fails: the purge is pending then.
     """
 
-    __slots__ = ("_begun", "_count", "_done", "_gone", "_purge", "_tier")
+    __slots__ = ("_begun", "_count", "_disk_queue", "_done", "_gone", "_purge")
 
     def __init__(
         self,
-        tier: DiskTier,
+        disk_queue: DiskQueue,
         purge: DiskPurge,
         gone: set[bytes],
         begun: Callable[[], None],
         done: Callable[[int], None],
     ) -> None:
-        self._tier = tier
+        self._disk_queue = disk_queue
         self._purge = purge
         self._gone = gone
         self._begun: Callable[[], None] | None = begun
@@ -208,8 +208,8 @@ class PurgeRun:
 
     def step(self) -> None:
         """Do one step, and what follows it."""
-        disk, purge = self._tier.disk, self._purge
-        self._tier.write(
+        disk, purge = self._disk_queue.disk, self._purge
+        self._disk_queue.write(
             lambda: disk.purge_step(purge), self._stepped, lambda: disk.finish_purge(purge)
         )
 

@@ -501,7 +501,7 @@ class BrokenTests(FollowingCase):
 
     def test_announced_too_large(self) -> None:
         """``max_size``: nobody follows what will not be stored, now and for a while."""
-        self.cache(zone="memory=0 max_size=10k")
+        self.cache(zone="memory=0 max_size=20k")
         clients = [self.ask() for _ in range(3)]
         self.origin.last.send(head(len(BODY)))
         self.assertEqual(self.asked, 3)
@@ -514,7 +514,7 @@ class BrokenTests(FollowingCase):
 
     def test_too_large_after_all(self) -> None:
         """The leader's response goes on; who followed can tell; who comes next asks."""
-        self.cache(zone="memory=0 max_size=10k")
+        self.cache(zone="memory=0 max_size=20k")
         leader, follower = self.ask(), self.ask()
         origin = self.origin.last
         origin.send(head(None) + chunk(BODY[:9000]))
@@ -567,7 +567,7 @@ class BrokenTests(FollowingCase):
         """What memory keeps is shared from there."""
         self.cache()
         (zone,) = self.bench.runtime.zones.values()
-        zone.tier.down = True
+        zone.disk_queue.down = True
         leader, follower = self.ask(), self.ask()
         self.origin.last.send(head(6) + b"abc")
         late = self.ask()

@@ -13,7 +13,7 @@ from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
 from cacheproxy.storage.bodies.cache_writer import BATCH, WAITING_LIMIT, Writer
 from cacheproxy.storage.disk.disk import Disk, Found
-from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.disk.queue import DiskQueue
 from tests.storage.support import (
     QueueExecutor,
     TestScheduler,
@@ -35,8 +35,8 @@ def no_space(descriptor: int, data: bytes) -> int:
 class Owner:
     """A ``WriterOwner`` that keeps what it is told."""
 
-    def __init__(self, tier: DiskTier) -> None:
-        self.tier = tier
+    def __init__(self, disk_queue: DiskQueue) -> None:
+        self.disk_queue = disk_queue
         self.told: list[str] = []
         self.body: bytes | None = None
 
@@ -61,7 +61,7 @@ class WriterCase(SynchronousTestCase):
         zone = CacheZone(name="z", path=self.path, levels=(1, 2), use_temp_path=False)
         self.scheduler = TestScheduler()
         self.disk = Disk(zone, self.lines.append, 1 << 24)
-        self.tier = DiskTier(
+        self.disk_queue = DiskQueue(
             self.disk,
             pool=self.pool,
             writer=self.thread,
@@ -69,10 +69,10 @@ class WriterCase(SynchronousTestCase):
             scheduler=self.scheduler,
             log=self.lines.append,
         )
-        self.tier.open()
+        self.disk_queue.open()
         self.thread.run()
         self.addCleanup(self.disk.close)
-        self.owner = Owner(self.tier)
+        self.owner = Owner(self.disk_queue)
 
     def writer(self, keep: int = -1, limit: int | None = None) -> Writer:
         return Writer(self.owner, (DIGEST, PRIMARY), head_of(KEY), keep, limit)
@@ -355,7 +355,7 @@ class FailureTests(WriterCase):
         writer.write(bytes(BATCH))
         self.pool.run()
         self.assertEqual(self.owner.told, ["closed"])
-        self.assertTrue(self.tier.down)
+        self.assertTrue(self.disk_queue.down)
         self.assertEqual(len(self.lines), 1)
         self.assertIn("No space left", self.lines[0])
         writer.write(bytes(BATCH))
@@ -402,7 +402,7 @@ class FailureTests(WriterCase):
         """Met by the batch under way or by the commit: not stored, and no file stays."""
         for batches in (1, 0):
             self.owner.told.clear()
-            self.tier.down = False
+            self.disk_queue.down = False
             writer = self.writer()
             writer.write(bytes(BATCH * batches))
             writer.write(b"rest")
@@ -410,13 +410,13 @@ class FailureTests(WriterCase):
             self.disk.write = no_space
             self.run_all()
             self.assertEqual(self.owner.told, ["closed", "finished", "not stored"])
-            self.assertTrue(self.tier.down)
+            self.assertTrue(self.disk_queue.down)
             self.assertIsNone(self.stored())
             self.assertEqual(self.temporaries(), [])
 
     def test_tier_that_is_down_is_not_asked(self) -> None:
         """A writer made meanwhile lives in memory alone."""
-        self.tier.failed(StorageError("cable pulled"))
+        self.disk_queue.failed(StorageError("cable pulled"))
         writer = self.writer(keep=2 * BATCH)
         writer.write(bytes(BATCH))
         self.assertEqual(len(self.pool.queue), 0)
@@ -429,7 +429,7 @@ class FailureTests(WriterCase):
         writer = self.writer()
         writer.write(bytes(BATCH))
         self.pool.run()
-        self.tier.failed(StorageError("cable pulled"))
+        self.disk_queue.failed(StorageError("cable pulled"))
         writer.finish()
         self.assertEqual(self.owner.told, ["closed", "finished", "not stored"])
         self.run_all()

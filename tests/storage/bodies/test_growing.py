@@ -366,7 +366,7 @@ class AbortTests(FollowCase):
 
     def test_disk_that_is_down(self) -> None:
         """What memory keeps is followed from there, from the start and to the end."""
-        self.tier.failed(StorageError("cable pulled"))
+        self.disk_queue.failed(StorageError("cable pulled"))
         writer = self.writer(keep=3 * BATCH)
         sink, _ = self.follow(writer)
         paused, reader = self.join(writer)
@@ -381,7 +381,7 @@ class AbortTests(FollowCase):
     def test_disk_that_fails_at_the_end(self) -> None:
         """Octets that memory has, or the file that was begun, still reach who follows."""
         for batches in (1, 0):
-            self.tier.down = False
+            self.disk_queue.down = False
             self.disk.write = os.write
             writer = self.writer()
             writer.write(BODY[: BATCH * batches])
@@ -448,7 +448,7 @@ class ModelTests(FollowCase):
         self, steps: list[tuple[str, int]], keep: int, limit: int | None, whole: bool
     ) -> None:
         """Each gets a prefix of its span, then all of it and the end, or an error."""
-        self.disk.write, self.tier.down = os.write, False
+        self.disk.write, self.disk_queue.down = os.write, False
         writer = self.writer(keep=keep, limit=limit)
         body = b""
         followers: list[tuple[RecordingSink, BodyReader, int, int | None]] = []

@@ -78,7 +78,7 @@ class PurgeCase(ZoneCase):
         """What a kill leaves: everything that was committed, and no more."""
         self.writer.queue.clear()
         self.reactor.queue.clear()
-        self.zone.zone.upkeep._timer = None
+        self.zone.zone.maintenance._timer = None
         self.zone = self.open()
 
 
@@ -192,23 +192,23 @@ class StepTests(PurgeCase):
     def test_damaged_entry_goes(self) -> None:
         """What cannot be read cannot be told apart: it goes with any purge that meets it."""
         digest = self.store(b"k")
-        index = self.zone.zone.tier.disk.index
+        index = self.zone.zone.disk_queue.disk.index
         index.replace_value(digest, lambda row: (b"garbage", frozenset({b"hh"})), 1)
         self.purge(ByHost(b"h"))
         self.settle()
         self.assertEqual(self.files(), [])
 
     def test_disk_fails_in_the_middle(self) -> None:
-        """The rest is owed: it is done before the disk is used again."""
+        """The rest is pending: it is done before the disk is used again."""
         digests = [self.store(b"%d" % number) for number in range(4)]
         self.purge(Everything())
         self.step()
-        self.zone.zone.tier.failed(StorageError("made to fail"))
+        self.zone.zone.disk_queue.failed(StorageError("made to fail"))
         self.settle()
         self.assertEqual(len(self.counts), 1)
         self.zone.scheduler.clock.advance(6.0)
         self.settle()
-        self.assertFalse(self.zone.zone.tier.down)
+        self.assertFalse(self.zone.zone.disk_queue.down)
         self.assertEqual([self.found(digest) for digest in digests], [None] * 4)
         self.assertEqual(self.files(), [])
 
@@ -265,5 +265,5 @@ class KillTests(PurgeCase):
         self.purge(ByHost(b"h"))
         self.step()
         self.assertEqual(self.counts, [1])
-        with self.zone.zone.tier.disk.index.transaction():
-            self.assertEqual(self.zone.zone.tier.disk.index.labels.purges(), [])
+        with self.zone.zone.disk_queue.disk.index.transaction():
+            self.assertEqual(self.zone.zone.disk_queue.disk.index.labels.purges(), [])

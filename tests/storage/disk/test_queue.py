@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from cacheproxy.errors import StorageError
 from cacheproxy.policy.purge import ByKey, Everything
 from cacheproxy.proxy.interfaces import Entry
-from cacheproxy.storage.disk import queue as tier
+from cacheproxy.storage.disk import queue as queue_module
 from cacheproxy.storage.disk.body_file import new_token
 from cacheproxy.storage.disk.disk import Store
 from cacheproxy.storage.disk.entry import SEAL_SIZE, Header
@@ -40,15 +40,15 @@ class OrderTests(ZoneCase):
         self.thread = QueueExecutor()
         self.made = self.harness(writer=self.thread)
         self.thread.run()
-        self.tier = self.made.zone.tier
+        self.disk_queue = self.made.zone.disk_queue
         self.groups: list[list[bytes]] = []
-        commit_all = self.tier.disk.commit_all
+        commit_all = self.disk_queue.disk.commit_all
 
         def noted(stores: Sequence[Store]) -> list[bool | StorageError]:
             self.groups.append([store.header.stored.key for store in stores])
             return commit_all(stores)
 
-        self.tier.disk.commit_all = noted  # type: ignore[method-assign]
+        self.disk_queue.disk.commit_all = noted  # type: ignore[method-assign]
 
     def test_stores_in_a_row_share_a_transaction(self) -> None:
         """The thread is told once and takes what waits, up to a bound."""
@@ -56,11 +56,11 @@ class OrderTests(ZoneCase):
         self.assertEqual(len(self.thread.queue), 1)
         self.thread.run()
         self.assertEqual([len(group) for group in self.groups], [PUT_LIMIT, 3])
-        self.assertEqual(self.tier.disk.index.usage()[0], len(digests))
+        self.assertEqual(self.disk_queue.disk.index.usage()[0], len(digests))
 
     def test_large_stores_share_none(self) -> None:
         """Or the zone would outgrow ``max_size`` by a whole group of them."""
-        large = bytes(tier.GROUP_SIZE // 2 + 1)
+        large = bytes(queue_module.GROUP_SIZE // 2 + 1)
         for number in range(5):
             self.made.store(b"%d" % number, b"small" if number == 4 else large)
         self.thread.run()
@@ -104,7 +104,7 @@ class OrderTests(ZoneCase):
         for number, done in enumerate((told.append, fault, told.append)):
             digest = digest_of(b"%d" % number)
             header = Header(head_of(b"%d" % number, body_length=1), new_token(), new_token())
-            self.tier.store(
+            self.disk_queue.store(
                 Store(digest, digest, header, None, b"x", 1_000_000.0, lambda: True), done
             )
         self.thread.run()
@@ -118,11 +118,11 @@ class OrderTests(ZoneCase):
         def fault() -> None:
             raise ValueError("fault of the program")
 
-        self.tier.write(fault)
+        self.disk_queue.write(fault)
         digest = self.made.store(b"k", b"body")
         self.assertRaises(ValueError, self.thread.run)
         self.thread.run()
-        self.assertIsNotNone(self.tier.disk.index.find(digest))
+        self.assertIsNotNone(self.disk_queue.disk.index.find(digest))
 
 
 class FailureTests(ZoneCase):
@@ -134,7 +134,7 @@ class FailureTests(ZoneCase):
     def test_full_disk_serves_from_memory_and_recovers(self) -> None:
         """One line a minute, memory meanwhile, and the disk again when it has room."""
         harness = self.harness()
-        disk = harness.zone.tier.disk
+        disk = harness.zone.disk_queue.disk
         write, disk.write = disk.write, self.failing
         first = harness.store(b"first", b"1")
         self.assertEqual(harness.body(first), b"1")
@@ -147,7 +147,7 @@ class FailureTests(ZoneCase):
         self.assertIsNone(harness.look(large))
         disk.write = write
         harness.advance(6.0)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
         again = harness.store(b"again", b"2")
         harness.restart()
         self.assertEqual(harness.body(again), b"2")
@@ -158,7 +158,7 @@ class FailureTests(ZoneCase):
         pool, writer = QueueExecutor(), QueueExecutor()
         harness = self.harness(pool=pool, writer=writer)
         writer.run()
-        disk = harness.zone.tier.disk
+        disk = harness.zone.disk_queue.disk
         store = harness.zone.open_writer(digest_of(b"k"), digest_of(b"k"), head_of(b"k"))
         assert store is not None
         store.write(LARGE)
@@ -177,7 +177,7 @@ class FailureTests(ZoneCase):
         """The older entry is removed before the disk is used again."""
         harness = self.harness()
         digest = harness.store(b"k", b"old")
-        disk = harness.zone.tier.disk
+        disk = harness.zone.disk_queue.disk
         write, disk.write = disk.write, self.failing
         harness.store(b"k", b"new")
         self.assertEqual(harness.body(digest), b"new")
@@ -190,28 +190,28 @@ class FailureTests(ZoneCase):
         """What was purged is never served, also when the disk could not be reached."""
         harness = self.harness()
         digest = harness.store(b"k", b"body")
-        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.disk_queue.failed(StorageError("cable pulled"))
         harness.zone.purge(ByKey(digest), lambda count: None)
         harness.advance(6.0)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
         self.assertIsNone(harness.look(digest))
         self.assertEqual(self.files(), [])
 
-    def test_purge_that_is_owed_is_done_at_the_end(self) -> None:
+    def test_purge_that_is_pending_is_done_at_the_end(self) -> None:
         """A process that ends before the disk is tried again makes up for it."""
         harness = self.harness()
         digest, other = harness.store(b"k", b"body"), harness.store(b"o", b"other")
-        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.disk_queue.failed(StorageError("cable pulled"))
         harness.zone.purge(ByKey(digest), lambda count: None)
         harness.restart()
         self.assertIsNone(harness.look(digest))
         self.assertEqual(harness.body(other), b"other")
 
-    def test_purge_that_is_owed_when_the_process_is_killed(self) -> None:
+    def test_purge_that_is_pending_when_the_process_is_killed(self) -> None:
         """Nobody knows what it was: the next process starts empty, and says so once."""
         harness = self.harness()
         digest, other = harness.store(b"k", b"body"), harness.store(b"o", b"other")
-        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.disk_queue.failed(StorageError("cable pulled"))
         harness.zone.purge(ByKey(digest), lambda count: None)
         shutil.copytree(self.path, self.path + ".killed")
         after = Harness(self.path + ".killed")
@@ -227,7 +227,7 @@ class FailureTests(ZoneCase):
     def test_purge_that_fails_on_disk_is_marked_before_it_is_answered(self) -> None:
         """The answer to a purge says that it is in force, whatever comes."""
         harness = self.harness()
-        disk = harness.zone.tier.disk
+        disk = harness.zone.disk_queue.disk
         marked: list[bool] = []
 
         step = disk.purges.step
@@ -241,7 +241,7 @@ class FailureTests(ZoneCase):
         harness.zone.purge(Everything(), lambda count: marked.append(os.path.exists(mark)))
         self.assertEqual(marked, [True])
         harness.advance(6.0)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
         self.assertFalse(os.path.exists(mark))
 
     def test_purge_is_answered_when_it_is_marked(self) -> None:
@@ -249,7 +249,7 @@ class FailureTests(ZoneCase):
         writer = QueueExecutor()
         harness = self.harness(writer=writer)
         writer.run()
-        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.disk_queue.failed(StorageError("cable pulled"))
         marked: list[bool] = []
         mark = os.path.join(self.path, "cacheproxy.owed")
         harness.zone.purge(Everything(), lambda count: marked.append(os.path.exists(mark)))
@@ -268,10 +268,10 @@ class FailureTests(ZoneCase):
             return SimpleNamespace(f_bavail=(free[0] + gone * len(LARGE)) // 512, f_frsize=512)
 
         self.patch(os, "statvfs", full)
-        harness.zone.tier.failed(StorageError("No space left on device"))
+        harness.zone.disk_queue.failed(StorageError("No space left on device"))
         harness.advance(6.0)
         self.patch(os, "statvfs", statvfs)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
         self.assertEqual(len(self.files()), 2)
         self.assertEqual(sum(harness.body(digest) == LARGE for digest in digests), 2)
         self.assertEqual(len([line for line in harness.lines if "damaged" in line]), 0)
@@ -293,11 +293,11 @@ class FailureTests(ZoneCase):
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        harness.zone.tier.failed(StorageError("disk is full"))
+        harness.zone.disk_queue.failed(StorageError("disk is full"))
         harness.advance(12.0)
         before = held()
         harness.advance(100.0)
-        self.assertTrue(harness.zone.tier.down)
+        self.assertTrue(harness.zone.disk_queue.down)
         self.assertLessEqual(held(), before)
 
     def test_lost_folder_is_made_again(self) -> None:
@@ -322,7 +322,7 @@ class FailureTests(ZoneCase):
         self.assertEqual(len(harness.lines), 1)
         os.unlink(self.path)
         harness.advance(6.0)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
 
     def test_corrupt_index_is_set_aside(self) -> None:
         """The proxy starts with an empty zone and keeps the evidence."""
@@ -345,9 +345,9 @@ class FailureTests(ZoneCase):
         """Damage that a statement meets later has the same end as at the start."""
         harness = self.harness()
         harness.store(b"k", b"body")
-        harness.zone.tier.failed(CorruptIndexError("database disk image is malformed"))
+        harness.zone.disk_queue.failed(CorruptIndexError("database disk image is malformed"))
         harness.advance(6.0)
-        self.assertFalse(harness.zone.tier.down)
+        self.assertFalse(harness.zone.disk_queue.down)
         self.assertTrue(os.path.exists(os.path.join(self.path, "cache.db.corrupt-1")))
         digest = harness.store(b"new", b"n")
         harness.restart()
@@ -355,11 +355,11 @@ class FailureTests(ZoneCase):
 
     def test_many_failed_removals_empty_the_zone(self) -> None:
         """What cannot be remembered any more is made up for by forgetting everything."""
-        self.patch(tier, "OWED_LIMIT", 2)
+        self.patch(queue_module, "PENDING_LIMIT", 2)
         harness = self.harness()
         kept = harness.store(b"kept", b"k")
         removed = [harness.store(b"%d" % number, b"r") for number in range(3)]
-        harness.zone.tier.failed(StorageError("cable pulled"))
+        harness.zone.disk_queue.failed(StorageError("cable pulled"))
         for digest in removed:
             harness.zone.delete(digest)
         harness.advance(6.0)
@@ -410,4 +410,4 @@ class FailureTests(ZoneCase):
         harness.restart()
         os.unlink(self.files()[0])
         self.assertIsNone(harness.look(digest))
-        self.assertEqual(harness.zone.tier.disk.index.usage(), (0, 0))
+        self.assertEqual(harness.zone.disk_queue.disk.index.usage(), (0, 0))

@@ -61,7 +61,7 @@ class BoundsTests(ZoneCase):
         entry = harness.zone.peek(digest)
         assert entry is not None
         harness.zone.memory.take_used(harness.scheduler.wall())
-        harness.zone.tier.disk.touch([digest], harness.scheduler.wall() - 200.0)
+        harness.zone.disk_queue.disk.touch([digest], harness.scheduler.wall() - 200.0)
         entry.last_used = entry.touched = harness.scheduler.wall() - 50.0
         harness.advance(5.0)
         self.assertEqual(len(self.files()), 1)
@@ -183,10 +183,10 @@ class BoundsTests(ZoneCase):
         harness = self.harness(pool=pool, writer=writer)
         writer.run()
         digest = harness.store(b"k", LARGE)
-        harness.zone.upkeep._filter = None
-        harness.zone.upkeep._load()
+        harness.zone.maintenance._filter = None
+        harness.zone.maintenance._load()
         writer.run()
-        self.assertIsNotNone(harness.zone.upkeep._filter)
+        self.assertIsNotNone(harness.zone.maintenance._filter)
         for _ in range(4):
             pool.run()
             writer.run()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.errors import StorageError
-from cacheproxy.storage.disk.rescue import ROOM, OwedMark, make_room
+from cacheproxy.storage.disk.recovery import ROOM, PendingMark, make_room
 
 
 class RoomTests(SynchronousTestCase):
@@ -45,7 +45,7 @@ class RoomTests(SynchronousTestCase):
 
 
 class MarkTests(SynchronousTestCase):
-    """What one process owes the next one pays."""
+    """Removals that one process left undone are done by the next."""
 
     def setUp(self) -> None:
         self.folder = os.path.abspath(self.mktemp())
@@ -55,25 +55,25 @@ class MarkTests(SynchronousTestCase):
                 pass
 
     def test_debts_of_this_process(self) -> None:
-        """It knows what it owes, and does it."""
-        mark = OwedMark(self.folder)
-        self.assertFalse(mark.pay())
+        """It knows what is pending, and does it."""
+        mark = PendingMark(self.folder)
+        self.assertFalse(mark.enforce())
         mark.set()
-        self.assertFalse(mark.pay())
+        self.assertFalse(mark.enforce())
         mark.clear()
-        self.assertFalse(OwedMark(self.folder).pay())
+        self.assertFalse(PendingMark(self.folder).enforce())
 
     def test_debts_of_an_earlier_process(self) -> None:
         """The index goes, once."""
-        OwedMark(self.folder).set()
-        mark = OwedMark(self.folder)
-        self.assertTrue(mark.pay())
+        PendingMark(self.folder).set()
+        mark = PendingMark(self.folder)
+        self.assertTrue(mark.enforce())
         self.assertEqual(os.listdir(self.folder), ["other"])
-        self.assertFalse(mark.pay())
+        self.assertFalse(mark.enforce())
 
     def test_folder_that_is_gone(self) -> None:
         """What cannot be marked cannot be served either."""
-        mark = OwedMark(os.path.join(self.folder, "gone"))
+        mark = PendingMark(os.path.join(self.folder, "gone"))
         mark.set()
         mark.clear()
         self.assertFalse(mark.is_set)

@@ -16,12 +16,12 @@ from functools import partial
 
 from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import Cancellable
-from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.disk.queue import DiskQueue
 
-__all__ = ["Pace", "PacedWork"]
+__all__ = ["BackgroundWork", "WorkLimits"]
 
 
-class Pace:
+class WorkLimits:
     """Items and seconds of one iteration, seconds between two."""
 
     __slots__ = ("files", "sleep", "threshold")
@@ -32,7 +32,7 @@ class Pace:
         self.sleep = sleep
 
 
-class PacedWork:
+class BackgroundWork:
     """Work that is done again and again until nothing is left.
 
     *step* does up to as many items as it is told, in the writing thread, and answers how
@@ -41,28 +41,28 @@ class PacedWork:
     """
 
     __slots__ = (
+        "_disk_queue",
         "_done",
         "_iteration_ends",
         "_left",
         "_limit",
-        "_pace",
+        "_limits",
         "_step",
         "_stopped",
-        "_tier",
         "_timer",
         "running",
     )
 
     def __init__(
         self,
-        tier: DiskTier,
-        pace: Pace,
+        disk_queue: DiskQueue,
+        limits: WorkLimits,
         limit: int,
         step: Callable[[int], int],
         done: Callable[[bool], None] | None = None,
     ) -> None:
-        self._tier = tier
-        self._pace = pace
+        self._disk_queue = disk_queue
+        self._limits = limits
         self._limit = limit
         self._step = step
         self._done = done
@@ -76,7 +76,7 @@ class PacedWork:
         """Begin, unless it is under way."""
         if self.running or self._stopped:
             return
-        if self._tier.down:
+        if self._disk_queue.down:
             self._end(False)
         else:
             self.running = True
@@ -96,20 +96,21 @@ class PacedWork:
 
     def _iterate(self) -> None:
         self._timer = None
-        self._left = self._pace.files
-        self._iteration_ends = self._tier.scheduler.monotonic() + self._pace.threshold
+        self._left = self._limits.files
+        self._iteration_ends = self._disk_queue.scheduler.monotonic() + self._limits.threshold
         self._next()
 
     def _next(self) -> None:
         limit = min(self._left, self._limit)
-        self._tier.write(partial(self._step, limit), partial(self._stepped, limit))
+        self._disk_queue.write(partial(self._step, limit), partial(self._stepped, limit))
 
     def _stepped(self, limit: int, count: int | None, error: StorageError | None) -> None:
         if count is None or count < limit or self._stopped:
             self._end(count is not None)
         else:
             self._left -= count
-            if self._left > 0 and self._tier.scheduler.monotonic() < self._iteration_ends:
+            if self._left > 0 and self._disk_queue.scheduler.monotonic() < self._iteration_ends:
                 self._next()
             else:
-                self._timer = self._tier.scheduler.call_later(self._pace.sleep, self._iterate)
+                call_later = self._disk_queue.scheduler.call_later
+                self._timer = call_later(self._limits.sleep, self._iterate)

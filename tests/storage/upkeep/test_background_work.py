@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from cacheproxy.errors import StorageError
-from cacheproxy.storage.upkeep import rounds as upkeep_module
-from cacheproxy.storage.upkeep.pace import Pace, PacedWork
+from cacheproxy.storage.upkeep import maintenance as upkeep_module
+from cacheproxy.storage.upkeep.background_work import BackgroundWork, WorkLimits
 from tests.storage.support import Harness, QueueExecutor, ZoneCase
 
 
 class PacedWorkTests(ZoneCase):
-    """``PacedWork``."""
+    """``BackgroundWork``."""
 
-    def work(self, items: int, pace: Pace, limit: int = 100) -> PacedWork:
+    def work(self, items: int, pace: WorkLimits, limit: int = 100) -> BackgroundWork:
         """Work on so many items; each step takes ``self.seconds``."""
         self.zone: Harness = self.harness()
         self.left = items
@@ -29,11 +29,11 @@ class PacedWorkTests(ZoneCase):
             self.steps.append(done)
             return done
 
-        return PacedWork(self.zone.zone.tier, pace, limit, step, self.ended.append)
+        return BackgroundWork(self.zone.zone.disk_queue, pace, limit, step, self.ended.append)
 
     def test_pause_after_so_many_items(self) -> None:
         """``*_files`` items are done, in steps; then nothing for ``*_sleep``."""
-        work = self.work(250, Pace(100, 0.2, 0.05), 40)
+        work = self.work(250, WorkLimits(100, 0.2, 0.05), 40)
         work.start()
         self.assertEqual(self.steps, [40, 40, 20])
         self.zone.scheduler.clock.advance(0.049)
@@ -46,7 +46,7 @@ class PacedWorkTests(ZoneCase):
 
     def test_pause_after_so_long(self) -> None:
         """``*_threshold`` ends an iteration before its items are done."""
-        work = self.work(250, Pace(100, 0.2, 0.05), 10)
+        work = self.work(250, WorkLimits(100, 0.2, 0.05), 10)
         self.seconds = 0.11
         work.start()
         self.assertEqual(self.steps, [10, 10])
@@ -56,20 +56,20 @@ class PacedWorkTests(ZoneCase):
 
     def test_start_while_running(self) -> None:
         """Work is done once at a time, also while it pauses."""
-        work = self.work(250, Pace(100, 0.2, 0.05))
+        work = self.work(250, WorkLimits(100, 0.2, 0.05))
         work.start()
         work.start()
         self.assertEqual(self.steps, [100])
 
     def test_nothing_to_do(self) -> None:
-        work = self.work(0, Pace(100, 0.2, 0.05))
+        work = self.work(0, WorkLimits(100, 0.2, 0.05))
         work.start()
         self.assertEqual((self.steps, self.ended), ([0], [True]))
 
     def test_disk_is_down(self) -> None:
         """Nothing is asked of it; the work can be begun anew."""
-        work = self.work(5, Pace(100, 0.2, 0.05))
-        self.zone.zone.tier.failed(StorageError("made to fail"))
+        work = self.work(5, WorkLimits(100, 0.2, 0.05))
+        self.zone.zone.disk_queue.failed(StorageError("made to fail"))
         work.start()
         self.assertEqual((self.steps, self.ended, work.running), ([], [False], False))
 
@@ -97,7 +97,7 @@ class ZonePaceTests(ZoneCase):
             harness.store(b"%d" % number, b"body")
         harness.zone.close()
         harness = self.harness(loader_files=1, loader_sleep=0.25)
-        upkeep = harness.zone.upkeep
+        upkeep = harness.zone.maintenance
         for known in (False, False, False, True):
             self.assertEqual(upkeep._filter is not None, known)
             harness.scheduler.clock.advance(0.25)

@@ -2,7 +2,7 @@
 
 Every ``INTERVAL`` seconds one round is queued behind the zone's writes. Culling keeps the
 pace of ``manager_*``; reading the zone after a start that of ``loader_*``
-(``storage.upkeep.pace``).
+(``storage.upkeep.background_work``).
 
 A use of an entry in memory is written down at most once in ``TOUCH_SHARE`` of
 ``inactive``: the deadline then is wrong by no more than that, and a hit costs no write.
@@ -24,12 +24,12 @@ from cacheproxy.errors import StorageError
 from cacheproxy.proxy.interfaces import Cancellable
 from cacheproxy.storage.disk.disk import CULL_STEP, SWEEP_STEP
 from cacheproxy.storage.disk.purge_steps import PURGE_STEP
-from cacheproxy.storage.disk.queue import DiskTier
+from cacheproxy.storage.disk.queue import DiskQueue
 from cacheproxy.storage.memory.memory import Memory
+from cacheproxy.storage.upkeep.background_work import BackgroundWork, WorkLimits
 from cacheproxy.storage.upkeep.digest_filter import DigestFilter
-from cacheproxy.storage.upkeep.pace import Pace, PacedWork
 
-__all__ = ["INTERVAL", "Upkeep"]
+__all__ = ["INTERVAL", "Maintenance"]
 
 #: Seconds between two rounds.
 INTERVAL = 5.0
@@ -51,51 +51,51 @@ LABEL_STEP = 200
 #: Pages of the index given back in one step.
 COMPACT_STEP = 100
 #: Of work that is not to wait, but for the writes before each step.
-_UNPACED = Pace(1 << 62, float("inf"), 0.0)
+_UNPACED = WorkLimits(1 << 62, float("inf"), 0.0)
 #: How many more entries than it has now a new filter is made for.
 GROWTH = 2
 
 
-class Upkeep:
+class Maintenance:
     """Background work of one zone."""
 
     def __init__(
         self,
-        tier: DiskTier,
+        disk_queue: DiskQueue,
         memory: Memory,
         config: CacheZone,
         finishing: Collection[bytes],
     ) -> None:
         #: Digests whose stores are not on disk yet, kept current by the zone.
         self._finishing = finishing
-        self._tier = tier
+        self._disk_queue = disk_queue
         self._memory = memory
         self._config = config
         self._noted: dict[bytes, None] = {}
         self._timer: Cancellable | None = None
         self._stopped = False
-        self._collected_at = tier.scheduler.wall()
-        disk = tier.disk
+        self._collected_at = disk_queue.scheduler.wall()
+        disk = disk_queue.disk
         disk.last_use = self.last_use
-        manager = Pace(config.manager_files, config.manager_threshold, config.manager_sleep)
-        loader = Pace(config.loader_files, config.loader_threshold, config.loader_sleep)
-        self._excess = PacedWork(tier, manager, CULL_STEP, disk.cull_excess)
-        self._inactive = PacedWork(
-            tier,
+        manager = WorkLimits(config.manager_files, config.manager_threshold, config.manager_sleep)
+        loader = WorkLimits(config.loader_files, config.loader_threshold, config.loader_sleep)
+        self._excess = BackgroundWork(disk_queue, manager, CULL_STEP, disk.cull_excess)
+        self._inactive = BackgroundWork(
+            disk_queue,
             manager,
             CULL_STEP,
             lambda limit: disk.cull_inactive(self._culled_at, limit),
             self._culled_inactive,
         )
-        self._sweep = PacedWork(tier, loader, SWEEP_STEP, disk.sweep_step)
-        self._label = PacedWork(tier, loader, LABEL_STEP, disk.label_step)
-        rows = Pace(
+        self._sweep = BackgroundWork(disk_queue, loader, SWEEP_STEP, disk.sweep_step)
+        self._label = BackgroundWork(disk_queue, loader, LABEL_STEP, disk.label_step)
+        rows = WorkLimits(
             config.loader_files * ROWS_A_FILE, config.loader_threshold, config.loader_sleep
         )
-        self._loader = PacedWork(tier, rows, LOAD_STEP, self._load_step, self._loaded)
-        self._compact = PacedWork(tier, manager, COMPACT_STEP, disk.compact_step)
+        self._loader = BackgroundWork(disk_queue, rows, LOAD_STEP, self._load_step, self._loaded)
+        self._compact = BackgroundWork(disk_queue, manager, COMPACT_STEP, disk.compact_step)
         #: What was being purged when the last process ended is not found, but still there.
-        self._purge_left = PacedWork(tier, _UNPACED, PURGE_STEP, disk.purge_left_step)
+        self._purge_left = BackgroundWork(disk_queue, _UNPACED, PURGE_STEP, disk.purge_left_step)
         self._culled_at = 0.0
         #: Complete, and so allowed to say that a digest is absent.
         self._filter: DigestFilter | None = None
@@ -135,13 +135,13 @@ class Upkeep:
         self._flush()
 
     def _schedule(self) -> None:
-        self._timer = self._tier.scheduler.call_later(INTERVAL, self._round)
+        self._timer = self._disk_queue.scheduler.call_later(INTERVAL, self._round)
 
     def _round(self) -> None:
         self._collect()
         self._flush()
-        self._tier.write(self._tier.disk.check)
-        self._tier.write(self._tier.disk.shorten_log)
+        self._disk_queue.write(self._disk_queue.disk.check)
+        self._disk_queue.write(self._disk_queue.disk.shorten_log)
         self._purge_left.start()
         self._cull()
         self._sweep.start()
@@ -171,7 +171,7 @@ class Upkeep:
         return float("-inf") if entry is None else entry.last_used
 
     def _collect(self) -> None:
-        now = self._collected_at = self._tier.scheduler.wall()
+        now = self._collected_at = self._disk_queue.scheduler.wall()
         inactive = self._config.inactive
         due = now - min(inactive / TOUCH_SHARE, TOUCH_MOST)
         for entry in self._memory.take_used(now):
@@ -183,22 +183,22 @@ class Upkeep:
     def _flush(self) -> None:
         digests = list(self._noted)
         self._noted.clear()
-        disk = self._tier.disk
-        now = self._tier.scheduler.wall()
+        disk = self._disk_queue.disk
+        now = self._disk_queue.scheduler.wall()
         for start in range(0, len(digests), TOUCH_STEP):
             some = digests[start : start + TOUCH_STEP]
-            self._tier.write(partial(disk.touch, some, now))
+            self._disk_queue.write(partial(disk.touch, some, now))
 
     # -- bounds --------------------------------------------------------------
 
     def stored(self) -> None:
         """An entry was added: go on culling where its own step was not enough."""
-        if self._tier.disk.over:
+        if self._disk_queue.disk.over:
             self._excess.start()
 
     def _cull(self) -> None:
         if not self._inactive.running:
-            self._culled_at = self._tier.scheduler.wall()
+            self._culled_at = self._disk_queue.scheduler.wall()
             self._inactive.start()
 
     def _culled_inactive(self, complete: bool) -> None:
@@ -225,11 +225,11 @@ class Upkeep:
 
     def _load(self) -> None:
         """Read every digest in the background; later stores are added at the end."""
-        if self._loading is not None or self._tier.down or self._stopped:
+        if self._loading is not None or self._disk_queue.down or self._stopped:
             return
         self._loading = DigestFilter(0)
         self._recent = list(self._finishing)
-        self._tier.write(lambda: self._tier.disk.index.usage()[0], self._loading_starts)
+        self._disk_queue.write(lambda: self._disk_queue.disk.index.usage()[0], self._loading_starts)
 
     def _loading_starts(self, count: int | None, error: StorageError | None) -> None:
         if count is None:
@@ -243,7 +243,7 @@ class Upkeep:
         """In the writing thread, which alone touches the filter now."""
         loading = self._loading
         assert loading is not None
-        digests, last = self._tier.disk.index.digests(self._after, limit)
+        digests, last = self._disk_queue.disk.index.digests(self._after, limit)
         loading.update(digests)
         found, self._after = last != self._after, last
         return limit if found else 0

@@ -1,10 +1,11 @@
-"""What helps a zone out of trouble with its disk, and needs no room on it.
+"""Recovery from a full or failing disk, which needs no free space.
 
 A disk that is full lets no index be opened: ``make_room`` removes bodies first. nginx
-leaves it at what ``min_free`` keeps free; there, what is stored is never in the way.
+keeps to ``min_free`` only; there, what is stored never stands in the way.
 
-A removal that failed, of something purged for instance, is owed. ``OwedMark`` is an empty
-file that stands for it, so that a process that comes after one that was killed knows.
+A removal that failed, of something that was purged for instance, is pending until the disk
+can be used again. ``PendingMark`` is an empty file that says that there are such removals,
+so that the next process knows even if this one is killed.
 
 Blocking; runs in the writing thread.
 """
@@ -16,9 +17,9 @@ from collections.abc import Iterable
 
 from cacheproxy.storage.disk.index import INDEX_NAME, converted
 
-__all__ = ["ROOM", "OwedMark", "make_room"]
+__all__ = ["ROOM", "PendingMark", "make_room"]
 
-#: Octets that must be free for the index to be opened and written.
+#: Bytes that must be free for the index to be opened and written.
 ROOM = 1 << 20
 _MARK_NAME = "cacheproxy.owed"
 
@@ -43,7 +44,7 @@ def make_room(folder: str, bodies: Iterable[tuple[bytes, str]]) -> list[bytes]:
     return removed
 
 
-class OwedMark:
+class PendingMark:
     """The file in *folder* that says that something in the index was to be removed."""
 
     __slots__ = ("_folder", "_path", "is_set")
@@ -51,11 +52,11 @@ class OwedMark:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._path = os.path.join(folder, _MARK_NAME)
-        #: By this process, which knows what is owed.
+        #: By this process, which knows what is to be removed.
         self.is_set = False
 
     def set(self) -> None:
-        """Note that something is owed."""
+        """Note that a removal is pending."""
         if not self.is_set:
             self.is_set = True
             try:
@@ -64,16 +65,16 @@ class OwedMark:
                 pass  # the folder cannot be reached: the failure itself is logged
 
     def clear(self) -> None:
-        """Nothing is owed any more."""
+        """No removal is pending any more."""
         if self.is_set:
             with converted(f"cannot remove {self._path}"):
                 _unlink(self._path)
             self.is_set = False
 
-    def pay(self) -> bool:
-        """Remove the index where an earlier process owed something; whether it did.
+    def enforce(self) -> bool:
+        """Remove the index if an earlier process left removals undone; whether it did.
 
-        The bodies are orphans then. Before the index is opened.
+        Nobody knows which they were. The bodies are orphans then. Before the index is opened.
         """
         if self.is_set or not os.path.exists(self._path):
             return False
