@@ -2,7 +2,8 @@
 
 nginx's ``merge_*_conf`` functions and ``ngx_http_block``.
 
-Imports: ``policy.options``, ``model``, ``table``, ``bundled``, ``listening``, ``logins``.
+Imports: ``policy.options``, ``model``, ``table``, ``bundled``, ``fast_path``, ``listening``,
+``logins``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 from cacheproxy.config.bundled import DEFAULT_TYPES
 from cacheproxy.config.directives import LOCAL_TARGETS
+from cacheproxy.config.fast_path import Hot
 from cacheproxy.config.listening import check_listens, server_listens
 from cacheproxy.config.logins import warn_of_logins
 from cacheproxy.config.model import (
@@ -173,6 +175,7 @@ def _location(build: Build, level: Level) -> Location:
         locations=tuple(_location(build, child) for child in level.children),
         limit_except=_limit_except(build, level),
         error_log=level.get("error_log"),
+        never_hot=tuple(sorted(row.name for row in level.rows_in_force() if row.hot is Hot.NO)),
         file=place.file,
         line=place.line,
     )

@@ -111,6 +111,7 @@ class Location:
 
     *regex* is compiled for the two regex kinds. *locations* are nested ones in
     the order of the file. *limit_except* takes the place of all of it for some methods.
+    *never_hot* are the directives in force that rule out the fast path (``fast_path``).
     """
 
     match: Match
@@ -123,6 +124,7 @@ class Location:
     locations: tuple[Location, ...] = ()
     limit_except: LimitExcept | None = None
     error_log: ErrorLog | None = None
+    never_hot: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
 

@@ -5,7 +5,7 @@ A configuration is walked once. At each level (``http``, a ``server``, a
 ``record.attribute``. Inheritance is looked up afterwards, so that the order of
 directives and blocks does not matter (``ngx_conf_merge_*``).
 
-Imports: ``errors``, ``template``, ``source``, ``units``.
+Imports: ``errors``, ``template``, ``fast_path``, ``source``, ``units``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from enum import Enum, Flag, auto
 from typing import Any
 
 from cacheproxy.config import units
+from cacheproxy.config.fast_path import Hot, OnlyIf, rule_of
 from cacheproxy.config.source import NGINX_DIRECTIVES, Directive
 from cacheproxy.errors import ConfigError
 from cacheproxy.template import Getter, Template, compile_template
@@ -97,7 +98,7 @@ class Level:
     *kind* tells apart what a block needs to remember of its opening line.
     """
 
-    __slots__ = ("children", "context", "directive", "facts", "parent", "places", "values")
+    __slots__ = ("children", "context", "directive", "facts", "parent", "places", "rows", "values")
 
     def __init__(
         self,
@@ -112,6 +113,8 @@ class Level:
         self.facts = facts
         self.values: dict[str, Any] = {}
         self.places: dict[str, Directive] = {}
+        #: The rows of the directives that stand here.
+        self.rows: set[Row] = set()
         self.children: list[Level] = []
         if parent is not None:
             parent.children.append(self)
@@ -141,6 +144,15 @@ class Level:
         """As :meth:`find`, with a default."""
         found = self.find(target)
         return default if found is MISSING else found
+
+    def rows_in_force(self) -> set[Row]:
+        """The rows of the directives here and, where they are inherited, of those around."""
+        found = set(self.rows)
+        level = self.parent
+        while level is not None:
+            found |= {row for row in level.rows if row.merge is not Merge.LOCAL}
+            level = level.parent
+        return found
 
     def place(self, target: str) -> Directive | None:
         """The directive that :meth:`find` answers from."""
@@ -223,6 +235,7 @@ class Build:
         if not least <= len(directive.args) <= most:
             raise ConfigError(f'invalid number of arguments in "{row.name}" directive')
         row.apply(self, level, directive)
+        level.rows.add(row)
 
 
 class UnknownDirective(ConfigError):
@@ -272,6 +285,11 @@ class Row:
     block: bool = False
     note: str = ""
     without_effect: bool = False
+
+    @property
+    def hot(self) -> Hot | OnlyIf:
+        """How it concerns the fast path; ``Hot.NO`` where ``fast_path`` does not say."""
+        return rule_of(self.name, self.without_effect)
 
 
 Convert = Callable[[Build, Directive], Any]

@@ -59,6 +59,7 @@ __all__ = [
     "Fills",
     "GrowingResponse",
     "GrowingWriter",
+    "KeptDownstream",
     "KnownParts",
     "MissWriter",
     "OpenFile",
@@ -336,7 +337,8 @@ class Ready(Protocol):
 
     *selector* is what it is found by on its route; *by_cookie*: the client's cookies are
     in it. The rest holds for *second* of wall time: status and body, and what a kept
-    HTTP/1.1 connection sends: its fields, and the bytes, with a long body apart.
+    HTTP/1.1 connection sends: its fields, and the bytes, with a long body apart. The
+    connection is kept by ``keepalive_requests`` and ``keepalive_timeout`` of its location.
     """
 
     selector: bytes
@@ -347,6 +349,8 @@ class Ready(Protocol):
     http1_pairs: Pairs
     http1: bytes
     http1_body: bytes
+    keepalive_requests: int
+    keepalive_timeout: float
 
     @property
     def cache_status(self) -> bytes:
@@ -475,6 +479,16 @@ class Downstream(Protocol):
 
     def start_tunnel(self, other: Tunnel) -> tuple[Tunnel, bytes]:
         """After 101: this side as a tunnel end, and the bytes that it had already read."""
+
+
+class KeptDownstream(Downstream, Protocol):
+    """A client's connection that goes on to the next request after a response.
+
+    *requests* counts the one that is being answered too.
+    """
+
+    #: Wall seconds until when (``keepalive_time``).
+    keep_until: float
 
 
 class UpstreamSink(Protocol):

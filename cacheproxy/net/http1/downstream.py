@@ -89,10 +89,9 @@ class HttpConnection(Protocol):
         self._feed: Callable[[bytes], None] = self._parser.feed
         self._deadline = Deadline(reactor, self._timed_out)
         core = site.default.root.core
-        self._keepalive_timeout = core.keepalive_timeout
-        self._keepalive_requests = core.keepalive_requests
         self._wall = site.world.scheduler.wall
-        self._last_use = self._wall() + core.keepalive_time
+        #: Wall seconds until when the connection takes further requests (``keepalive_time``).
+        self.keep_until = self._wall() + core.keepalive_time
         self._reading_head = False
         self._body_expected = False
         self._keep = True
@@ -198,7 +197,7 @@ class HttpConnection(Protocol):
         self._reading_head = False
         self.requests += 1
         if head.body_length is None and not self._close:
-            if self.requests < self._keepalive_requests and not self.draining:
+            if not self.draining:
                 ready = self._hot(self, head)
                 if ready is not None:
                     data = ready.http1
@@ -209,7 +208,7 @@ class HttpConnection(Protocol):
                         self._write(body)
                     else:
                         self._outbox.write_now(data)
-                    self._next(self._keepalive_timeout)
+                    self._next(ready.keepalive_timeout)
                     return
             self._deadline.when = NEVER
         else:
@@ -280,7 +279,7 @@ class HttpConnection(Protocol):
             and not self.draining
             and core.keepalive_timeout > 0
             and self.requests < core.keepalive_requests
-            and self._wall() < self._last_use
+            and self._wall() < self.keep_until
         )
         self._chunked = False
         if has_body and length is None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.proxy.front.traits import Traits, traits_of
-from cacheproxy.proxy.interfaces import Downstream, Ready
+from cacheproxy.proxy.interfaces import Downstream, KeptDownstream, Ready
 from cacheproxy.proxy.site.site import Route, Site
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class HotHits:
         self._known = site.routes
         self._wall = site.world.scheduler.wall
 
-    def answer(self, downstream: Downstream, head: RequestHead) -> Ready | None:
+    def answer(self, downstream: KeptDownstream, head: RequestHead) -> Ready | None:
         """What answers *head*, a request without body; None leaves it to the general path."""
         fields = head.fields
         route = self._known.get((fields.get(b"host"), head.target))
@@ -54,12 +54,14 @@ class HotHits:
         ready = (
             route.ready.get(traits.encoding) if traits.bare else _selected(route, traits, fields)
         )
-        if ready is None:
+        if ready is None or downstream.requests >= ready.keepalive_requests:
             return None
         access = route.location.access
         if access is not None and not access.allows(downstream.peer_host):
             return None  # refused, and logged, by the general path
         now = self._wall()
+        if now >= downstream.keep_until:
+            return None
         if not ready.is_current(now):
             del route.ready[ready.selector]
             return None

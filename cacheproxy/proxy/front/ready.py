@@ -45,6 +45,8 @@ class ReadyAnswer(ABC):
         "http1",
         "http1_body",
         "http1_pairs",
+        "keepalive_requests",
+        "keepalive_timeout",
         "pairs",
         "reason",
         "second",
@@ -57,6 +59,9 @@ class ReadyAnswer(ABC):
 
     def __init__(self, context: RouteContext, size: int) -> None:
         self.context = context
+        core = context.location.core
+        self.keepalive_requests = core.keepalive_requests
+        self.keepalive_timeout = core.keepalive_timeout
         #: Bytes that it is accounted for.
         self.cost = size + READY_OVERHEAD
         #: What it is found by on its route (``Traits``); whether the client's cookies are in it.

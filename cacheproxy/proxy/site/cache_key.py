@@ -43,7 +43,7 @@ class RouteRecord:
 class RouteContext:
     """Stands for a GET of a route where there is no request of a client.
 
-    Templates that read only what follows from the route (``site.ROUTE_VARIABLES``,
+    Templates that read only what follows from the route (``ROUTE_VARIABLES``,
     ``$upstream_cache_status``) render on it as they do on a request.
     """
 

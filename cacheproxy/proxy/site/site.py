@@ -7,14 +7,16 @@ follows from it: the cache key's digest and the responses that are ready to send
 (``proxy.front.hot``). A ``CompiledLocation`` holds one location's options beside the
 functions compiled from them; an absent feature is None and costs nothing.
 
-Imports: ``http``, ``template``, ``policy``, ``config.model``, ``proxy.interfaces``.
+Imports: ``http``, ``template``, ``policy``, ``config.model``, ``config.fast_path``,
+``proxy.interfaces``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from cacheproxy.config.fast_path import hot_obstacles
 from cacheproxy.config.model import Listen, Location, Match, Server
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.request_parser import RequestLimits
@@ -28,6 +30,7 @@ from cacheproxy.policy.forwarding import (
 )
 from cacheproxy.policy.http_upstream import HttpUpstream
 from cacheproxy.policy.options import ErrorPage, ProxyPass
+from cacheproxy.policy.route_variables import follows_route
 from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.policy.upstream_protocol import UpstreamProtocol
 from cacheproxy.proxy.interfaces import Ready, RemembersAnswers, Storage, UpstreamChoice, World
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
 __all__ = [
-    "ROUTE_VARIABLES",
     "CompiledLocation",
     "CompiledServer",
     "LogLine",
@@ -54,33 +56,6 @@ ROUTE_MEMO_SIZE = 8192
 #: The longest request-target whose route is remembered, in octets: a route holds it
 #: several times over, and a client can send any number of long ones.
 ROUTE_MEMO_TARGET = 1024
-
-#: Variables whose value follows from (listening address, Host, request-target).
-ROUTE_VARIABLES = frozenset(
-    {
-        "args",
-        "document_uri",
-        "host",
-        "https",
-        "http_host",
-        "is_args",
-        "is_request_port",
-        "proxy_host",
-        "proxy_port",
-        "query_string",
-        "request_port",
-        "request_uri",
-        "scheme",
-        "server_name",
-        "uri",
-    }
-)
-
-
-#: Those that are known of every hit.
-HIT_VARIABLES = frozenset(
-    {"upstream_cache_etag", "upstream_cache_last_modified", "upstream_cache_status"}
-)
 
 
 class LogLine:
@@ -174,7 +149,7 @@ class CompiledLocation:
         #: The conditions under which a request is one to purge, also where nothing is kept.
         self.purge = location.cache.purge if proxy.proxy_pass is not None else ()
         self._look_at_keys()
-        self.hot = self._is_hot()
+        self.hot = self._may_answer_hot()
 
     def _compile_pass(self, target: ProxyPass, world: World) -> None:
         """What ``proxy_pass`` and its directives make of requests and responses."""
@@ -221,34 +196,11 @@ class CompiledLocation:
         limited = self.limited
         return self if limited is None or method in self.free_methods else limited
 
-    def _is_hot(self) -> bool:
+    def _may_answer_hot(self) -> bool:
         """Whether hits or files of this location may be sent without making an exchange."""
-        core = self.core
-        if core.internal or core.return_ is not None or core.try_files is not None:
-            return False
-        if self.proxy.slice:
-            return False
-        if self.gzip is not None and self.gzip.disable:
-            return False
-        # The connection counts and times by the server's own level.
-        root = self.server.server.root.core
-        if (
-            core.keepalive_timeout <= 0
-            or core.keepalive_timeout != root.keepalive_timeout
-            or core.keepalive_requests != root.keepalive_requests
-        ):
-            return False
-        if self.proxy.proxy_pass is None:
-            folder = core.root if core.alias is None else core.alias
-            if folder is None or not follows_route(folder):
-                return False
-        elif self.cache is None or not self.key_follows_route or self.cache.bypass:
-            return False
-        elif not all(map(_is_of_route, self.cache.purge_reads)):
-            # Otherwise what was no purge once is none at any GET with this route.
-            return False
-        adder = self.field_adder
-        return adder is None or adder.variables <= ROUTE_VARIABLES | HIT_VARIABLES
+        if self.proxy.proxy_pass is not None and self.storage is None:
+            return False  # nothing is kept
+        return not hot_obstacles(self.location, self.server.default_core)
 
     def __repr__(self) -> str:
         pattern = self.location.pattern.decode("latin-1")
@@ -273,20 +225,9 @@ def proxy_host(context: ProxiedContext) -> bytes:
     return b"" if target is None else target.authority
 
 
-def follows_route(template: Template, others: Set[str] = frozenset()) -> bool:
-    """Whether the value is the same for all requests with the same route and the same *others*."""
-    return all(
-        _is_of_route(name) or name in others or name.isdigit() for name in template.variables
-    )
-
-
 def keyed_by_slice(key: Template | None) -> bool:
     """Whether a ``proxy_cache_key`` ends with what tells slices apart."""
     return key is not None and key.text.endswith(("$slice_range", "${slice_range}"))
-
-
-def _is_of_route(name: str) -> bool:
-    return name in ROUTE_VARIABLES or name.startswith("arg_")
 
 
 def _limits(server: Server) -> RequestLimits:
@@ -310,10 +251,12 @@ def _error_pages(pages: tuple[ErrorPage, ...]) -> dict[int, ErrorPage]:
 class CompiledServer:
     """One server: its locations compiled and arranged for look-up."""
 
-    __slots__ = ("_compiled", "_world", "name", "named", "root", "server", "tree")
+    __slots__ = ("_compiled", "_world", "default_core", "name", "named", "root", "server", "tree")
 
-    def __init__(self, server: Server, world: World) -> None:
+    def __init__(self, server: Server, world: World, default: Server) -> None:
         self.server = server
+        #: By what connections of the listening address go while they have no exchange.
+        self.default_core = default.root.core
         self._world = world
         self.name = server.names[0].encode() if server.names else b""
         self._compiled: dict[int, CompiledLocation] = {}
@@ -412,7 +355,7 @@ class Site:
         #: Keeps answers ready for the fast path; None where there is no fast path.
         self.remembers = remembers
         self.scheme = b"https" if listen.ssl else b"http"
-        self.servers = {id(server): CompiledServer(server, world) for server in servers}
+        self.servers = {id(server): CompiledServer(server, world, default) for server in servers}
         self.default = self.servers[id(default)]
         self.limits = _limits(default)
         self._chooser = ServerChooser(servers, default)

@@ -363,6 +363,21 @@ class CurrencyTests(BenchCase):
             self.assertFalse(self.is_hot(client), options)
             bench.close()
 
+    def test_connection_ends_by_the_requests_of_the_location_that_answers(self) -> None:
+        """``keepalive_requests``: neither the default server's nor none."""
+        path = "proxy_cache_path cache keys_zone=z:1m; access_log off;"
+        server = """server { listen 127.0.0.1:80; server_name %s; keepalive_requests %d;
+            location / { proxy_pass http://127.0.0.1:8000; proxy_cache z; } }"""
+        bench = self.bench = Bench(self, path + server % ("a", 1000) + server % ("b", 4))
+        bench.origin().default = response(200, b"x", FRESH)
+        for _ in range(2):
+            client = bench.client()
+            for number in range(1, 5):
+                answer = client.get(b"/", b"Host: b")
+                kept = answer.get(b"connection") == b"keep-alive"
+                self.assertEqual(kept, number < 4, number)
+            self.assertTrue(client.transport.closed)
+
     def test_another_host(self) -> None:
         """A ready response belongs to its host."""
         client = self.ready("proxy_cache_key $host$uri;")
