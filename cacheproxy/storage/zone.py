@@ -1,20 +1,13 @@
 """One cache zone: the memory tier before the disk tier, behind ``proxy.interfaces.Storage``.
 
-Order is what keeps it right. Writes to disk happen one after the other in the
-order of the calls; memory is changed in the call itself. A look-up in a disk
-thread may overtake them, so that
-
-- one for a digest whose store is not on disk yet waits for that store;
-- one for a digest (or while a key) is being removed queues behind the removal;
-- one that was under way when its digest was changed is done again.
+Writes to disk are done one after the other in the order of the calls; memory is changed in
+the call itself. Look-ups run beside them (``storage.lookups``).
 
 Runs in the reactor thread. Source: nginx ``proxy_cache_path``; RFC 9111 §4.
 """
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -32,6 +25,7 @@ from cacheproxy.storage.disk.body_file import new_token
 from cacheproxy.storage.disk.disk import Disk, Found
 from cacheproxy.storage.disk.purge_steps import DiskPurge
 from cacheproxy.storage.disk.queue import DiskQueue
+from cacheproxy.storage.lookups import Lookups
 from cacheproxy.storage.memory.encoded import Encoder
 from cacheproxy.storage.memory.memory import FileEntry, Memory, MemoryEntry
 from cacheproxy.storage.threads import DISK_THREADS, CallFromThread, Executor, ThreadExecutor
@@ -52,21 +46,33 @@ ENCODE_THREADS = 1
 WAITING_OVERHEAD = 4096
 #: Entries in memory that the disk is asked for in one call.
 COMPARE_STEP = 200
-#: How often a look-up is done again because its digest was changed meanwhile.
-LOOKUP_TRIES = 4
 
 _Done = Callable[[Entry | None], None]
 
 
-class _Lookup:
-    """A digest being looked up on disk, with everyone who waits for it."""
+class _OnDisk:
+    """The disk as look-ups see it: a ``lookups.Backing``."""
 
-    __slots__ = ("stale", "tries", "waiters")
+    def __init__(self, disk_queue: DiskQueue, maintenance: Maintenance) -> None:
+        self._disk_queue = disk_queue
+        self._maintenance = maintenance
+        self.find = disk_queue.find
+        self.used = maintenance.note
+        self.wall = disk_queue.scheduler.wall
 
-    def __init__(self, tries: int) -> None:
-        self.waiters: list[_Done] = []
-        self.stale = False
-        self.tries = tries
+    def is_absent(self, digest: bytes) -> bool:
+        return self._disk_queue.down or self._maintenance.is_absent(digest)
+
+    def opened(self, digest: bytes, found: Found) -> FileEntry:
+        header, disk_queue = found.header, self._disk_queue
+        return FileEntry(
+            digest,
+            header.stored,
+            header.edition,
+            found.descriptor,
+            disk_queue.pool,
+            disk_queue.call_from_thread,
+        )
 
 
 class Zone:
@@ -112,14 +118,16 @@ class Zone:
             self.memory,
             encoder or ThreadExecutor(f"cache-{config.name}-encode", ENCODE_THREADS, log),
         )
-        self._lookups: dict[bytes, _Lookup] = {}
+        self._lookups = Lookups(
+            self.memory,
+            _OnDisk(self.disk_queue, self.maintenance),
+            self._finishing.keys(),
+            lambda fault: log(f"cache zone {config.name}: {fault}"),
+        )
         self._writers: set[Writer] = set()
         self._waiting = 0
-        #: Nothing is looked up or stored any more.
+        #: Nothing is stored any more.
         self._closed = False
-        self._after_commit: dict[bytes, list[_Done]] = {}
-        self._removing: dict[bytes, int] = {}
-        self._purging = 0
         self._recent = RecentPurges()
         self._uses: dict[bytes, int] = {}
         self._uses_limit = max(1024, config.keys_size // KEY_SIZE)
@@ -136,6 +144,7 @@ class Zone:
     def close(self) -> None:
         """Abort open stores, write what is noted, close the index. Blocks for the disk."""
         self._closed = True
+        self._lookups.close()
         for writer in list(self._writers):
             writer.abort()
         self.maintenance.stop()
@@ -151,76 +160,7 @@ class Zone:
         if entry is not None:
             done(entry)
         else:
-            self._lookup(digest, done, LOOKUP_TRIES)
-
-    def _lookup(self, digest: bytes, done: _Done, tries: int) -> None:
-        if digest in self._finishing:
-            self._after_commit.setdefault(digest, []).append(done)
-            return
-        lookup = self._lookups.get(digest)
-        if lookup is not None and not lookup.stale:
-            lookup.waiters.append(done)
-            return
-        if tries <= 0 or self._closed or self.disk_queue.down or self.maintenance.is_absent(digest):
-            done(None)
-            return
-        lookup = self._lookups[digest] = _Lookup(tries)
-        lookup.waiters.append(done)
-        ordered = self._purging > 0 or digest in self._removing
-        self.disk_queue.find(digest, ordered, lambda found: self._found(digest, lookup, found))
-
-    def _found(self, digest: bytes, lookup: _Lookup, found: Found | None) -> None:
-        if self._lookups.get(digest) is lookup:
-            del self._lookups[digest]
-        entry: MemoryEntry | FileEntry | None = None
-        if lookup.stale:
-            if found is not None and found.descriptor >= 0:
-                os.close(found.descriptor)
-            for done in lookup.waiters:
-                current = self.memory.peek(digest)
-                if current is not None:
-                    self._answer((done,), current)
-                else:
-                    self._lookup(digest, done, lookup.tries - 1)
-            return
-        if found is not None:
-            entry = self._entry(digest, found, len(lookup.waiters))
-        self._answer(lookup.waiters, entry)
-
-    def _answer(self, waiters: Iterable[_Done], entry: Entry | None) -> None:
-        """A fault in one waiter must not leave the others waiting."""
-        for done in waiters:
-            try:
-                done(entry)
-            except Exception:
-                self._log(f"cache zone {self.config.name}: {traceback.format_exc()}")
-
-    def _entry(self, digest: bytes, found: Found, holders: int) -> MemoryEntry | FileEntry:
-        if found.body is None:
-            header, disk_queue = found.header, self.disk_queue
-            opened = FileEntry(
-                digest,
-                header.stored,
-                header.edition,
-                found.descriptor,
-                disk_queue.pool,
-                disk_queue.call_from_thread,
-            )
-            for _ in range(holders - 1):
-                opened.hold()
-            self.maintenance.note(digest)
-            return opened
-        header = found.header
-        entry = MemoryEntry(digest, found.primary, header.stored, found.body, header.edition)
-        self.memory.add(entry, self._scheduler.wall())
-        self.maintenance.note(digest)
-        return entry
-
-    def _changed(self, digest: bytes) -> None:
-        """What a look-up under way will find is not to be used."""
-        lookup = self._lookups.get(digest)
-        if lookup is not None:
-            lookup.stale = True
+            self._lookups.lookup(digest, done)
 
     # -- storing -------------------------------------------------------------
 
@@ -253,7 +193,7 @@ class Zone:
         if older is not None:
             older.cancelled = True
         self._finishing[digest] = writer
-        self._changed(digest)
+        self._lookups.changed(digest)
         self._uses.pop(digest, None)
         writer.replaces = not self.maintenance.is_absent(digest)
         self.memory.remove(digest)
@@ -280,12 +220,7 @@ class Zone:
             self.maintenance.stored()
             if writer.updated is not None:
                 self._update_disk(digest, *writer.updated)
-        for done in self._after_commit.pop(digest, ()):
-            current = self.memory.peek(digest)
-            if current is not None:
-                self._answer((done,), current)
-            else:
-                self._lookup(digest, done, LOOKUP_TRIES)
+        self._lookups.stored(digest)
 
     def update(self, digest: bytes, stored: StoredResponse) -> None:
         """Replace a head; ignored where it is not of the body that is stored by now.
@@ -305,7 +240,7 @@ class Zone:
             head = replace(stored, body_length=len(old.body))
             entry = MemoryEntry(digest, old.primary, head, old.body, edition)
             self.memory.add(entry, self._scheduler.wall())
-        self._changed(digest)
+        self._lookups.changed(digest)
         writer = self._finishing.get(digest)
         if writer is None:
             self._update_disk(digest, stored, edition)
@@ -327,7 +262,7 @@ class Zone:
     def delete(self, digest: bytes) -> None:
         """Remove one entry and a store of it that is finishing, not one that has just begun."""
         self.memory.remove(digest)
-        self._changed(digest)
+        self._lookups.changed(digest)
         if self._cancel(digest) or not self.maintenance.is_absent(digest):
             self._remove_disk(digest)
 
@@ -341,22 +276,17 @@ class Zone:
         if writer is None:
             return False
         writer.cancelled = True
-        self._answer(self._after_commit.pop(digest, ()), None)
+        self._lookups.cancelled(digest)
         return True
 
     def _remove_in_order(
         self, digest: bytes, work: Callable[[], object], redo: Callable[[], object]
     ) -> None:
         """Do *work* on disk; look-ups of *digest* asked for from now on come after it."""
-        removing = self._removing
-        removing[digest] = removing.get(digest, 0) + 1
+        self._lookups.removal_begins(digest)
 
         def removed(_: object, error: StorageError | None) -> None:
-            left = removing[digest] - 1
-            if left:
-                removing[digest] = left
-            else:
-                del removing[digest]
+            self._lookups.removal_ends(digest)
 
         self.disk_queue.write(work, removed, redo)
 
@@ -373,8 +303,7 @@ class Zone:
         self._recent.note(selection, now, self._scheduler.monotonic())
         self.disk_queue.generation += 1
         gone = purge_memory(self.memory, selection, stale_at, not self.disk_queue.down)
-        for lookup in self._lookups.values():
-            lookup.stale = True
+        self._lookups.all_changed()
         begun = [w for w in self._writers if selects(selection, w.primary, w.stored)]
         if soft:
             for writer in begun:
@@ -386,17 +315,14 @@ class Zone:
                     mark_writer(writer, now)
                 else:
                     self._cancel(writer.digest)
-        self._purging += 1
+        self._lookups.purge_asked()
         purge = DiskPurge(selection, stale_at, self.disk_queue.generation)
-        PurgeRun(self.disk_queue, purge, gone, self._purge_begun, done).step()
+        PurgeRun(self.disk_queue, purge, gone, self._lookups.purge_begun, done).step()
 
         # Who followed them looks again at once, and must do so behind the purge.
         if not soft:
             for writer in begun:
                 writer.abort()
-
-    def _purge_begun(self) -> None:
-        self._purging -= 1
 
     def asked_now(self) -> float:
         """The ``request_time`` of what is asked for now."""
@@ -413,7 +339,7 @@ class Zone:
         for digest in digests:
             if digest not in self._finishing:
                 self.memory.remove(digest)
-                self._changed(digest)
+                self._lookups.changed(digest)
 
     def _compare(self) -> None:
         """Forget what is in memory only: stored while the disk failed, or lost with it."""
