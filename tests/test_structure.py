@@ -21,6 +21,7 @@ TESTED_ELSEWHERE = {
     "policy/upstream_protocol.py",  # Protocols only: held by mypy
     "policy/stored.py",  # A record only: policy/test_reuse.py
     "proxy/interfaces.py",  # Protocols only: held by mypy
+    "proxy/site/ready.py",  # Protocols only: held by mypy
     "net/reactor/interfaces.py",  # Protocols only: held by mypy
 }
 MAX_LINES = 700

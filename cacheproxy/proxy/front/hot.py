@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.proxy.front.traits import Traits, traits_of
-from cacheproxy.proxy.interfaces import Downstream, KeptDownstream, Ready
+from cacheproxy.proxy.interfaces import Downstream
+from cacheproxy.proxy.site.ready import KeptDownstream, Ready
 from cacheproxy.proxy.site.site import Route, Site
 
 if TYPE_CHECKING:

@@ -33,8 +33,9 @@ from cacheproxy.policy.options import ErrorPage, ProxyPass
 from cacheproxy.policy.route_variables import follows_route
 from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.policy.upstream_protocol import UpstreamProtocol
-from cacheproxy.proxy.interfaces import Ready, RemembersAnswers, Storage, UpstreamChoice, World
+from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
+from cacheproxy.proxy.site.ready import Ready, RemembersAnswers
 from cacheproxy.proxy.site.selecting import CountRules, without_query
 from cacheproxy.template import Getter, Template
 

@@ -386,7 +386,7 @@ class CurrencyTests(BenchCase):
         self.assertEqual(client.get(b"/").body, b"old")
 
     def test_reload(self) -> None:
-        """A new configuration renders anew; idle connections of the old one are closed."""
+        """A new configuration renders anew; the old one answers one request more."""
         path = "proxy_cache_path cache keys_zone=z:1m;"
         text = (
             path
@@ -402,6 +402,8 @@ class CurrencyTests(BenchCase):
         new = bench.client()
         for _ in range(3):
             self.assertEqual(new.get(b"/").get(b"v"), b"2")
+        last = old.get(b"/")
+        self.assertEqual((last.get(b"v"), last.get(b"connection")), (b"1", b"close"))
         self.assertTrue(old.transport.closed)
         self.assertEqual(len(bench.origin().requests), 1)
 
