@@ -19,8 +19,8 @@ from cacheproxy.errors import ProtocolError
 from cacheproxy.http.field_lines import read_fields
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.framing import content_length
-from cacheproxy.http.h1 import MAX_RESPONSE_FIELDS, ResponseSink
 from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.response_parser import MAX_RESPONSE_FIELDS, ResponseSink
 
 __all__ = ["GatewayResponseParser"]
 
