@@ -30,6 +30,7 @@ from twisted.logger import Logger, globalLogPublisher
 
 from cacheproxy.config.model import Config, Listen, Server
 from cacheproxy.errors import CacheproxyError, ConfigError, ConfigErrors
+from cacheproxy.net.descriptors import DescriptorGuard
 from cacheproxy.net.listen import Listener
 from cacheproxy.net.logs.logs import ErrorLogObserver
 from cacheproxy.net.tls.contexts import ContextStore, ServerContexts
@@ -120,6 +121,7 @@ class ProxyService(Service):
         self._replaced: set[Runtime] = set()
         self._settling: Any = None
         self._contexts = ContextStore()
+        self._guard = DescriptorGuard(reactor)
         self._observer: Any = None
         self._pid_file = ""
         self._stopping = False
@@ -174,6 +176,7 @@ class ProxyService(Service):
             self._site(address, runtime),
             self._reactor,
             _contexts(address, self._contexts),
+            self._guard,
         )
 
     def _site(self, address: _Address, runtime: Runtime) -> Site:

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from cacheproxy.config.model import Listen
 from cacheproxy.errors import ConfigError
+from cacheproxy.net.descriptors import DescriptorGuard
 from cacheproxy.net.http1.downstream import HttpConnection
 from cacheproxy.net.http1.outbox import Turn
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory
@@ -60,8 +61,11 @@ class HttpFactory(Factory):
 
     noisy = False
 
-    def __init__(self, site: Site, reactor: Any) -> None:
+    def __init__(
+        self, site: Site, reactor: Any, accepted: Callable[[], None] = lambda: None
+    ) -> None:
         self.reactor = reactor
+        self._accepted = accepted
         self._turn = Turn(reactor)
         self._current = Connections()
         #: Those of sites before, whose last connection has not ended.
@@ -110,6 +114,7 @@ class HttpFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """A connection from *addr*; None, which closes it, where that is no peer of this port."""
+        self._accepted()
         peer = _peer(self.site.listen, addr)
         if peer is None:
             return None
@@ -136,7 +141,7 @@ def _peer(listen: Listen, address: IAddress | None) -> tuple[str, int] | None:
 
 
 class Listener:
-    """One listening socket."""
+    """One listening socket; *guard* pauses it while descriptors are short."""
 
     def __init__(
         self,
@@ -144,15 +149,21 @@ class Listener:
         site: Site,
         reactor: Any,
         contexts: Callable[[str | None], SSL.Context | None] | None,
+        guard: DescriptorGuard,
     ) -> None:
         self.listen = listen
-        self.factory = HttpFactory(site, reactor)
+        self._guard = guard
+        self.factory = HttpFactory(site, reactor, guard.accepted)
         self.tls = None if contexts is None else TlsFactory(self.factory, contexts, reactor)
         self._reactor = reactor
         self._port: Any = None
 
     def open(self) -> None:
         """Bind and listen; raises :class:`ConfigError` with nginx's wording."""
+        self._listen()
+        self._guard.add(self)
+
+    def _listen(self) -> None:
         factory = self.tls or self.factory
         listen = self.listen
         try:
@@ -196,7 +207,18 @@ class Listener:
     def close(self) -> Any:
         """Accept nothing more; returns a Deferred or None. A UNIX socket's file goes."""
         port, self._port = self._port, None
+        self._guard.remove(self)
         return None if port is None else port.stopListening()
+
+    def pause_accepting(self) -> None:
+        """Let new connections wait in the kernel's queue."""
+        if self._port is not None:
+            self._port.stopReading()
+
+    def resume_accepting(self) -> None:
+        """Accept again."""
+        if self._port is not None:
+            self._port.startReading()
 
     def retire(self, unused: Callable[[], None]) -> None:
         """Accept nothing more; *unused* is called once every connection has ended."""

@@ -12,10 +12,12 @@ import tempfile
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.config.model import Listen
 from cacheproxy.errors import ConfigError
+from cacheproxy.net.descriptors import DescriptorGuard
 from cacheproxy.net.listen import HttpFactory, Listener
 from cacheproxy.proxy.site.site import Site
 from tests.proxy.harness import Bench, BenchCase
@@ -27,6 +29,13 @@ class _Port:
     def __init__(self, bound: socket.socket) -> None:
         self.bound = bound
         self.stopped = False
+        self.reading = True
+
+    def stopReading(self) -> None:
+        self.reading = False
+
+    def startReading(self) -> None:
+        self.reading = True
 
     def getHost(self) -> Any:
         return type("Address", (), {"port": self.bound.getsockname()[1]})()
@@ -64,6 +73,9 @@ class ListenerTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = SocketReactor()
+        self.free = 10
+        self.clock = Clock()
+        self.guard = DescriptorGuard(self.clock, lambda: self.free, lambda: 100)
         self.addCleanup(lambda: [port.bound.close() for port in self.reactor.ports])
         bench = Bench(cast(Any, self), "server { listen 127.0.0.1:80; return 200; }")
         self.site: Site = next(iter(bench.factories.values())).site
@@ -71,7 +83,11 @@ class ListenerTests(SynchronousTestCase):
     def listener(self, **options: Any) -> Listener:
         """A listener on a free port, open."""
         made = Listener(
-            Listen(**{"host": "127.0.0.1", "port": 0, **options}), self.site, self.reactor, None
+            Listen(**{"host": "127.0.0.1", "port": 0, **options}),
+            self.site,
+            self.reactor,
+            None,
+            self.guard,
         )
         made.open()
         return made
@@ -100,6 +116,21 @@ class ListenerTests(SynchronousTestCase):
         self.listener()
         self.assertFalse(self.option(socket.SOL_SOCKET, socket.SO_REUSEPORT))
         self.assertFalse(self.option(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def test_accepting_pauses_while_descriptors_are_short(self) -> None:
+        """Clients wait in the kernel's queue; a closed port is left alone."""
+        listener, other = self.listener(), self.listener()
+        other.close()
+        (port, _) = self.reactor.ports
+        self.free = 95
+        listener.factory.buildProtocol(None)
+        self.assertFalse(port.reading)
+        self.free = 10
+        self.clock.advance(1)
+        self.assertTrue(port.reading)
+        listener.close()
+        listener.pause_accepting()
+        listener.resume_accepting()
 
     def test_ipv6(self) -> None:
         """An IPv6 address in brackets; it takes no IPv4 connections."""
@@ -207,7 +238,9 @@ class ReplaceTests(BenchCase):
         """A request under way is answered by the old, which is then unused."""
         bench = self.proxy("", server="location = /idle { return 204; }")
         factory = next(iter(bench.factories.values()))
-        listener = Listener(factory.site.listen, factory.site, bench.reactor, None)
+        listener = Listener(
+            factory.site.listen, factory.site, bench.reactor, None, DescriptorGuard(bench.reactor)
+        )
         listener.factory = factory
         busy, idle = bench.client(), bench.client()
         idle.get(b"/idle")
@@ -233,7 +266,9 @@ class ReplaceTests(BenchCase):
         """It is draining from its start, and is waited for."""
         bench = self.serve("return 200 hi;")
         factory = next(iter(bench.factories.values()))
-        listener = Listener(factory.site.listen, factory.site, bench.reactor, None)
+        listener = Listener(
+            factory.site.listen, factory.site, bench.reactor, None, DescriptorGuard(bench.reactor)
+        )
         listener.factory = factory
         unused: list[str] = []
         listener.retire(lambda: unused.append("now"))
@@ -253,7 +288,9 @@ class ReplaceTests(BenchCase):
         bench = self.proxy()
         factory = next(iter(bench.factories.values()))
         self.assertIsInstance(factory, HttpFactory)
-        listener = Listener(factory.site.listen, factory.site, bench.reactor, None)
+        listener = Listener(
+            factory.site.listen, factory.site, bench.reactor, None, DescriptorGuard(bench.reactor)
+        )
         listener.factory = factory
         clients = [bench.client() for _ in range(3)]
         clients[0].send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -231,9 +231,13 @@ class AcceptingPort:
 
     def startReading(self) -> None:
         """Accept connections; listening already, so nothing here can fail for an address."""
-        if self._accepting is not None:
+        if self._accepting is not None or self._retry is not None:
             return
-        copy = Stopgap(fileno=os.dup(self.socket.fileno()))
+        try:
+            copy = Stopgap(fileno=os.dup(self.socket.fileno()))
+        except OSError as failure:  # no descriptor is free
+            self._accept_later(failure.strerror)
+            return
         copy.on_detach = self._refused
         # An adopted port's own backlog is unknown: leave it to the kernel's limit.
         backlog = socket.SOMAXCONN if self.backlog is None else self.backlog
@@ -257,7 +261,15 @@ class AcceptingPort:
         self._accepting = None
         if self.reactor._asyncioEventloop.is_closed():
             return
-        _log.error("Could not accept connections on {port!r}", port=self)
+        self._accept_later("accept() failed")
+
+    def _accept_later(self, reason: str | None) -> None:
+        _log.error(
+            "Could not accept connections on {port!r} ({reason}), trying again in {delay} s",
+            port=self,
+            reason=reason,
+            delay=ACCEPT_RETRY_DELAY,
+        )
         self._retry = self.reactor.callLater(ACCEPT_RETRY_DELAY, self._accept_again)
 
     def _accept_again(self) -> None:

@@ -82,6 +82,26 @@ class PortTests(unittest.SynchronousTestCase):
         self.assertIsNone(port._accepting)
         self.assertEqual(self.ask(reactor, port.getHost()), b"hello")
 
+    def test_accepting_begins_once_a_descriptor_is_free(self) -> None:
+        """uvloop needs a copy of the socket's; where there is none it is tried again."""
+        self.patch(tcp, "ACCEPT_RETRY_DELAY", 0.01)
+        reactor = make_reactor(self)
+        port = reactor.listenTCP(0, self.greet(), interface="127.0.0.1")
+        port.stopReading()
+        duplicate, calls = os.dup, []
+
+        def dup(descriptor: int) -> int:
+            calls.append(descriptor)
+            if len(calls) < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return duplicate(descriptor)
+
+        self.patch(os, "dup", dup)
+        port.startReading()
+        port.startReading()
+        self.assertEqual(self.ask(reactor, port.getHost()), b"hello")
+        self.assertEqual(len(calls), 3)
+
     def test_stopping_while_waiting_to_accept_again(self) -> None:
         """The retry is cancelled with the port."""
         reactor = make_reactor(self)
