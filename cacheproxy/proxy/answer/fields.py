@@ -73,11 +73,13 @@ def hit_pairs(
     stored: StoredResponse,
     age: float,
     cache_status_value: bytes | None = None,
+    coded: bool = False,
 ) -> Pairs:
     """The fields of a stored response as it is sent, before ``add_header`` and framing.
 
     These are Server, the stored fields, Age (*age* is in seconds) and, with
     ``proxy_cache_status``, Cache-Status: *cache_status_value*, or that of a plain hit.
+    *coded*: it is the gzip form made here, of which no ranges are sent.
     """
     pairs = [server_line(location.core)]
     rewriter = location.stored_rewriter
@@ -90,7 +92,7 @@ def hit_pairs(
     ):
         fields = vary_accept_encoding(fields)
     pairs += fields.pairs if rewriter is None else rewriter.lines(fields)
-    if location.proxy.force_ranges:
+    if location.proxy.force_ranges and not coded:
         pairs = offering_ranges(
             stored.status, stored.body_length, pairs, location.core.max_ranges
         )

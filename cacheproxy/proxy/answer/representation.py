@@ -4,8 +4,11 @@ Static files and stored responses are both complete, so both go out this way:
 304 and 412 (RFC 9110 §13.2.2), 206 and 416 (§14), the gzip variant of a stored
 response, and a body that is either in memory or read as the client takes it.
 
-As in nginx a response that is compressed is not cut into ranges: ranges of a
-representation made on the fly would not be those of the one that the client has.
+One rule for ranges and compression holds for files, hits, misses and responses that are
+followed (docs/caching.rst): a response that ``gzip`` compresses for the client is sent
+whole, whether it is compressed now or was when it was stored, as in nginx; ranges are
+those of the plain form. A 206 and a 304 have the fields that their 200 would have
+(``exchange.compression``), so Vary says that there is another form.
 
 Imports: ``http``, ``policy``, ``proxy.interfaces``.
 """
@@ -28,7 +31,9 @@ from cacheproxy.policy.ranges import (
     multipart,
 )
 from cacheproxy.policy.reuse import STEERING_FIELDS
+from cacheproxy.proxy.exchange.compression import head_of_200, head_of_206
 from cacheproxy.proxy.interfaces import BodyReader, BodySink
+from cacheproxy.proxy.site.context import TemplateContext
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -38,21 +43,23 @@ __all__ = [
     "ReaderSource",
     "Representation",
     "asked_ranges",
-    "of_a_part",
+    "not_modified",
+    "part_of",
     "send",
     "send_part",
     "tell",
-    "with_content_range",
-    "without_content",
 ]
 
 #: Fields that describe content, which a 304 has none of (RFC 9110 §15.4.5).
 _CONTENT_FIELDS = frozenset(
-    {b"accept-ranges", b"content-length", b"content-range", b"content-type"}
+    {
+        b"accept-ranges",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+    }
 )
-
-#: Fields of a whole that a part of it does not have.
-_RANGE_FIELDS = frozenset({b"accept-ranges", b"content-range"})
 
 
 class Readable(Protocol):
@@ -117,7 +124,7 @@ def send_part(exchange: Exchange, pairs: Pairs, readable: Readable, piece: Slice
     """Answer 206 with *piece* of a stored part, whose fields are *pairs*."""
     length = piece.stop - piece.start
     described = content_range(piece.first, piece.first + length, piece.total)
-    exchange.begin(206, with_content_range(pairs, described), length)
+    exchange.begin(206, part_of(exchange.request, pairs, piece.total, described), length)
     BodySource(exchange, readable, [(b"", piece.start, piece.stop)], b"").start()
 
 
@@ -144,7 +151,7 @@ def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
         return False
     _close(it)
     if outcome is Precondition.NOT_MODIFIED:
-        exchange.begin(304, without_content(it.pairs), None)
+        exchange.begin(304, not_modified(exchange.request, it.pairs, it.length), None)
         exchange.end()
     else:
         exchange.answer_status(412)
@@ -159,7 +166,9 @@ def asked_ranges(
     value = head.fields.get(b"range")
     if value is None or exchange.request.method != b"GET" or status != 200:
         return None
-    if exchange.would_gzip(status, fields, length) or not if_range_holds(head, fields):
+    if exchange.response.gzipped or exchange.would_gzip(status, fields, length):
+        return None
+    if not if_range_holds(head, fields):
         return None
     if not may_be_ranged(fields, exchange.request.location.proxy.force_ranges):
         return None
@@ -177,17 +186,18 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
         return True
     if decision is None:
         return False
-    it.pairs = of_a_part(it.pairs)
     if len(decision.ranges) == 1:
         start, stop = decision.ranges[0]
-        it.pairs.append((b"Content-Range", content_range(start, stop, it.length)))
-        exchange.begin_ranges(it.pairs, stop - start)
+        described = content_range(start, stop, it.length)
+        pairs = part_of(exchange.request, it.pairs, it.length, described)
+        exchange.begin_ranges(pairs, stop - start)
         parts, trailer = [(b"", start, stop)], b""
     else:
         boundary = exchange.world.random_bytes(12).hex().encode()
         kind = it.fields.get(b"content-type")
         plan = multipart(decision.ranges, it.length, kind, boundary)
-        pairs = [pair for pair in it.pairs if pair[0].lower() != b"content-type"]
+        pairs = head_of_206(exchange.request, it.pairs, it.length)
+        pairs = [pair for pair in pairs if pair[0].lower() != b"content-type"]
         pairs.append((b"Content-Type", plan.content_type))
         exchange.begin_ranges(pairs, plan.content_length)
         parts = [
@@ -199,23 +209,17 @@ def _answer_ranges(exchange: Exchange, it: Representation) -> bool:
     return True
 
 
-def with_content_range(pairs: Pairs, described: bytes) -> Pairs:
-    """*pairs* with the Content-Range *described* in place of any that came."""
-    kept = [pair for pair in pairs if pair[0].lower() != b"content-range"]
-    return [*kept, (b"Content-Range", described)]
+def part_of(
+    request: TemplateContext, pairs: Pairs, length: int | None, described: bytes
+) -> Pairs:
+    """*pairs* of a whole of *length* bytes as a 206 has them; *described* is its Content-Range."""
+    return [*head_of_206(request, pairs, length), (b"Content-Range", described)]
 
 
-def of_a_part(pairs: Pairs) -> Pairs:
-    """*pairs* of a whole as a 206 has them, to which its own Content-Range is still to come.
-
-    One that came with the whole means nothing (RFC 9110 §14.4), but would contradict it.
-    """
-    return [pair for pair in pairs if pair[0].lower() not in _RANGE_FIELDS]
-
-
-def without_content(pairs: Pairs) -> Pairs:
-    """*pairs* as a 304 has them."""
-    return [pair for pair in pairs if pair[0].lower() not in _CONTENT_FIELDS]
+def not_modified(request: TemplateContext, pairs: Pairs, length: int | None) -> Pairs:
+    """*pairs* of a 200 as a 304 has them: what describes content alone is left out."""
+    kept = head_of_200(request, pairs, length)
+    return [pair for pair in kept if pair[0].lower() not in _CONTENT_FIELDS]
 
 
 def _close(it: Representation) -> None:

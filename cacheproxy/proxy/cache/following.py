@@ -26,8 +26,8 @@ from cacheproxy.proxy.answer.fields import hit_pairs
 from cacheproxy.proxy.answer.representation import (
     ReaderSource,
     asked_ranges,
-    of_a_part,
-    without_content,
+    not_modified,
+    part_of,
 )
 from cacheproxy.proxy.interfaces import GrowingResponse
 
@@ -126,7 +126,8 @@ class Following(ReaderSource):
         )
         if outcome is Precondition.NOT_MODIFIED:
             exchange.source = None
-            exchange.begin(304, without_content(self._pairs()), None)
+            pairs = not_modified(exchange.request, self._pairs(), self._growing.length)
+            exchange.begin(304, pairs, None)
             exchange.end()
         elif outcome is Precondition.PRECONDITION_FAILED:
             exchange.answer_status(412)
@@ -147,8 +148,8 @@ class Following(ReaderSource):
             return
         start, stop = span
         assert growing.length is not None
-        pairs = of_a_part(pairs)
-        pairs.append((b"Content-Range", content_range(start, stop, growing.length)))
+        described = content_range(start, stop, growing.length)
+        pairs = part_of(exchange.request, pairs, growing.length, described)
         exchange.begin_ranges(pairs, stop - start)
 
     def _read(self, start: int, stop: int | None) -> None:

@@ -79,7 +79,7 @@ class StoredAnswer:
         exchange = self._exchange
         stored = entry.stored
         exchange.record.note_upstream_fields(stored.fields)
-        pairs = hit_pairs(exchange.request.location, stored, age, self._did)
+        pairs = hit_pairs(exchange.request.location, stored, age, self._did, base is not entry)
         length: int | None = stored.body_length
         options = exchange.request.location.cache
         if exchange.request.method == b"HEAD" and options is not None and not options.convert_head:

@@ -15,7 +15,10 @@ from cacheproxy.policy.encoding import (
 )
 from cacheproxy.proxy.site.context import TemplateContext
 
-__all__ = ["compressed_head", "would_gzip"]
+__all__ = ["compressed_head", "head_of_200", "head_of_206", "would_gzip"]
+
+#: Fields of a whole that a part of it does not have.
+_NOT_OF_PARTS = frozenset({b"accept-ranges", b"content-range"})
 
 
 def would_gzip(request: TemplateContext, status: int, fields: Fields, length: int | None) -> bool:
@@ -25,6 +28,34 @@ def would_gzip(request: TemplateContext, status: int, fields: Fields, length: in
     if not may_encode(status, fields, length, options):
         return False
     return wants_encoding(request.head, fields, options, request.world.scheduler.wall())
+
+
+def head_of_200(request: TemplateContext, pairs: Pairs, length: int | None) -> Pairs:
+    """The fields that a 200 with *pairs* would be sent with.
+
+    What a 304 says of its representation is what the 200 would have said (RFC 9110
+    §15.4.5): the weak entity-tag of the compressed form, and Vary. nginx sends the tag of
+    the plain form, and no Vary.
+    """
+    if request.location.gzip is None:
+        return pairs
+    return compressed_head(request, 200, pairs, length)[0]
+
+
+def head_of_206(request: TemplateContext, pairs: Pairs, length: int | None) -> Pairs:
+    """*pairs* of a whole of *length* bytes as a 206 has them, without its Content-Range.
+
+    A Content-Range of the whole means nothing (RFC 9110 §14.4) and would contradict the
+    part's own. Where the whole would be compressed for other clients, the part says so by
+    Vary (§15.3.7, ``gzip_vary``).
+    """
+    kept = [pair for pair in pairs if pair[0].lower() not in _NOT_OF_PARTS]
+    options = request.location.gzip
+    if options is not None and options.vary:
+        fields = Fields(kept)
+        if may_encode(200, fields, length, options):
+            return vary_accept_encoding(fields).pairs
+    return kept
 
 
 def compressed_head(

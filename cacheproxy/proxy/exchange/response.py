@@ -110,6 +110,11 @@ class Response:
         """The content already is the gzip form of what is stored."""
         self._gzipped = True
 
+    @property
+    def gzipped(self) -> bool:
+        """Whether the content is the gzip form of what is stored."""
+        return self._gzipped
+
     # -- sending it --------------------------------------------------------
 
     def begin(

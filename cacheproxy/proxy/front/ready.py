@@ -147,7 +147,8 @@ class ReadyHit(ReadyAnswer):
 
     def content(self, now: float) -> Content:
         stored = self.entry.stored
-        pairs = hit_pairs(self.context.location, stored, stored.age(now))
+        coded = self.entry is not self.base
+        pairs = hit_pairs(self.context.location, stored, stored.age(now), coded=coded)
         return stored.status, stored.reason, pairs, self.entry.body or b""
 
 

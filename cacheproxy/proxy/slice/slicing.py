@@ -34,6 +34,7 @@ from cacheproxy.policy.ranges import (
     decide_ranges,
 )
 from cacheproxy.policy.slices import MisfitSlice, SlicePart, first_slice, judge_slice, slice_range
+from cacheproxy.proxy.answer.representation import part_of
 from cacheproxy.proxy.cache import lookup as caching
 from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.exchange.response import ResponseState
@@ -270,7 +271,7 @@ class Slicing:
         if isinstance(decision, Ranges):
             self._position, self._stop = decision.ranges[0]
             described = content_range(self._position, self._stop, total)
-            pairs = [*kept.pairs, (b"Content-Range", described)]
+            pairs = part_of(exchange.request, kept.pairs, total, described)
             exchange.begin(206, pairs, self._stop - self._position)
         else:
             self._stop = total

@@ -29,7 +29,7 @@ from cacheproxy.policy.ranges import (
 )
 from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.proxy.answer.redirects import absolute_location
-from cacheproxy.proxy.answer.representation import with_content_range, without_content
+from cacheproxy.proxy.answer.representation import not_modified, part_of
 from cacheproxy.proxy.interfaces import BodyReader, MissWriter, Spool
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ class Delivery:
         )
         if outcome is Precondition.NOT_MODIFIED:
             self.muted = True
-            exchange.begin(304, without_content(response_pairs(exchange, head)), None)
+            length = head.body_length if head.body_length >= 0 else None
+            pairs = not_modified(exchange.request, response_pairs(exchange, head), length)
+            exchange.begin(304, pairs, None)
             exchange.end()
             return True
         if outcome is Precondition.PRECONDITION_FAILED:
@@ -176,13 +178,14 @@ class Delivery:
         self.tail = length - stop
         described = content_range(start, stop, length)
         self._buffering = is_buffered(exchange, head)
-        pairs = with_content_range(response_pairs(exchange, head), described)
+        pairs = part_of(exchange.request, response_pairs(exchange, head), length, described)
         exchange.begin_ranges(pairs, stop - start)
         return True
 
     def begin_window(self, head: ResponseHead, start: int, stop: int, described: bytes) -> None:
         """Send of the body octets [start, stop) alone, as a 206 whose Content-Range is given."""
-        pairs = with_content_range(response_pairs(self._exchange, head), described)
+        request = self._exchange.request
+        pairs = part_of(request, response_pairs(self._exchange, head), None, described)
         self._window = start, stop
         self._buffering = is_buffered(self._exchange, head)
         self._exchange.begin(206, pairs, stop - start)
