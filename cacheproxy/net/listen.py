@@ -24,7 +24,7 @@ from zope.interface import implementer
 from cacheproxy.config.model import Listen
 from cacheproxy.errors import ConfigError
 from cacheproxy.net.descriptors import DescriptorGuard
-from cacheproxy.net.http1.downstream import HttpConnection
+from cacheproxy.net.http1.connection import HttpConnection
 from cacheproxy.net.http1.outbox import Turn
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory
 from cacheproxy.net.tls.accept import TlsFactory

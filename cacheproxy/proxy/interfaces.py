@@ -51,6 +51,7 @@ __all__ = [
     "BodyReader",
     "BodySink",
     "Cancellable",
+    "Client",
     "ClientListener",
     "Downstream",
     "Entry",
@@ -354,7 +355,13 @@ class Tunnel(Protocol):
     def tunnel_write(self, data: bytes) -> None: ...
 
     def tunnel_end(self) -> None:
-        """No more bytes will be written; what was written is delivered first."""
+        """No more bytes will be written; what was written is delivered first.
+
+        What this end's peer still sends goes on.
+        """
+
+    def tunnel_close(self) -> None:
+        """Both directions are over; what was written is delivered first."""
 
     def tunnel_pause(self) -> None: ...
 
@@ -375,7 +382,39 @@ class ClientListener(Protocol):
         """The client's connection is gone."""
 
 
-class Downstream(Protocol):
+class Client(Protocol):
+    """What variables and logs read of a client's connection.
+
+    *number* is that of the connection, *requests* how many there have been on it, this
+    one included.
+    """
+
+    @property
+    def peer_host(self) -> str: ...
+
+    @property
+    def peer_port(self) -> int: ...
+
+    @property
+    def local_host(self) -> str: ...
+
+    @property
+    def local_port(self) -> int: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def requests(self) -> int: ...
+
+    @property
+    def bytes_sent(self) -> int: ...
+
+    @property
+    def tls(self) -> TlsInfo | None: ...
+
+
+class Downstream(Client, Protocol):
     """The client's side of one exchange, the same for every HTTP version.
 
     ``send_head`` comes once, then ``send_data`` any number of times, then
@@ -383,15 +422,6 @@ class Downstream(Protocol):
     its own fields. *length* is None where the length of the body is not known.
     The implementation tells the exchange of the client (``ClientListener``).
     """
-
-    peer_host: str
-    peer_port: int
-    local_host: str
-    local_port: int
-    number: int
-    requests: int
-    bytes_sent: int
-    tls: TlsInfo | None
 
     @property
     def writable(self) -> bool:

@@ -37,9 +37,9 @@ class Turn:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._soon: Callable[[Callable[[], None]], object] = getattr(
-            reactor, "callSoon", None
-        ) or (lambda function: reactor.callLater(0, function))
+        self._soon: Callable[[Callable[[], None]], object] = getattr(reactor, "callSoon", None) or (
+            lambda function: reactor.callLater(0, function)
+        )
         self._waiting: list[Outbox] = []
 
     def add(self, outbox: Outbox) -> None:

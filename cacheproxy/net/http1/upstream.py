@@ -28,7 +28,7 @@ from twisted.internet.endpoints import (
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
 )
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -90,7 +90,7 @@ class KeepAlive:
             connection.close()
 
 
-@implementer(IPushProducer, IDirectProtocol)
+@implementer(IHalfCloseableProtocol, IPushProducer, IDirectProtocol)
 class UpstreamConnection(Protocol):
     """One connection to an upstream server; an ``UpstreamStream`` while in use."""
 
@@ -113,6 +113,8 @@ class UpstreamConnection(Protocol):
         self._paused = False
         self._closed = False
         self._tunnel: Tunnel | None = None
+        #: The tunnel's writing ends once what waits has gone out.
+        self._ends_when_writable = False
         self._stage = _SEND
 
     # -- transport ---------------------------------------------------------
@@ -155,15 +157,36 @@ class UpstreamConnection(Protocol):
         self.peer.forget(self)
         if self._tunnel is not None:
             tunnel, self._tunnel = self._tunnel, None
-            tunnel.tunnel_end()
+            tunnel.tunnel_close()
+        else:
+            self._ended(in_order=reason.check(error.ConnectionDone) is not None)
+
+    def readConnectionLost(self) -> None:
+        """The upstream sends nothing more: in a tunnel it still reads, else it is done with."""
+        if self._tunnel is not None:
+            self._tunnel.tunnel_end()
             return
-        if self.sink is None:
-            return
-        if self._responded and reason.check(error.ConnectionDone):
+        self._closed = True
+        self._outbox.close()
+        self.deadline.stop()
+        self.peer.forget(self)
+        transport = cast(Any, self.transport)
+        transport.unregisterProducer()
+        if self._sent and self.writable:
+            transport.loseConnection()
+        else:
+            transport.abortConnection()
+        self._ended(in_order=True)
+
+    def writeConnectionLost(self) -> None:
+        """The sending side is closed (after ``loseWriteConnection``)."""
+
+    def _ended(self, in_order: bool) -> None:
+        """Nothing more comes from the upstream."""
+        if self.sink is not None and self._responded and in_order:
             self.parser.eof()  # the end delimits a body, or truncates it
-            if self.sink is None:
-                return
-        self._fail("upstream prematurely closed connection")
+        if self.sink is not None:
+            self._fail("upstream prematurely closed connection")
 
     def pauseProducing(self) -> None:
         self.writable = False
@@ -171,10 +194,13 @@ class UpstreamConnection(Protocol):
 
     def resumeProducing(self) -> None:
         self.writable = True
-        self.deadline.set(self._read_timeout)
         if self._tunnel is not None:
+            self.deadline.set(self._read_timeout)
             self._tunnel.tunnel_resume()
+            if self._ends_when_writable:
+                self.tunnel_end()
         elif self.sink is not None:
+            self.deadline.set(self._read_timeout)
             self.sink.on_upstream_writable()
 
     def stopProducing(self) -> None:
@@ -258,9 +284,21 @@ class UpstreamConnection(Protocol):
             self._tunnel.tunnel_pause()
 
     def tunnel_end(self) -> None:
+        transport = cast(Any, self.transport)
+        half_close = getattr(transport, "loseWriteConnection", transport.loseConnection)
+        if self._closed:
+            return
+        self._ends_when_writable = not self.writable
+        if self.writable:
+            self._outbox.flush()
+            transport.unregisterProducer()
+            half_close()
+
+    def tunnel_close(self) -> None:
         self._tunnel = None
         if not self._closed:
             self._outbox.flush()
+            self.deadline.set(self._send_timeout)
             transport = cast(Any, self.transport)
             transport.unregisterProducer()
             transport.loseConnection()
@@ -332,7 +370,7 @@ class UpstreamConnection(Protocol):
         if self._tunnel is not None:
             tunnel, self._tunnel = self._tunnel, None
             self.close()
-            tunnel.tunnel_end()
+            tunnel.tunnel_close()
         elif self.sink is None:
             self.close()
         elif self._paused:
@@ -341,7 +379,7 @@ class UpstreamConnection(Protocol):
             self._fail("upstream timed out", timeout=True)
 
     def _fail(self, message: str, *, timeout: bool = False, malformed: bool = False) -> None:
-        sink = self.sink
+        sink, self.sink = self.sink, None
         responded = self._responded
         self.close()
         if sink is not None:

@@ -16,13 +16,13 @@ Imports: ``http``, ``proxy.front``, ``proxy.interfaces``, ``proxy.site``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.proxy.front.traits import Traits, traits_of
 from cacheproxy.proxy.interfaces import Downstream
-from cacheproxy.proxy.site.ready import KeptDownstream, Ready
+from cacheproxy.proxy.site.ready import KeptClient, Ready
 from cacheproxy.proxy.site.site import Route, Site
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class HotHits:
         self._known = site.routes
         self._wall = site.world.scheduler.wall
 
-    def answer(self, downstream: KeptDownstream, head: RequestHead) -> Ready | None:
+    def answer(self, client: KeptClient, head: RequestHead) -> Ready | None:
         """What answers *head*, a request without body; None leaves it to the general path."""
         fields = head.fields
         route = self._known.get((fields.get(b"host"), head.target))
@@ -55,13 +55,13 @@ class HotHits:
         ready = (
             route.ready.get(traits.encoding) if traits.bare else _selected(route, traits, fields)
         )
-        if ready is None or downstream.requests >= ready.keepalive_requests:
+        if ready is None or client.requests >= ready.keepalive_requests:
             return None
         access = route.location.access
-        if access is not None and not access.allows(downstream.peer_host):
+        if access is not None and not access.allows(client.peer_host):
             return None  # refused, and logged, by the general path
         now = self._wall()
-        if now >= downstream.keep_until:
+        if now >= client.keep_until:
             return None
         if not ready.is_current(now):
             del route.ready[ready.selector]
@@ -69,21 +69,18 @@ class HotHits:
         if ready.second != int(now):
             ready.render(now)
         if route.location.logs:
-            self._log(downstream, head, route, ready)
+            self._log(client, head, route, ready)
         return ready
 
-    def _log(
-        self, downstream: Downstream, head: RequestHead, route: Route, ready: Ready
-    ) -> None:
-        exchange = self._exchange(self._site, downstream, head)
+    def _log(self, client: KeptClient, head: RequestHead, route: Route, ready: Ready) -> None:
+        # Nothing is sent through it, so that a client is enough.
+        exchange = self._exchange(self._site, cast(Downstream, client), head)
         exchange.request.adopt(route)
         record = exchange.record
         record.note_cache_status(ready.cache_status)
         record.note_upstream_fields(ready.upstream_fields)
         exchange.response.note_sent(ready.status, ready.http1_pairs, len(ready.body))
-        record.note_bytes_before(
-            downstream.bytes_sent - len(ready.http1) - len(ready.http1_body)
-        )
+        record.note_bytes_before(client.bytes_sent - len(ready.http1) - len(ready.http1_body))
         exchange.log()
 
 

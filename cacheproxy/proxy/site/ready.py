@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from cacheproxy.http.fields import Fields, Pairs
-from cacheproxy.proxy.interfaces import Downstream, Entry, OpenFile, Storage
+from cacheproxy.proxy.interfaces import Client, Entry, OpenFile, Storage
 
-__all__ = ["KeptDownstream", "Ready", "RemembersAnswers"]
+__all__ = ["KeptClient", "Ready", "RemembersAnswers"]
 
 
-class KeptDownstream(Downstream, Protocol):
-    """A client's connection that goes on to the next request after a response.
+class KeptClient(Client, Protocol):
+    """A client whose connection goes on to the next request after a response.
 
     *requests* counts the one that is being answered too.
     """

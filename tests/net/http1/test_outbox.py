@@ -101,9 +101,7 @@ class OutboxTests(SynchronousTestCase):
 
     @settings(max_examples=60, deadline=None)
     @given(
-        st.lists(
-            st.tuples(st.sampled_from("wnft"), st.sampled_from([b"", b"ab", b"c" * DIRECT]))
-        )
+        st.lists(st.tuples(st.sampled_from("wnft"), st.sampled_from([b"", b"ab", b"c" * DIRECT])))
     )
     def test_order_is_kept(self, steps: list[tuple[str, bytes]]) -> None:
         """Whatever is called when, the octets come out in the order they went in."""

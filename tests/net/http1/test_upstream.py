@@ -357,9 +357,7 @@ class FailureTests(UpstreamCase):
     def test_bad_chunk(self) -> None:
         """A body that breaks its framing is cut short for the client too."""
         client = self.asked()
-        self.origin.last.send(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
-        )
+        self.origin.last.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
         self.origin.last.send(b"zz\r\n")
         self.assertTrue(client.transport.lost)
         self.assertTrue(client.received.endswith(b"3\r\nabc\r\n"))

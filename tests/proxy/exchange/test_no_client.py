@@ -20,7 +20,7 @@ class NoClientTests(BenchCase):
         self.cache()
         client = self.bench.client()
         client.send(message(b"GET", b"/", BROKEN_BODY))
-        exchange = client.protocol.exchange
+        exchange = client.protocol.stream.exchange
         number = exchange.downstream.number
         client.send(b"ZZ\r\n")
         self.assertEqual(client.response().status, 400)

@@ -1,4 +1,4 @@
-"""After 101: octets between client and origin, each end pausing the other (RFC 6455, §7.8)."""
+"""After 101: bytes between client and origin, each end pausing the other (RFC 6455, §7.8)."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call,misc"
@@ -26,10 +26,21 @@ class TunnelTests(BenchCase):
     """A WebSocket through the proxy."""
 
     def joined(
-        self, options: str = "", early: bytes = b"", answer: bytes = SWITCH, server: str = ""
+        self,
+        options: str = "",
+        early: bytes = b"",
+        answer: bytes = SWITCH,
+        server: str = "",
+        log: bool = False,
     ) -> Client:
         """A client whose upgrade the origin has granted; *early* was sent behind its request."""
-        bench = self.proxy(f"proxy_websocket on; {options}", server)
+        if log:
+            server += "access_log access.log l;"
+        bench = self.proxy(
+            f"proxy_websocket on; {options}",
+            server,
+            "log_format l '$status $body_bytes_sent';",
+        )
         client = bench.client()
         client.send(message(b"GET", b"/ws", *HANDSHAKE) + early)
         self.assertEqual(client.unread, b"")
@@ -50,14 +61,14 @@ class TunnelTests(BenchCase):
         return self.origin.last.received[self.head :]
 
     def test_both_ways(self) -> None:
-        """Octets pass as they are."""
+        """Bytes pass as they are."""
         client = self.joined()
         client.send(b"\x81\x85GET / HTTP/1.1\r\n\r\n")
         self.origin.last.send(b"\x00HTTP/1.1 200 OK\r\n\r\n")
         self.assertEqual(self.arrived, b"\x81\x85GET / HTTP/1.1\r\n\r\n")
         self.assertEqual(client.unread, b"\x00HTTP/1.1 200 OK\r\n\r\n")
 
-    def test_early_octets(self) -> None:
+    def test_early_bytes(self) -> None:
         """What came behind the request, or the 101, is not lost; nor sent before the 101."""
         client = self.joined(early=b"early client", answer=SWITCH + b"early origin")
         self.assertEqual(self.arrived, b"early client")
@@ -66,7 +77,7 @@ class TunnelTests(BenchCase):
         self.origin.last.send(b"-")
         self.assertEqual((self.arrived, client.unread), (b"early client+", b"early origin-"))
 
-    def test_early_octets_wait_for_the_answer(self) -> None:
+    def test_early_bytes_wait_for_the_answer(self) -> None:
         """A refusal is an ordinary response; what was sent early is read as HTTP again."""
         bench = self.proxy("proxy_websocket on;")
         client = bench.client()
@@ -77,36 +88,115 @@ class TunnelTests(BenchCase):
         self.assertEqual(self.origin.requests[1].target, b"/next")
         self.assertIsNone(self.origin.requests[1].get(b"upgrade"))
 
-    def test_client_ends(self) -> None:
-        """Its end is passed on when all it sent has been."""
-        for leave in ("eof", "vanish"):
-            client = self.joined()
-            client.send(b"last words")
-            getattr(client, leave)()
-            self.assertEqual(self.arrived, b"last words")
-            self.assertTrue(self.origin.last.closed)
-            self.assertEqual(self.bench.connections, 0)
-            self.bench.close()
+    def test_lost_client_ends_the_tunnel(self) -> None:
+        """What it had sent is delivered, then the origin's connection is closed."""
+        client = self.joined()
+        client.send(b"last words")
+        client.vanish()
+        self.assertEqual(self.arrived, b"last words")
+        self.assertTrue(self.origin.last.closed)
+        self.assertEqual(self.bench.connections, 0)
 
-    def test_origin_ends(self) -> None:
+    def test_lost_origin_ends_the_tunnel(self) -> None:
         """The client gets everything first."""
-        for leave in ("close", "reset"):
-            client = self.joined()
-            self.origin.last.send(b"bye")
-            getattr(self.origin.last, leave)()
-            self.assertEqual(client.unread, b"bye")
-            self.assertTrue(client.transport.lost)
-            self.bench.close()
+        client = self.joined()
+        self.origin.last.send(b"bye")
+        self.origin.last.reset()
+        self.assertEqual(client.unread, b"bye")
+        self.assertTrue(client.transport.lost)
+
+    def test_client_that_has_finished_gets_the_rest(self) -> None:
+        """Half-close: the origin sees the end behind the bytes, and still sends."""
+        client = self.joined(log=True)
+        client.send(b"last words")
+        client.eof()
+        self.assertEqual(self.arrived, b"last words")
+        self.assertTrue(self.origin.last.transport.write_ended)
+        self.assertFalse(self.origin.last.transport.disconnecting)
+        for _ in range(3):
+            self.origin.last.send(b"answer")
+        self.assertEqual(client.unread, b"answer" * 3)
+        self.assertFalse(client.transport.closed)
+        self.assertEqual(self.bench.log(), [], "it goes on")
+        self.origin.last.close()
+        self.assertTrue(client.transport.lost)
+        self.assertFalse(client.transport.aborted)
+        self.assertEqual(self.bench.connections, 0)
+        self.assertEqual(self.origin.open, 0)
+        self.assertEqual(self.bench.log(), ["101 18"])
+
+    def test_origin_that_has_finished_gets_the_rest(self) -> None:
+        """The other way round."""
+        client = self.joined(log=True)
+        self.origin.last.send(b"bye")
+        self.origin.last.close()
+        self.assertEqual(client.unread, b"bye")
+        self.assertTrue(client.transport.write_ended)
+        self.assertFalse(client.transport.disconnecting)
+        client.send(b"question")
+        self.assertEqual(self.arrived, b"question")
+        client.eof()
+        self.assertTrue(client.transport.lost)
+        self.assertTrue(self.origin.last.closed)
+        self.assertEqual(self.bench.connections, 0)
+        self.assertEqual(self.bench.log(), ["101 3"])
 
     def test_origin_ends_behind_a_slow_client(self) -> None:
-        """What waits for the client is still delivered."""
+        """What waits for the client is still delivered, and its end behind it."""
         client = self.joined()
         client.transport.hold()
         self.origin.last.send(b"x" * 100_000)
         self.origin.last.close()
+        self.assertFalse(client.transport.write_ended)
         client.release()
         self.assertEqual(client.unread, b"x" * 100_000)
+        self.assertTrue(client.transport.write_ended)
+
+    def test_client_ends_behind_a_slow_origin(self) -> None:
+        """The other way round."""
+        client = self.joined()
+        self.origin.last.transport.hold()
+        client.send(b"x" * 100_000)
+        client.eof()
+        self.assertFalse(self.origin.last.transport.write_ended)
+        self.origin.last.transport.release()
+        self.bench.reactor.settle()
+        self.assertEqual(self.arrived, b"x" * 100_000)
+        self.assertTrue(self.origin.last.transport.write_ended)
+
+    def test_silence_after_one_end(self) -> None:
+        """``proxy_read_timeout`` bounds what is left of a tunnel, whoever has finished."""
+        for leave in ("client", "origin"):
+            client = self.joined("proxy_read_timeout 10s;")
+            if leave == "client":
+                client.eof()
+            else:
+                self.origin.last.close()
+            self.bench.advance(8)
+            if leave == "client":
+                self.origin.last.send(b"still here")
+            else:
+                client.send(b"still here")
+            self.bench.advance(8)
+            self.assertFalse(client.transport.lost)
+            self.bench.advance(3)
+            self.assertTrue(client.transport.lost)
+            self.assertEqual(self.origin.open, 0)
+            self.bench.close()
+
+    def test_client_that_was_slow_once(self) -> None:
+        """``send_timeout`` is over once the client reads again."""
+        client = self.joined("send_timeout 5s;", server="send_timeout 5s;")
+        client.transport.hold()
+        self.origin.last.send(b"x" * 100_000)
+        client.release()
+        self.bench.advance(20)
+        self.assertFalse(client.transport.lost)
+        client.transport.hold()
+        self.origin.last.send(b"x" * 100_000)
+        self.bench.advance(6)
         self.assertTrue(client.transport.lost)
+        self.assertEqual(self.origin.open, 0)
 
     def test_slow_client_pauses_the_origin(self) -> None:
         """Nothing piles up, and it goes on."""

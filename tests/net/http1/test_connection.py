@@ -1,4 +1,4 @@
-"""A client's connection, octets in and out: RFC 9112, nginx's time-outs and lingering close."""
+"""A client's connection, bytes in and out: RFC 9112, nginx's time-outs and lingering close."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call,misc"
@@ -53,7 +53,7 @@ class PersistenceTests(BenchCase):
         client.response()
         self.assertEqual(client.unread, b"")
         self.assertEqual([r.target for r in self.origin.requests], [b"/1"])
-        # The client's unread octets would make its kernel drop the answer: linger.
+        # The client's unread bytes would make its kernel drop the answer: linger.
         self.assertTrue(client.transport.write_ended)
         bench.advance(6)
         self.assertTrue(client.transport.lost)
@@ -161,7 +161,7 @@ class PipeliningTests(BenchCase):
         self.assertEqual(len(self.origin.requests), 7)
 
     def test_pipelined_behind_a_body(self) -> None:
-        """The first octet behind a body starts the next request."""
+        """The first byte behind a body starts the next request."""
         bench = self.proxy()
         self.origin.default = lambda c, r: c.send(response(200, r.method + b":" + r.body))
         client = bench.client()
@@ -171,7 +171,7 @@ class PipeliningTests(BenchCase):
 
     @given(st.lists(st.integers(1, 60), max_size=40))
     def test_any_split_gives_the_same(self, sizes: list[int]) -> None:
-        """However the octets are cut, the answers are the same (§2.2)."""
+        """However the bytes are cut, the answers are the same (§2.2)."""
         self.serve(
             "return 200 $request_method$uri;", "location /p { proxy_pass http://127.0.0.1:8000; }"
         )
@@ -290,7 +290,7 @@ class RefusalTests(BenchCase):
 
     def test_refusal_is_logged(self) -> None:
         """A request that was no request has a line in the access log."""
-        self.serve("return 200 hi;", 'access_log access.log l;', "log_format l '$status $request';")
+        self.serve("return 200 hi;", "access_log access.log l;", "log_format l '$status $request';")
         client = self.bench.client()
         client.send(b"NONSENSE\r\n\r\n")
         self.assertEqual(self.bench.log(), ["400 -"])
@@ -306,6 +306,19 @@ class RefusalTests(BenchCase):
             self.bench.advance(4)
             client.send(b"more")
         self.assertTrue(client.transport.lost, "lingering_time is the limit")
+
+    def test_lingering_waits_for_a_client_that_reads_slowly(self) -> None:
+        """A response is not cut because the client has more to send and reads late."""
+        self.bench = bench = self.proxy()
+        client = bench.client()
+        client.transport.hold()
+        client.send(message(b"GET", b"/", b"Connection: close") + b"more")
+        self.origin.last.send(response(200, b"x" * 300_000))
+        bench.advance(20)
+        client.release()
+        self.assertEqual(len(client.response().body), 300_000)
+        self.assertFalse(client.transport.aborted)
+        self.assertTrue(client.transport.write_ended)
 
     def test_lingering_ends_with_the_client(self) -> None:
         """The client's own end is the end of lingering."""
@@ -437,7 +450,7 @@ class TimeoutTests(BenchCase):
         self.assertEqual(client.received, b"")
 
     def test_slow_head(self) -> None:
-        """Dripping octets do not extend the limit (slow loris)."""
+        """Dripping bytes do not extend the limit (slow loris)."""
         self.serve("return 200 hi;", "client_header_timeout 5s;")
         client = self.bench.client()
         for _ in range(7):
@@ -446,7 +459,7 @@ class TimeoutTests(BenchCase):
         self.assertTrue(client.transport.lost)
 
     def test_slow_second_head(self) -> None:
-        """On a kept connection the limit runs from a head's first octet."""
+        """On a kept connection the limit runs from a head's first byte."""
         self.serve("return 200 hi;", "client_header_timeout 5s; keepalive_timeout 20s;")
         client = self.bench.client()
         client.get(b"/")
@@ -519,7 +532,7 @@ class TimeoutTests(BenchCase):
         self.assertEqual(self.origin.open, 0)
 
     def test_send_timeout_of_a_hit(self) -> None:
-        """The fast path's octets are under the same limit."""
+        """The fast path's bytes are under the same limit."""
         bench = self.cache("send_timeout 5s;", "send_timeout 5s; keepalive_timeout 100s;")
         self.origin.default = response(200, b"x" * 100_000, b"Cache-Control: max-age=900")
         client = bench.client()
@@ -672,8 +685,62 @@ class BackPressureTests(BenchCase):
         self.assertEqual(len(self.origin.requests[0].body), 1_000_000)
         self.assertFalse(client.transport.paused)
 
+    def test_requests_that_come_later_wait_in_the_kernel(self) -> None:
+        """Not only what is pipelined in one read: nothing piles up behind a slow origin."""
+        bench = self.proxy()
+        client = bench.client()
+        client.send(message(b"GET", b"/1"))
+        self.assertFalse(client.transport.paused)
+        for n in range(2, 100):
+            client.send(message(b"GET", b"/%d" % n, b"X: " + b"x" * 3900) * 5)
+        self.assertTrue(client.transport.paused)
+        for _ in range(1 + 98 * 5):
+            self.origin.last.send(OK)
+            self.assertEqual(client.response().body, b"fine")
+        self.assertFalse(client.transport.paused)
+
+    def test_room_for_the_body_does_not_let_requests_in(self) -> None:
+        """What waits behind a request waits although the origin takes the body again."""
+        bench = self.proxy("proxy_request_buffering off;")
+        client = bench.client()
+        client.send(message(b"POST", b"/", b"Content-Length: 200000"))
+        self.origin.last.transport.hold()
+        client.send(b"x" * 100_000)
+        client.send(b"x" * 100_000 + message(b"GET", b"/next"))
+        self.assertTrue(client.transport.paused)
+        transport = self.origin.last.transport
+        self.origin.script.append(lambda c, r: None)
+        transport.release()
+        bench.reactor.settle()
+        self.assertTrue(client.transport.paused)
+        self.origin.default = response(200, b"next")
+        self.origin.last.send(OK)
+        self.assertEqual(client.response().body, b"fine")
+        self.assertEqual(client.response().body, b"next")
+        self.assertFalse(client.transport.paused)
+
+    def test_a_body_does_not_extend_the_time_to_read(self) -> None:
+        """``send_timeout`` runs whatever the client sends, and while it may not send."""
+        for size in (10, 300_000):
+            bench = self.proxy(
+                "proxy_request_buffering off; proxy_buffering off; send_timeout 5s;"
+                "client_max_body_size 0; proxy_send_timeout 100s; proxy_read_timeout 100s;"
+            )
+            client = bench.client()
+            client.send(message(b"POST", b"/", b"Content-Length: 900000"))
+            client.transport.hold()
+            self.origin.last.send(response(200, b"x" * 300_000)[:-1])
+            self.origin.last.transport.hold()
+            for _ in range(2):
+                bench.advance(2)
+                client.send(b"x" * size)
+            bench.advance(2)
+            self.assertTrue(client.transport.lost, size)
+            self.assertEqual(self.origin.open, 0)
+            bench.close()
+
     def test_pipelined_hits_of_a_client_that_does_not_read(self) -> None:
-        """A few octets of requests must not fill the memory with responses."""
+        """A few bytes of requests must not fill the memory with responses."""
         bench = self.cache()
         self.origin.default = response(200, b"x" * 50_000, b"Cache-Control: max-age=900")
         for hot in (True, False):
@@ -744,96 +811,6 @@ class BackPressureTests(BenchCase):
         self.origin.last.transport.release()
         bench.reactor.settle()
         self.assertEqual(len(self.origin.requests[0].body), 1_000_000)
-
-
-class FramingTests(BenchCase):
-    """RFC 9112 §6.3, §7: how the client knows where a response ends."""
-
-    def answered(self, answer: bytes, version: bytes = b"1.1", close: bool = False) -> Client:
-        """A client that asked; the origin has answered with *answer*."""
-        bench = self.proxy()
-        client = bench.client()
-        client.send(b"GET / HTTP/%s\r\nHost: a\r\n\r\n" % version)
-        self.origin.last.send(answer)
-        if close:
-            self.origin.last.close()
-        return client
-
-    def test_unknown_length_is_chunked(self) -> None:
-        """A body without declared length is chunked for HTTP/1.1 (§7.1)."""
-        client = self.answered(b"HTTP/1.1 200 OK\r\n\r\nabc", close=True)
-        answer = client.response()
-        self.assertEqual(answer.get(b"transfer-encoding"), b"chunked")
-        self.assertEqual(answer.body, b"abc")
-        self.assertFalse(client.transport.closed)
-
-    def test_unknown_length_for_http10(self) -> None:
-        """HTTP/1.0 has no chunks: the end of the connection ends the body (§6.3)."""
-        client = self.answered(response(200, b"abc", chunked=True), b"1.0")
-        answer = client.response()
-        self.assertEqual(answer.get(b"transfer-encoding"), None)
-        self.assertEqual(answer.body, b"abc")
-        self.assertTrue(client.transport.lost)
-        self.assertFalse(client.transport.aborted)
-
-    def test_truncated_for_http10(self) -> None:
-        """Only a reset tells a truncated response from a whole one (§8)."""
-        client = self.answered(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"1.0", close=True
-        )
-        self.assertTrue(client.transport.aborted)
-
-    def test_truncated_chunked(self) -> None:
-        """A response cut short lacks its last chunk (§8)."""
-        client = self.answered(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", close=True
-        )
-        self.assertTrue(client.received.endswith(b"3\r\nabc\r\n"), client.received)
-        self.assertTrue(client.transport.lost)
-
-    def test_truncated_with_length(self) -> None:
-        """A response cut short lacks octets that it declared."""
-        client = self.answered(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", close=True)
-        self.assertTrue(client.received.endswith(b"\r\n\r\nabc"))
-        self.assertTrue(client.transport.lost)
-
-    def test_chunked_transfer_encoding_off(self) -> None:
-        """``chunked_transfer_encoding off`` delimits by the end of the connection."""
-        bench = self.proxy("chunked_transfer_encoding off;")
-        self.origin.default = response(200, b"abc", chunked=True)
-        client = bench.client()
-        answer = client.get(b"/")
-        self.assertEqual(answer.body, b"abc")
-        self.assertEqual(answer.get(b"connection"), b"close")
-
-    def test_large_pieces(self) -> None:
-        """Pieces beyond the joining limit are framed as small ones are."""
-        body = bytes(range(256)) * 400
-        client = self.answered(response(200, body, chunked=True))
-        self.assertEqual(client.response().body, body)
-        client = self.answered(response(200, body))
-        self.assertEqual(client.response().body, body)
-
-    def test_no_content(self) -> None:
-        """204 has neither body nor Content-Length (RFC 9110 §8.6)."""
-        client = self.answered(b"HTTP/1.1 204 No Content\r\n\r\n")
-        answer = client.response()
-        self.assertEqual((answer.status, answer.get(b"content-length")), (204, None))
-        self.assertEqual(client.unread, b"")
-
-    def test_head_is_sent_before_the_body_comes(self) -> None:
-        """A head is not held back while the origin thinks about the body."""
-        client = self.answered(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-        self.assertIn(b"Content-Length: 4\r\n", client.received)
-        self.origin.last.send(b"abcd")
-        self.assertEqual(client.response().body, b"abcd")
-
-    def test_line_break_from_a_variable(self) -> None:
-        """A value with a line break does not reach the wire (RFC 9112 §11.1)."""
-        self.serve("add_header X $arg_a; return 200 hi;")
-        client = self.bench.client()
-        client.send(message(b"GET", b"/?a=b"))
-        self.assertEqual(client.response().get(b"x"), b"b")
 
 
 class DrainTests(BenchCase):
@@ -1010,7 +987,7 @@ ANSWERS = [
 
 @st.composite
 def mutated(draw: st.DrawFn, choices: list[bytes]) -> bytes:
-    """One of *choices*, perhaps with a few octets changed, lost or added."""
+    """One of *choices*, perhaps with a few bytes changed, lost or added."""
     data = bytearray(draw(st.sampled_from(choices)))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
