@@ -23,7 +23,7 @@ from cacheproxy.config.build import load, loads
 from cacheproxy.config.model import Config, Server
 from cacheproxy.errors import ConfigError
 from cacheproxy.net.web import WebDownstream
-from cacheproxy.proxy.front.content import serve
+from cacheproxy.proxy.front.phases import FRONT
 from cacheproxy.proxy.site.site import Site
 from cacheproxy.proxy.site.variables import resolve
 from cacheproxy.runtime import Runtime
@@ -247,7 +247,7 @@ class CachingProxyResource(Resource):
             servers = list(self._config.servers)
             default = _default_server(servers)
             listen = dataclasses.replace(default.listens[0], ssl=secure)
-            site = self._sites[secure] = Site(listen, servers, default, self._runtime, serve)
+            site = self._sites[secure] = Site(listen, servers, default, self._runtime, FRONT)
         return site
 
     def _number(self, request: Any) -> list[int]:

@@ -35,7 +35,7 @@ from cacheproxy.net.listen import Listener
 from cacheproxy.net.logs.logs import ErrorLogObserver
 from cacheproxy.net.tls.contexts import ContextStore, ServerContexts
 from cacheproxy.policy.routing import ServerChooser
-from cacheproxy.proxy.front.content import serve
+from cacheproxy.proxy.front.phases import FRONT
 from cacheproxy.proxy.front.remembering import RememberedAnswers
 from cacheproxy.proxy.site.site import Site
 from cacheproxy.runtime import Runtime
@@ -181,7 +181,7 @@ class ProxyService(Service):
 
     def _site(self, address: _Address, runtime: Runtime) -> Site:
         default = address.default or address.servers[0]
-        return Site(address.listen, address.servers, default, runtime, serve, RememberedAnswers())
+        return Site(address.listen, address.servers, default, runtime, FRONT, RememberedAnswers())
 
     def _observe(self, runtime: Runtime) -> None:
         """Copy the framework's own errors into the error log, if there is a file."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 
+from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.site.added_fields import FieldAdder
 from tests.net.web_bench import WebCase
 from tests.proxy.harness import http_date, message, response
@@ -358,11 +359,10 @@ class EndTests(WebCase):
         """An exception of ours neither hangs the request nor breaks the connection."""
         bench = self.cache()
 
-        def serve(exchange: object) -> None:
+        def enter(exchange: object, route: object) -> None:
             raise RuntimeError("a fault")
 
-        site = bench.resource._site(False)
-        self.patch(site, "serve", serve)
+        self.patch(Exchange, "enter", enter)
         self.assertEqual(bench.get(b"/").status, 500)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 

@@ -30,10 +30,10 @@ from cacheproxy.config.build import loads
 from cacheproxy.config.model import Config
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.net.listen import HttpFactory
-from cacheproxy.proxy.front.content import serve
 from cacheproxy.proxy.front.hot import HotHits
+from cacheproxy.proxy.front.phases import FRONT
 from cacheproxy.proxy.front.remembering import RememberedAnswers
-from cacheproxy.proxy.site.site import Site
+from cacheproxy.proxy.site.site import Front, Site
 from cacheproxy.proxy.site.variables import resolve
 from cacheproxy.runtime import Runtime
 from cacheproxy.storage.zone import Zone
@@ -248,7 +248,10 @@ class _NoHits:
 
 
 class Bench:
-    """A proxy with *text* in its ``http`` block; the first server is the one asked."""
+    """A proxy with *text* in its ``http`` block; the first server is the one asked.
+
+    *front* has the phases of its locations.
+    """
 
     def __init__(
         self,
@@ -256,8 +259,10 @@ class Bench:
         text: str,
         *,
         outside: str = "error_log error.log info;",
+        front: Front[Any] = FRONT,
     ) -> None:
         self.text = text
+        self.front = front
         self.folder = tempfile.mkdtemp(prefix="bench")
         case.addCleanup(shutil.rmtree, self.folder, True)
         self.reactor = BenchReactor()
@@ -301,7 +306,7 @@ class Bench:
         for address, servers in addresses.items():
             default = defaults.get(address, servers[0])
             ready = RememberedAnswers()
-            site = Site(listens[address], servers, default, self.runtime, serve, ready)
+            site = Site(listens[address], servers, default, self.runtime, self.front, ready)
             factory = self.factories.get(address)
             if factory is None:
                 self.factories[address] = HttpFactory(site, self.reactor)

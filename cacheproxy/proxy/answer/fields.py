@@ -5,7 +5,7 @@ same lists, so that both give a client the same head.
 
 Source: nginx ``ngx_http_static_module``, ``types``, ``default_type``; RFC 9110 §8,
 RFC 9111 §5.1, RFC 9211.
-Imports: ``http``, ``policy``, ``proxy.answer.pages``, ``proxy.site``.
+Imports: ``http``, ``policy``, ``proxy.site``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cacheproxy.http.syntax import format_http_date
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.encoding import may_encode, vary_accept_encoding
 from cacheproxy.policy.ranges import offering_ranges
-from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
+from cacheproxy.proxy.site.server_line import server_line
 
 if TYPE_CHECKING:
     from cacheproxy.policy.options import CoreOptions
@@ -25,21 +25,12 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.interfaces import OpenFile
     from cacheproxy.proxy.site.site import CompiledLocation
 
-__all__ = ["file_pairs", "hit_pairs", "media_type", "server_line"]
+__all__ = ["file_pairs", "hit_pairs", "media_type"]
 
 #: Different file extensions whose lower-case form is remembered.
 EXTENSIONS_REMEMBERED = 256
 
 Pairs = list[tuple[bytes, bytes]]
-
-#: Our Server line, by ``server_tokens``.
-_SERVER_LINES = {False: (b"Server", SERVER), True: (b"Server", SERVER_WITH_VERSION)}
-
-
-def server_line(core: CoreOptions) -> tuple[bytes, bytes]:
-    """Our Server line, with the version where ``server_tokens`` is on."""
-    return _SERVER_LINES[core.server_tokens]
-
 
 def media_type(core: CoreOptions, uri: bytes) -> bytes:
     """The type in ``types`` for the extension of *uri*, else ``default_type``."""

@@ -3,20 +3,17 @@
 The same shape as nginx's special responses: a title, a heading, and the server's
 name where ``server_tokens`` allows it.
 
-Imports: ``http.messages``.
+Imports: ``http.messages``, ``proxy.site.server_line``.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from cacheproxy import __version__
 from cacheproxy.http.messages import reason_phrase
+from cacheproxy.proxy.site.server_line import SERVER, SERVER_WITH_VERSION
 
-__all__ = ["SERVER", "SERVER_WITH_VERSION", "error_page"]
-
-SERVER = b"cacheproxy"
-SERVER_WITH_VERSION = b"cacheproxy/" + __version__.encode()
+__all__ = ["error_page"]
 
 #: Statuses of nginx's own that are answered as another one, with their titles.
 _TITLES = {

@@ -1,16 +1,13 @@
 """One request, from its head to its log record, the same for every HTTP version.
 
-An ``Exchange`` finds the location, runs what nginx calls the rewrite and content
-phases in their order (``internal``, ``limit_except``, the size of the body, the slash
-after a folder, ``return``, ``allow`` and ``deny``, ``try_files``, then ``proxy_pass`` or
-static files) and owns the response's way out: one head, body pieces, an end, each passing
-through its ``Response``. What it says
-by itself, error pages included, is in ``answers``. What produces other content is a
-``Source`` (``relay``, ``caching``, ``static``); the exchange tells it when the client
-can take more and when the client has gone.
+An ``Exchange`` joins what asks (``Request``), what answers (``Response``) and what is noted of
+both (``Record``). It finds the location and runs its phases, which were compiled with it
+(``site.phases``). What produces the content is its ``Source``: the exchange tells it when the
+client can take more and when the client has gone. Errors and redirects are answered by the
+``Front`` of its site, which stands above it.
 
-A failure that the response could not express any
-more (its head was sent) aborts the connection, so that the client can tell.
+A failure that the response cannot express any more (its head was sent) aborts the
+connection, so that the client can tell.
 
 Source: nginx ``ngx_http_core_module`` phases, ``ngx_http_special_response``.
 Imports: ``http``, ``policy``, ``proxy`` below it.
@@ -19,6 +16,7 @@ Imports: ``http``, ``policy``, ``proxy`` below it.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Protocol
 
 from cacheproxy.errors import ProtocolError
@@ -26,17 +24,17 @@ from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.http.target import Target, parse_target, resolve_dots
-from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
-from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
 from cacheproxy.proxy.exchange.compression import would_gzip
 from cacheproxy.proxy.exchange.no_client import NoClient
+from cacheproxy.proxy.exchange.phase_wait import PhaseWait
 from cacheproxy.proxy.exchange.record import Record
 from cacheproxy.proxy.exchange.request import Request
 from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.exchange.response import Response, ResponseState
-from cacheproxy.proxy.interfaces import Downstream, UpstreamStream
+from cacheproxy.proxy.interfaces import Downstream
+from cacheproxy.proxy.site.phases import Phase, Progress
+from cacheproxy.proxy.site.server_line import server_line
 from cacheproxy.proxy.site.site import Route, Site
-from cacheproxy.proxy.upstream.tunnel import join
 
 __all__ = ["Exchange", "Source"]
 
@@ -49,15 +47,14 @@ _CLOSING = frozenset({400, 413, 414, 431, 494, 495, 496, 497, 500, 501})
 #: RFC 9110 §9.3.8: what TRACE echoes is for nobody; CONNECT is for forward proxies.
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
-#: Our Server line, by ``server_tokens``.
-_OWN_SERVER = {False: (b"Server", SERVER), True: (b"Server", SERVER_WITH_VERSION)}
-
 
 # Read for every request; looking a member up in an enumeration is slow.
 _WAITING = ResponseState.WAITING
 _BODY = ResponseState.BODY
 _ENDED = ResponseState.ENDED
 _ABORTED = ResponseState.ABORTED
+_GO_ON = Progress.GO_ON
+_WAIT = Progress.WAIT
 
 
 class Source(Protocol):
@@ -140,18 +137,34 @@ class Exchange:
                 return
         if route.redirect is not None:
             arguments = b"?" + route.args if route.args else b""
-            answer_redirect(self, 301, route.redirect + arguments)
+            self.redirect(301, route.redirect + arguments)
             return
-        if core.return_ is not None:
-            answer_return(self, core.return_)
+        self._run(iter(location.phases))
+
+    def _run(self, phases: Iterator[Phase]) -> None:
+        """Run *phases* until one of them answers or waits."""
+        for phase in phases:
+            progress = phase(self)
+            if progress is _GO_ON:
+                continue
+            if progress is _WAIT:
+                wait = self.source
+                assert isinstance(wait, PhaseWait), phase
+                if not wait.hold(phases):
+                    self.source = None
+                    continue
             return
-        access = location.access
-        if access is not None and not access.allows(self.downstream.peer_host):
-            self._log_error("error", "access forbidden by rule")
-            request.note_denied()
-            self.answer_status(403)
-            return
-        self.site.serve(self)
+
+    def begin_wait(self) -> PhaseWait:
+        """What a phase waits with, which then returns ``Progress.WAIT``."""
+        wait = self.source = PhaseWait(self._go_on)
+        return wait
+
+    def _go_on(self, wait: PhaseWait, rest: Iterator[Phase]) -> None:
+        """What *wait* was for has come; something may have answered in the meantime."""
+        if self.source is wait:
+            self.source = None
+            self._run(rest)
 
     def internal_redirect(self, uri: bytes, args: bytes | None = None) -> None:
         """Start again at *uri* (decoded), inside; *args* None keeps none.
@@ -210,14 +223,13 @@ class Exchange:
 
     def redirect(self, status: int, location: bytes) -> None:
         """Answer with a redirect to *location*."""
-        answer_redirect(self, status, location)
+        self.site.front.redirect(self, status, location)
 
-    def switch(self, pairs: Pairs, reason: bytes, upstream: UpstreamStream) -> None:
-        """101: join the two connections (``proxy.upstream.tunnel``)."""
+    def switch(self, pairs: Pairs) -> None:
+        """101: the client is told; what it sends from now on is no request."""
         self.response.note_sent(101, [], 0)
         self.source = None
         self.downstream.send_informational(101, pairs)
-        join(self, upstream)
 
     def take_body(self) -> RequestBody | None:
         """The request's body, to be collected or passed on; None where it has none."""
@@ -299,7 +311,7 @@ class Exchange:
 
     def own_server(self) -> tuple[bytes, bytes]:
         """Our Server line."""
-        return _OWN_SERVER[self.request.location.core.server_tokens]
+        return server_line(self.request.location.core)
 
     def own_date(self) -> tuple[bytes, bytes]:
         """The Date line of now."""
@@ -367,7 +379,7 @@ class Exchange:
             return
         if status in _CLOSING:
             self.downstream.close_after_response()
-        answer_error(self, status, extra)
+        self.site.front.answer_status(self, status, extra)
 
     def stop(self) -> None:
         """There is no client to answer: nothing goes on any more."""

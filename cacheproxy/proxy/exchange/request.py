@@ -47,6 +47,7 @@ class Request:
         "server",
         "site",
         "slice_range",
+        "tried_path",
         "uri_changed",
         "world",
     )
@@ -56,6 +57,8 @@ class Request:
     server: CompiledServer
     location: CompiledLocation
     captures: dict[str, bytes]
+    #: Where ``try_files`` has found the file that answers.
+    tried_path: bytes | None
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Request:
         self.server = route.server
         self.captures = route.captures
         self.location = route.location
+        self.tried_path = None
 
     def use_location(self, location: CompiledLocation) -> None:
         """Read options from *location*, without changing where the URI leads."""
@@ -121,6 +125,10 @@ class Request:
             self.route = Route(
                 self.server, self.location, old.host, uri, old.target, self.captures, None
             )
+
+    def note_tried_path(self, path: bytes | None) -> None:
+        """``try_files`` has found the file at *path*."""
+        self.tried_path = path
 
     # -- what it has become ------------------------------------------------
 

@@ -1,60 +1,97 @@
 """What a location answers with: ``try_files``, then ``proxy_pass``, a purge or files.
 
-An exchange gets this module's ``serve`` from its ``Site``, because what is chosen
-from here needs exchanges in turn.
-
 Source: nginx ``ngx_http_try_files_module``, content phase.
+Imports: ``http``, ``proxy`` below it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from cacheproxy.policy.options import TryFiles
 from cacheproxy.proxy.answer import static
 from cacheproxy.proxy.cache import lookup as caching
 from cacheproxy.proxy.cache import purge_requests as purging
+from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.site.cache_key import holds
 from cacheproxy.proxy.site.file_path import path_of, path_of_tried
+from cacheproxy.proxy.site.phases import Phase, Progress
+from cacheproxy.proxy.site.site import CompiledLocation
 from cacheproxy.proxy.slice.slicing import Slicing, applies
 from cacheproxy.proxy.upstream import file_copy as store
 from cacheproxy.proxy.upstream.relay import Relay
 
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
+__all__ = ["content_phases", "try_files"]
 
-__all__ = ["serve"]
+# Read for every request; looking a member up in an enumeration is slow.
+_GO_ON = Progress.GO_ON
+_ANSWERED = Progress.ANSWERED
 
 
-
-def serve(exchange: Exchange) -> None:
-    """Run the content phase of the exchange's location."""
-    location = exchange.request.location
-    path: bytes | None = None
-    if location.core.try_files is not None:
-        path = _try_files(exchange, location.core.try_files)
-        if path is None:
-            return
+def content_phases(location: CompiledLocation) -> tuple[Phase, ...]:
+    """What may answer a request in *location*, in the order in which it is asked."""
     if location.proxy.proxy_pass is None:
-        static.serve(exchange, path)
-    elif location.purge and not exchange.request.denied and holds(location.purge, exchange.request):
-        purging.serve(exchange)
-    elif location.proxy.slice and applies(exchange):
-        Slicing(exchange).start()
-    elif location.cache is not None:
-        caching.serve(exchange)
+        return (_file,)
+    phases: list[Phase] = []
+    if location.purge:
+        phases.append(_purge)
+    if location.proxy.slice:
+        phases.append(_slices)
+    if location.cache is not None:
+        phases.append(_cache)
     elif location.proxy.store:
-        store.serve(exchange)
+        phases.append(_stored_copy)
     else:
-        Relay(exchange).start()
+        phases.append(_relay)
+    return tuple(phases)
 
 
-def _try_files(exchange: Exchange, directive: TryFiles) -> bytes | None:
-    """The path of what was found, with ``$uri`` set to it; None where something else answers.
+def _file(exchange: Exchange) -> Progress:
+    """``root`` and ``alias``."""
+    static.serve(exchange, exchange.request.tried_path)
+    return _ANSWERED
+
+
+def _purge(exchange: Exchange) -> Progress:
+    """``proxy_cache_purge``."""
+    request = exchange.request
+    if request.denied or not holds(request.location.purge, request):
+        return _GO_ON
+    purging.serve(exchange)
+    return _ANSWERED
+
+
+def _slices(exchange: Exchange) -> Progress:
+    """``slice``."""
+    if not applies(exchange):
+        return _GO_ON
+    Slicing(exchange).start()
+    return _ANSWERED
+
+
+def _cache(exchange: Exchange) -> Progress:
+    """``proxy_cache``."""
+    caching.serve(exchange)
+    return _ANSWERED
+
+
+def _stored_copy(exchange: Exchange) -> Progress:
+    """``proxy_store``."""
+    store.serve(exchange)
+    return _ANSWERED
+
+
+def _relay(exchange: Exchange) -> Progress:
+    """``proxy_pass`` alone."""
+    Relay(exchange).start()
+    return _ANSWERED
+
+
+def try_files(exchange: Exchange) -> Progress:
+    """``try_files``: the content phase goes on here, with ``$uri`` set to the file found.
 
     A folder is found without the slash that the directive asks for it with: without one in
     the URI it is redirected to, as any folder is (nginx).
     """
+    directive = exchange.request.location.core.try_files
+    assert directive is not None
     files = exchange.world.files
     for template, wants_directory in directive.files:
         name = template.render(exchange.request)
@@ -66,9 +103,12 @@ def _try_files(exchange: Exchange, directive: TryFiles) -> bytes | None:
             core = exchange.request.location.core
             if wants_directory and core.alias is not None and core.alias_length is None:
                 # nginx: in a location given by an expression the alias names the folder
-                return path_of(exchange.request, exchange.request.route.uri)
+                request = exchange.request
+                request.note_tried_path(path_of(request, request.route.uri))
+                return _GO_ON
             exchange.request.set_uri(uri)
-            return path
+            exchange.request.note_tried_path(path)
+            return _GO_ON
     if directive.status is not None:
         exchange.answer_status(directive.status)
     else:
@@ -79,4 +119,4 @@ def _try_files(exchange: Exchange, directive: TryFiles) -> bytes | None:
         else:
             path, question, args = uri.partition(b"?")
             exchange.internal_redirect(path or b"/", args if question else None)
-    return None
+    return _ANSWERED

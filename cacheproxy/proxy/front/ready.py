@@ -18,9 +18,10 @@ from cacheproxy.http.messages import reason_phrase
 from cacheproxy.http.syntax import format_http_date
 from cacheproxy.policy.encoding import may_encode, vary_accept_encoding
 from cacheproxy.policy.reuse import reusable_until
-from cacheproxy.proxy.answer.fields import file_pairs, hit_pairs, server_line
+from cacheproxy.proxy.answer.fields import file_pairs, hit_pairs
 from cacheproxy.proxy.interfaces import Entry, OpenFile, Storage
 from cacheproxy.proxy.site.cache_key import RouteContext
+from cacheproxy.proxy.site.server_line import server_line
 
 __all__ = ["READY_OVERHEAD", "ReadyAnswer", "ReadyFile", "ReadyHit"]
 

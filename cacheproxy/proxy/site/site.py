@@ -14,10 +14,11 @@ Imports: ``http``, ``template``, ``policy``, ``config.model``, ``config.fast_pat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol, TypeVar
 
 from cacheproxy.config.fast_path import hot_obstacles
 from cacheproxy.config.model import Listen, Location, Match, Server
+from cacheproxy.http.fields import Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.request_parser import RequestLimits
 from cacheproxy.http.target import Target, normalize_path, parse_target, split_host
@@ -35,16 +36,15 @@ from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.policy.upstream_protocol import UpstreamProtocol
 from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
+from cacheproxy.proxy.site.phases import Phase
 from cacheproxy.proxy.site.ready import Ready, RemembersAnswers
 from cacheproxy.proxy.site.selecting import CountRules, without_query
 from cacheproxy.template import Getter, Template
 
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
-
 __all__ = [
     "CompiledLocation",
     "CompiledServer",
+    "Front",
     "LogLine",
     "Route",
     "Site",
@@ -57,6 +57,26 @@ ROUTE_MEMO_SIZE = 8192
 #: The longest request-target whose route is remembered, in octets: a route holds it
 #: several times over, and a client can send any number of long ones.
 ROUTE_MEMO_TARGET = 1024
+
+
+#: The exchanges of a front: they stand above this package.
+X = TypeVar("X", contravariant=True)
+
+
+class Front(Protocol[X]):
+    """What answers the requests of a site, given to it when it is made.
+
+    Exchanges reach by it what stands above them.
+    """
+
+    def phases(self, location: CompiledLocation) -> tuple[Phase, ...]:
+        """What a request goes through in *location*; the last phase always answers."""
+
+    def answer_status(self, exchange: X, status: int, extra: Pairs | None) -> None:
+        """Answer with *status* through ``error_page``, or with a page made here."""
+
+    def redirect(self, exchange: X, status: int, location: bytes) -> None:
+        """Answer with a redirect to *location*."""
 
 
 class LogLine:
@@ -96,6 +116,7 @@ class CompiledLocation:
         "limited",
         "location",
         "logs",
+        "phases",
         "protocol",
         "proxy",
         "purge",
@@ -108,7 +129,9 @@ class CompiledLocation:
         "upstream",
     )
 
-    def __init__(self, location: Location, server: CompiledServer, world: World) -> None:
+    def __init__(
+        self, location: Location, server: CompiledServer, world: World, front: Front[Any]
+    ) -> None:
         self.location = location
         self.server = server
         self.core = location.core
@@ -144,13 +167,15 @@ class CompiledLocation:
         self.free_methods: frozenset[bytes] = frozenset()
         limit = location.limit_except
         if limit is not None:
-            self.limited = CompiledLocation(limit.location, server, world)
+            self.limited = CompiledLocation(limit.location, server, world, front)
             self.limited.is_limited()
             self.free_methods = limit.methods
         #: The conditions under which a request is one to purge, also where nothing is kept.
         self.purge = location.cache.purge if proxy.proxy_pass is not None else ()
         self._look_at_keys()
         self.hot = self._may_answer_hot()
+        #: What a request goes through here; the last always answers.
+        self.phases: tuple[Phase, ...] = front.phases(self)
 
     def _compile_pass(self, target: ProxyPass, world: World) -> None:
         """What ``proxy_pass`` and its directives make of requests and responses."""
@@ -252,13 +277,26 @@ def _error_pages(pages: tuple[ErrorPage, ...]) -> dict[int, ErrorPage]:
 class CompiledServer:
     """One server: its locations compiled and arranged for look-up."""
 
-    __slots__ = ("_compiled", "_world", "default_core", "name", "named", "root", "server", "tree")
+    __slots__ = (
+        "_compiled",
+        "_front",
+        "_world",
+        "default_core",
+        "name",
+        "named",
+        "root",
+        "server",
+        "tree",
+    )
 
-    def __init__(self, server: Server, world: World, default: Server) -> None:
+    def __init__(
+        self, server: Server, world: World, default: Server, front: Front[Any]
+    ) -> None:
         self.server = server
         #: By what connections of the listening address go while they have no exchange.
         self.default_core = default.root.core
         self._world = world
+        self._front = front
         self.name = server.names[0].encode() if server.names else b""
         self._compiled: dict[int, CompiledLocation] = {}
         self.root = self.compiled(server.root)
@@ -279,7 +317,7 @@ class CompiledServer:
         """The compiled form of one of this server's locations."""
         found = self._compiled.get(id(location))
         if found is None:
-            found = CompiledLocation(location, self, self._world)
+            found = CompiledLocation(location, self, self._world, self._front)
             self._compiled[id(location)] = found
         return found
 
@@ -346,17 +384,19 @@ class Site:
         servers: list[Server],
         default: Server,
         world: World,
-        serve: Callable[[Exchange], None],
+        front: Front[Any],
         remembers: RemembersAnswers | None = None,
     ) -> None:
         self.listen = listen
         self.world = world
-        #: Runs the content phase of an exchange (``content.serve``).
-        self.serve = serve
+        #: What exchanges reach above them.
+        self.front = front
         #: Keeps answers ready for the fast path; None where there is no fast path.
         self.remembers = remembers
         self.scheme = b"https" if listen.ssl else b"http"
-        self.servers = {id(server): CompiledServer(server, world, default) for server in servers}
+        self.servers = {
+            id(server): CompiledServer(server, world, default, front) for server in servers
+        }
         self.default = self.servers[id(default)]
         self.limits = _limits(default)
         self._chooser = ServerChooser(servers, default)

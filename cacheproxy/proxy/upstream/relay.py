@@ -34,6 +34,7 @@ from cacheproxy.proxy.upstream.attempts import Attempts, Retry
 from cacheproxy.proxy.upstream.delivery import READ_ON, Delivery
 from cacheproxy.proxy.upstream.joined_body import Splice
 from cacheproxy.proxy.upstream.request import UpstreamRequest
+from cacheproxy.proxy.upstream.tunnel import join
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -373,7 +374,8 @@ class Relay:
         assert stream is not None
         self.finished = True
         self.request.detach()
-        exchange.switch(pairs, head.reason, stream)
+        exchange.switch(pairs)
+        join(exchange, stream)
         attempts.end(failed=False)
 
 

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.policy.options import CoreOptions
-from cacheproxy.proxy.answer.fields import media_type, server_line
-from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION
+from cacheproxy.proxy.answer.fields import media_type
 from tests.proxy.harness import BenchCase, response
 
 CORE = CoreOptions(types={"html": b"text/html", "gz": b"application/gzip"}, default_type=b"a/b")
@@ -35,16 +33,6 @@ class MediaTypeTests(SynchronousTestCase):
         """``default_type``."""
         for uri in (b"/", b"/a", b"/a.", b"/a.\xff", b""):
             self.assertEqual(media_type(CORE, uri), b"a/b")
-
-
-class ServerLineTests(SynchronousTestCase):
-    """``server_tokens``."""
-
-    def test_version_is_hidden_with_server_tokens_off(self) -> None:
-        """The name alone stays."""
-        on, off = replace(CORE, server_tokens=True), replace(CORE, server_tokens=False)
-        self.assertEqual(server_line(on), (b"Server", SERVER_WITH_VERSION))
-        self.assertEqual(server_line(off), (b"Server", SERVER))
 
 
 class FilePairsTests(BenchCase):

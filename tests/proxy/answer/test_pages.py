@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cacheproxy.proxy.answer.pages import SERVER, SERVER_WITH_VERSION, error_page
+from cacheproxy.proxy.answer.pages import error_page
+from cacheproxy.proxy.site.server_line import SERVER, SERVER_WITH_VERSION
 
 
 class PageTests(SynchronousTestCase):

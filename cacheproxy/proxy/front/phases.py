@@ -1,0 +1,70 @@
+"""The front of a site: the phases of each location, and the answers that other rooms make.
+
+An exchange and a site know nothing of what stands above them. They reach it through the
+``Front`` that the site was given: which phases a location has, in nginx's order (``return``,
+``allow`` and ``deny``, ``try_files``, content), and how errors and redirects are answered.
+
+Source: nginx ``ngx_http_core_module`` phases.
+Imports: ``proxy`` below it.
+"""
+
+from __future__ import annotations
+
+from cacheproxy.http.fields import Pairs
+from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
+from cacheproxy.proxy.exchange.exchange import Exchange
+from cacheproxy.proxy.front.content import content_phases, try_files
+from cacheproxy.proxy.site.phases import Phase, Progress
+from cacheproxy.proxy.site.site import CompiledLocation, Front
+
+__all__ = ["FRONT", "ProxyFront"]
+
+
+class ProxyFront:
+    """What answers the requests of every site (``Front``)."""
+
+    __slots__ = ()
+
+    def phases(self, location: CompiledLocation) -> tuple[Phase, ...]:
+        """Those that *location* has, in their order; the last of them always answers."""
+        core = location.core
+        phases: list[Phase] = []
+        if core.return_ is not None:
+            phases.append(_return)
+        if location.access is not None:
+            phases.append(_access)
+        if core.try_files is not None:
+            phases.append(try_files)
+        return (*phases, *content_phases(location))
+
+    def answer_status(self, exchange: Exchange, status: int, extra: Pairs | None) -> None:
+        """Answer with *status* through ``error_page``, or with a page made here."""
+        answer_error(exchange, status, extra)
+
+    def redirect(self, exchange: Exchange, status: int, location: bytes) -> None:
+        """Answer with a redirect to *location*."""
+        answer_redirect(exchange, status, location)
+
+
+#: It has no state, so that all sites share it.
+FRONT: Front[Exchange] = ProxyFront()
+
+
+def _return(exchange: Exchange) -> Progress:
+    """``return``."""
+    directive = exchange.request.location.core.return_
+    assert directive is not None
+    answer_return(exchange, directive)
+    return Progress.ANSWERED
+
+
+def _access(exchange: Exchange) -> Progress:
+    """``allow`` and ``deny``."""
+    access = exchange.request.location.access
+    assert access is not None
+    if access.allows(exchange.downstream.peer_host):
+        return Progress.GO_ON
+    exchange.log_error("error", "access forbidden by rule")
+    exchange.request.note_denied()
+    exchange.answer_status(403)
+    return Progress.ANSWERED
