@@ -231,9 +231,7 @@ class Storage(Protocol):
     def delete(self, digest: bytes) -> None:
         """Remove one entry."""
 
-    def purge(
-        self, selection: Selection, done: Callable[[int], None], soft: bool = False
-    ) -> None:
+    def purge(self, selection: Selection, done: Callable[[int], None], soft: bool = False) -> None:
         """Remove what *selection* takes of all that was asked for until now; or make it stale.
 
         Look-ups from now on see nothing of it (with *soft*: see it stale), and what
@@ -642,9 +640,7 @@ class World(Protocol):
     def log_error(self, level: str, message: str, request: object) -> None:
         """One line in the error log, with the request it concerns."""
 
-    def spool(
-        self, memory: int, file_limit: int, directory: str, *, replayable: bool
-    ) -> Spool: ...
+    def spool(self, memory: int, file_limit: int, directory: str, *, replayable: bool) -> Spool: ...
 
     def store_file(
         self,
