@@ -29,7 +29,7 @@ __all__ = ["CACHE_SIZE", "SMALL_FILE", "Files", "LargeFile", "SmallFile"]
 
 #: The largest file whose content is kept in memory.
 SMALL_FILE = 256 * 1024
-#: Octets of content kept, with what each file costs besides.
+#: Bytes of content kept, with what each file costs besides.
 CACHE_SIZE = 32 << 20
 FILE_OVERHEAD = 1024
 
@@ -57,7 +57,7 @@ class SmallFile:
         self.cost = len(content) + FILE_OVERHEAD
 
     def read(self, sink: BodySink, start: int, stop: int) -> MemoryReader:
-        """Deliver octets [start, stop) and the end before returning."""
+        """Deliver bytes [start, stop) and the end before returning."""
         return read_bytes(self.content, sink, start, stop)
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class LargeFile:
         self._call_from_thread = call_from_thread
 
     def read(self, sink: BodySink, start: int, stop: int) -> FileReader:
-        """Deliver octets [start, stop) as they are read."""
+        """Deliver bytes [start, stop) as they are read."""
         handle = self._handle
         if handle is None:
             raise ValueError("file is closed")

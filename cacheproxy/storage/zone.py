@@ -34,15 +34,15 @@ from cacheproxy.storage.upkeep.purges import PurgeRun, RecentPurges, mark_writer
 
 __all__ = ["Zone"]
 
-#: Octets of ``keys_zone`` that one counted key takes, as nginx documents it
+#: Bytes of ``keys_zone`` that one counted key takes, as nginx documents it
 #: (about 8000 keys a megabyte); bounds the table of ``proxy_cache_min_uses``.
 KEY_SIZE = 128
-#: Octets of finished stores that may wait for the disk in one zone; beyond it nothing new
+#: Bytes of finished stores that may wait for the disk in one zone; beyond it nothing new
 #: is stored.
 WAITING_LIMIT = 32 << 20
 #: Threads that compress: one, so that a burst of large bodies leaves the cores to the rest.
 ENCODE_THREADS = 1
-#: What a waiting store is counted with besides its octets.
+#: What a waiting store is counted with besides its bytes.
 WAITING_OVERHEAD = 4096
 #: Entries in memory that the disk is asked for in one call.
 COMPARE_STEP = 200
@@ -165,7 +165,7 @@ class Zone:
     # -- storing -------------------------------------------------------------
 
     def fits(self, length: int) -> bool:
-        """Whether the disk, or else memory, can take a body of *length* octets."""
+        """Whether the disk, or else memory, can take a body of *length* bytes."""
         limit = -1 if self.disk_queue.down else self.disk_queue.disk.room
         return limit is None or length <= max(limit, self.memory.body_limit)
 

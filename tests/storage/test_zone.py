@@ -60,7 +60,7 @@ class StoringTests(ZoneCase):
         self.assertEqual(self.files(), [])
 
     def test_restart_keeps_small_and_large(self) -> None:
-        """Everything stored is served after a restart, octet by octet."""
+        """Everything stored is served after a restart, byte by byte."""
         harness = self.harness()
         small, large = harness.store(b"s", b"small"), harness.store(b"l", LARGE)
         harness.restart()

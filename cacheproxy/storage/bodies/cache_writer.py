@@ -32,11 +32,11 @@ from cacheproxy.storage.disk.queue import DiskQueue
 
 __all__ = ["Writer", "WriterOwner"]
 
-#: Octets gathered before the disk threads are given work.
+#: Bytes gathered before the disk threads are given work.
 BATCH = 256 * 1024
 #: Pieces of a batch that are written one by one.
 PIECES = 8
-#: Octets of one body that may wait for the disk before its source is paused.
+#: Bytes of one body that may wait for the disk before its source is paused.
 WAITING_LIMIT = 1 << 20
 
 
@@ -123,7 +123,7 @@ class Writer:
         #: What is in memory: all of it while it is kept, else what is not on disk yet.
         self._pieces = Pieces()
         self._keeps = keep >= 0
-        #: The octets gathered, after those that a thread is writing, at the body's end.
+        #: The bytes gathered, after those that a thread is writing, at the body's end.
         self._batch_size = 0
         self._in_flight = 0
         self._on_disk = not owner.disk_queue.down
@@ -137,7 +137,7 @@ class Writer:
         self._drain_pending = False
 
     def __repr__(self) -> str:
-        return f"<Writer {self.digest.hex()} {self._state.value} {self.size} octets>"
+        return f"<Writer {self.digest.hex()} {self._state.value} {self.size} bytes>"
 
     # -- the MissWriter's face -------------------------------------------------
 
@@ -174,12 +174,12 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """Octets that wait for the disk."""
+        """Bytes that wait for the disk."""
         return self._batch_size + self._in_flight
 
     @property
     def held(self) -> int:
-        """Octets of the body in memory: what waits for the disk, or is kept beside it."""
+        """Bytes of the body in memory: what waits for the disk, or is kept beside it."""
         return self._pieces.stop - self._pieces.start
 
     def on_drain(self, call: Callable[[], None] | None) -> None:

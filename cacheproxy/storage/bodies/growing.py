@@ -21,10 +21,10 @@ from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["CHUNK", "MIN_CHUNK", "READ_AHEAD", "SMALL_PIECE", "Followers", "Pieces"]
 
-#: Pieces up to this many octets are joined, so that an origin which sends single octets
+#: Pieces up to this many bytes are joined, so that an origin which sends single bytes
 #: does not make a list of a million of them.
 SMALL_PIECE = 4096
-#: Octets that the followers of one body are given at a time, all together, and the most and
+#: Bytes that the followers of one body are given at a time, all together, and the most and
 #: the least that one of them is: while clients are slow it all waits on their connections.
 READ_AHEAD = 16 << 20
 CHUNK = 256 * 1024
@@ -32,7 +32,7 @@ MIN_CHUNK = 16 * 1024
 
 
 class Pieces:
-    """The octets [start, stop) of a body, in memory, in the pieces in which they came."""
+    """The bytes [start, stop) of a body, in memory, in the pieces in which they came."""
 
     __slots__ = ("_offsets", "_pieces", "_sealed", "start", "stop")
 
@@ -62,7 +62,7 @@ class Pieces:
         return self._pieces[bisect_right(self._offsets, position - 1) :]
 
     def take(self, position: int, limit: int) -> bytes:
-        """Octets from *position* on, which is inside; at most *limit*, and of one piece."""
+        """Bytes from *position* on, which is inside; at most *limit*, and of one piece."""
         index = bisect_right(self._offsets, position) - 1
         piece = self._pieces[index]
         at = position - self._offsets[index]

@@ -31,7 +31,7 @@ __all__ = [
     "read_bytes",
 ]
 
-#: Octets read from a file at a time; a reader holds no more.
+#: Bytes read from a file at a time; a reader holds no more.
 CHUNK = 256 * 1024
 
 
@@ -89,7 +89,7 @@ def read_at(descriptor: int, position: int, length: int, what: str) -> FileRead:
 
 
 def read_bytes(body: bytes, sink: BodySink, start: int, stop: int) -> MemoryReader:
-    """Deliver octets [start, stop) of *body* and the end, at once and in one piece."""
+    """Deliver bytes [start, stop) of *body* and the end, at once and in one piece."""
     if stop > start:
         sink.on_body(body if start == 0 and stop == len(body) else body[start:stop])
     sink.on_body_end()
@@ -241,7 +241,7 @@ class SourceReader:
 
 
 class FileReader:
-    """Delivers octets [start, stop) of a file; ``StorageError`` when the file is shorter."""
+    """Delivers bytes [start, stop) of a file; ``StorageError`` when the file is shorter."""
 
     __slots__ = (
         "_ahead",

@@ -2,14 +2,14 @@
 
 Used for responses under ``proxy_buffering`` (``proxy_buffers``, then
 ``proxy_max_temp_file_size``) and for request bodies (``client_body_buffer_size``,
-then a file). Octets are first held in memory. When more than *memory* are held and
+then a file). Bytes are first held in memory. When more than *memory* are held and
 a file is allowed, what is held goes to an unlinked temporary file, a batch at a
-time, in a disk thread. The body therefore is a run of octets in the file followed
+time, in a disk thread. The body therefore is a run of bytes in the file followed
 by a run in memory; a reader takes them in that order.
 
 What was read is freed: from memory at once, from the file by starting over at its
 beginning when it is empty. A replayable spool keeps everything and can be read from
-the first octet any number of times, by one reader at a time.
+the first byte any number of times, by one reader at a time.
 
 Runs in the reactor thread, apart from the methods that say otherwise.
 """
@@ -27,15 +27,15 @@ from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["CHUNK", "DiskSpool"]
 
-#: Octets delivered at a time.
+#: Bytes delivered at a time.
 CHUNK = 64 * 1024
-#: Octets that may wait in memory for the disk, besides *memory*, before the writing
+#: Bytes that may wait in memory for the disk, besides *memory*, before the writing
 #: side is asked to pause.
 WAITING_LIMIT = 1 << 20
 
 
 class DiskSpool:
-    """A ``Spool`` of *memory* octets, then at most *file_limit* octets in *directory*.
+    """A ``Spool`` of *memory* bytes, then at most *file_limit* bytes in *directory*.
 
     *file_limit* 0 allows no file (``proxy_max_temp_file_size 0``): the spool is then
     congested above *memory*. Writes are never refused: heed ``congested``. A failing
@@ -64,10 +64,10 @@ class DiskSpool:
         self._error: StorageError | None = None
         self._drain: Callable[[], None] | None = None
         self._was_congested = False
-        # The body from _base on: [_base, _file_end) in the file, whose first octet is
+        # The body from _base on: [_base, _file_end) in the file, whose first byte is
         # that of _file_origin, and the rest in _held, of which the first _spilling
-        # octets are being copied to the file. One buffer, because a peer that sends
-        # single octets must not make a list of a million pieces.
+        # bytes are being copied to the file. One buffer, because a peer that sends
+        # single bytes must not make a list of a million pieces.
         self._held = bytearray()
         self._base = 0
         self._file_end = 0
@@ -79,7 +79,7 @@ class DiskSpool:
 
     @property
     def size(self) -> int:
-        """Octets written so far."""
+        """Bytes written so far."""
         return self._size
 
     @property
@@ -203,7 +203,7 @@ class DiskSpool:
     # -- reading -------------------------------------------------------------
 
     def read(self, sink: BodySink) -> SourceReader:
-        """Read from the first octet (replayable) or from where reading stands.
+        """Read from the first byte (replayable) or from where reading stands.
 
         A reader that is still reading is closed.
         """

@@ -25,9 +25,9 @@ from cacheproxy.storage.threads import CallFromThread, Executor
 
 __all__ = ["FileWriter"]
 
-#: Octets gathered before a disk thread is given work.
+#: Bytes gathered before a disk thread is given work.
 BATCH = 256 * 1024
-#: Octets that may wait for the disk before the upstream is paused.
+#: Bytes that may wait for the disk before the upstream is paused.
 WAITING_LIMIT = 1 << 20
 
 
@@ -79,7 +79,7 @@ class FileWriter:
         self._executor = executor
         self._call_from_thread = call_from_thread
         self._state = _State.OPEN
-        # One buffer: a peer that sends single octets must not make a list of a million.
+        # One buffer: a peer that sends single bytes must not make a list of a million.
         self._held = bytearray()
         self._in_flight = 0
         self._drain: Callable[[], None] | None = None

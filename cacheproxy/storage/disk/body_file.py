@@ -118,6 +118,6 @@ class Tokens:
         """A token that nobody else gets."""
         drawn = self._drawn
         if not drawn:
-            octets = os.urandom(TOKEN_SIZE * _TOKENS)
-            drawn += [octets[at : at + TOKEN_SIZE] for at in range(0, len(octets), TOKEN_SIZE)]
+            data = os.urandom(TOKEN_SIZE * _TOKENS)
+            drawn += [data[at : at + TOKEN_SIZE] for at in range(0, len(data), TOKEN_SIZE)]
         return drawn.pop()

@@ -110,7 +110,7 @@ class Store:
 
     @property
     def size(self) -> int:
-        """Octets of the body."""
+        """Bytes of the body."""
         return len(self.rest) + (0 if self.body is None else self.body.size)
 
 
@@ -304,7 +304,7 @@ class Disk:
         length = header.stored.body_length
         end = seal(header.token)
         if length <= self._body_limit:
-            # One octet more than there should be shows a file that is too long.
+            # One byte more than there should be shows a file that is too long.
             data = os.pread(descriptor, length + SEAL_SIZE + 1, 0)
             os.close(descriptor)
             body = data[:length]
@@ -541,7 +541,7 @@ class Disk:
         return self.index.compact(limit)
 
     def _excess(self) -> int:
-        """Octets to free now; 0 or less when the bounds hold."""
+        """Bytes to free now; 0 or less when the bounds hold."""
         zone = self.zone
         excess = 0
         if self.room is not None:

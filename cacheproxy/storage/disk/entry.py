@@ -1,7 +1,7 @@
 """The on-disk form of a stored response's head, and of the seal that ends its body file.
 
 An index row's value is one encoded ``Header``; a body file is the body followed
-by a ``SEAL_SIZE`` octet seal. Row and file belong together exactly when the
+by a ``SEAL_SIZE`` byte seal. Row and file belong together exactly when the
 file's length is the row's ``body_length`` plus the seal and the seal carries
 the row's ``token``: a crash between the file's rename and the row's commit
 leaves a pair that disagrees, and that is a miss.
@@ -16,7 +16,7 @@ Layout of a header, little-endian::
              | length of the host u16 | host (both missing in older heads: empty)
     strings: key, reason, then name and value of each vary member and each field
 
-Evolution: a reader ignores payload octets after those that it knows, so a later
+Evolution: a reader ignores payload bytes after those that it knows, so a later
 version may append optional data without a new version number, and supplies
 defaults where they are missing. Any other change takes a new ``VERSION``; a
 reader refuses a version that is not its own, which makes the entry a miss: a
@@ -80,12 +80,12 @@ class Header:
 
 
 def seal(token: bytes) -> bytes:
-    """The octets that follow the body in the file of *token*."""
+    """The bytes that follow the body in the file of *token*."""
     return _SEAL_MAGIC + token
 
 
 def encode(header: Header) -> bytes:
-    """The octets of *header*. Every ``StoredResponse`` has a form."""
+    """The bytes of *header*. Every ``StoredResponse`` has a form."""
     stored = header.stored
     strings: list[bytes | None] = [stored.key, stored.reason]
     for vary in stored.vary:

@@ -323,7 +323,7 @@ class Index:
         return None if row is None else Row(row[0], row[1], row[2][1:], row[3])
 
     def usage(self) -> tuple[int, int]:
-        """(entries, octets that they occupy)."""
+        """(entries, bytes that they occupy)."""
         with converted("cannot read index"):
             rows = dict(
                 self._sql(
@@ -422,8 +422,9 @@ class Index:
                     changed = change(Row(bytes(row[1]), row[2], bytes(row[3])[1:], row[4]))
                 if changed is not None:
                     value, labels = changed
-                    self._set_value(digest, value, len(row[1]), removed, epoch)
-                    self.labels.put([(row[0], labels)], [row[0]])
+                    growth = len(value) - len(row[1])
+                    growth += self.labels.put([(row[0], labels)], [row[0]])
+                    self._set_value(digest, value, growth, removed, epoch)
             self._unlink(removed)
 
     def replace_values(self, values: Iterable[tuple[bytes, bytes, int]]) -> None:
@@ -435,21 +436,21 @@ class Index:
         with converted("cannot update"):
             with self._cache.transact():
                 for digest, value, length in values:
-                    self._set_value(digest, value, length, removed)
+                    self._set_value(digest, value, len(value) - length, removed)
             self._unlink(removed)
 
     def _set_value(
         self,
         digest: bytes,
         value: bytes,
-        old_length: int,
+        growth: int,
         removed: list[str],
         epoch: int | None = None,
     ) -> None:
         self._sql(
             "UPDATE Cache SET value = ?, size = size + ?, access_time = access_time + 1,"
             " access_count = coalesce(?, access_count) WHERE key = ? AND raw = 1",
-            (value, len(value) - old_length, epoch, digest),
+            (value, growth, epoch, digest),
         )
         self._drop_tagged([b"e" + digest], removed)
 

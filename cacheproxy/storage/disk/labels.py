@@ -1,6 +1,6 @@
 """What a purge finds entries by: the labels of an index's rows, in a table beside them.
 
-A label is one octet that tells its kind, and a value: ``h`` and the host, ``k`` and the
+A label is one byte that tells its kind, and a value: ``h`` and the host, ``k`` and the
 start of the cache key, ``t`` and a tag. The table holds (label, number of the row) in this
 order, so that the entries with one label, or with keys of one prefix, lie together; an
 index by number finds the labels of a row. All is changed in the transaction that changes
@@ -36,9 +36,9 @@ __all__ = [
     "labels_size",
 ]
 
-#: Octets of a cache key that are looked up; keys that differ only after them are compared.
+#: Bytes of a cache key that are looked up; keys that differ only after them are compared.
 KEY_LIMIT = 240
-#: What a label occupies besides twice its octets.
+#: What a label occupies besides twice its bytes.
 LABEL_OVERHEAD = 30
 _HOST, _KEY, _TAG = b"h", b"k", b"t"
 #: Parameters of one statement: SQLite before 3.32 takes no more than 999.
@@ -75,7 +75,7 @@ def labels_of(stored: StoredResponse) -> frozenset[bytes]:
 
 
 def labels_size(labels: Iterable[bytes]) -> int:
-    """The octets that *labels* occupy in the table and its index."""
+    """The bytes that *labels* occupy in the table and its index."""
     return sum(2 * len(label) + LABEL_OVERHEAD for label in labels)
 
 
@@ -135,7 +135,7 @@ class Walk:
 def _ranges(selection: ByPrefix | ByHost | ByTags) -> list[tuple[bytes, bytes]]:
     if isinstance(selection, ByPrefix):
         start = _KEY + selection.prefix[:KEY_LIMIT]
-        end = start.rstrip(b"\xff")  # never empty: the kind's octet is another
+        end = start.rstrip(b"\xff")  # never empty: the kind's byte is another
         return [(start, end[:-1] + bytes([end[-1] + 1]))]
     if isinstance(selection, ByHost):
         exact = {_HOST + selection.host, _HOST}
@@ -174,8 +174,11 @@ class Labels:
 
     # -- keeping ---------------------------------------------------------------
 
-    def put(self, rows: Iterable[tuple[int, Iterable[bytes]]], replaced: Sequence[int]) -> None:
-        """Give rows (number, labels) theirs; *replaced* are those that may have others."""
+    def put(self, rows: Iterable[tuple[int, Iterable[bytes]]], replaced: Sequence[int]) -> int:
+        """Give rows (number, labels) theirs; *replaced* are those that may have others.
+
+        Returns by how much the table grows.
+        """
         wanted = {(label, number) for number, labels in rows for label in labels}
         old: set[tuple[bytes, int]] = set()
         for start in range(0, len(replaced), _PARAMETERS):
@@ -187,6 +190,8 @@ class Labels:
         for pair in old - wanted:
             self._sql("DELETE FROM Label WHERE label = ? AND entry = ?", pair)
         self._insert(sorted(wanted - old))
+        before = labels_size(label for label, _ in old)
+        return labels_size(label for label, _ in wanted) - before
 
     def _insert(self, pairs: Sequence[tuple[bytes, int]]) -> None:
         for start in range(0, len(pairs), _PARAMETERS // 2):
@@ -305,7 +310,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def encode_selection(selection: Selection) -> bytes:
-    """The octets of *selection*: its kind, then each value with its length."""
+    """The bytes of *selection*: its kind, then each value with its length."""
     values: Iterable[bytes] = ()
     if isinstance(selection, ByKey):
         values = (selection.primary,)

@@ -36,7 +36,7 @@ LOG_INTERVAL = 60.0
 PENDING_LIMIT = 10_000
 
 
-#: Octets stored in one transaction before no other store is taken along: the zone is brought
+#: Bytes stored in one transaction before no other store is taken along: the zone is brought
 #: back to ``max_size`` after each.
 GROUP_SIZE = 1 << 20
 

@@ -33,7 +33,7 @@ __all__ = ["ENCODE_LIMIT", "Encoder", "sibling_digest"]
 ENCODE_LIMIT = 8 << 20
 #: Siblings being made or waiting for it; beyond it bodies are encoded as they are sent.
 QUEUE_LIMIT = 64
-#: Octets given to the coder at a time.
+#: Bytes given to the coder at a time.
 _PIECE = 256 * 1024
 
 _Done = Callable[[Entry | None], None]

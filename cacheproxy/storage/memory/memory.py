@@ -33,20 +33,20 @@ __all__ = ["BODY_LIMIT", "FileEntry", "Memory", "MemoryEntry", "cost_of", "memor
 BODY_LIMIT = 1 << 20
 #: One body may take this part of ``memory=`` at most.
 BODY_SHARE = 8
-#: Octets of the objects of one entry, and of each field line, besides their text.
+#: Bytes of the objects of one entry, and of each field line, besides their text.
 ENTRY_OVERHEAD = 1200
 FIELD_OVERHEAD = 180
-#: Octets of the places of a tag, besides its text, which is a field's.
+#: Bytes of the places of a tag, besides its text, which is a field's.
 TAG_OVERHEAD = 250
 
 
 def memory_body_limit(memory: int) -> int:
-    """The largest body that a tier of *memory* octets keeps; -1 where it keeps none."""
+    """The largest body that a tier of *memory* bytes keeps; -1 where it keeps none."""
     return min(BODY_LIMIT, memory // BODY_SHARE) if memory > 0 else -1
 
 
 def cost_of(stored: StoredResponse, body: bytes) -> int:
-    """Octets accounted for an entry: body, head twice (as stored, ready to send), objects."""
+    """Bytes accounted for an entry: body, head twice (as stored, ready to send), objects."""
     head = len(stored.key) + sum(len(name) + len(value) for name, value in stored.fields.pairs)
     return len(body) + 2 * head + FIELD_OVERHEAD * len(stored.fields.pairs) + ENTRY_OVERHEAD
 
@@ -98,14 +98,14 @@ class MemoryEntry:
         self.touched = 0.0
 
     def read(self, sink: BodySink, start: int, stop: int) -> MemoryReader:
-        """Deliver octets [start, stop) and the end before returning."""
+        """Deliver bytes [start, stop) and the end before returning."""
         return read_bytes(self.body, sink, start, stop)
 
     def release(self) -> None:
         """Memory is freed with the last reference."""
 
     def __repr__(self) -> str:
-        return f"<MemoryEntry {self.digest.hex()} {self.stored.status} {len(self.body)} octets>"
+        return f"<MemoryEntry {self.digest.hex()} {self.stored.status} {len(self.body)} bytes>"
 
 
 class FileEntry:
@@ -144,7 +144,7 @@ class FileEntry:
         self._call_from_thread = call_from_thread
 
     def read(self, sink: BodySink, start: int, stop: int) -> FileReader:
-        """Deliver octets [start, stop) as they are read."""
+        """Deliver bytes [start, stop) as they are read."""
         return FileReader(self._handle, (start, stop), sink, self._executor, self._call_from_thread)
 
     @property
@@ -167,7 +167,7 @@ class FileEntry:
 
 
 class Memory:
-    """At most *limit* octets of entries."""
+    """At most *limit* bytes of entries."""
 
     __slots__ = ("_entries", "_limit", "_tagged", "_used", "_variants", "body_limit", "size")
 

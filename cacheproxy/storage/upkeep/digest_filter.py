@@ -23,7 +23,7 @@ _words = Struct("<IIII").unpack
 
 
 class DigestFilter:
-    """Sized for *capacity* entries; 2 to 4 octets of memory an entry."""
+    """Sized for *capacity* entries; 2 to 4 bytes of memory an entry."""
 
     __slots__ = ("_bits", "_mask", "capacity", "count")
 
@@ -37,7 +37,7 @@ class DigestFilter:
         self._mask = entries * BITS_PER_ENTRY - 1
 
     def add(self, digest: bytes) -> None:
-        """Note *digest*, 16 octets."""
+        """Note *digest*, 16 bytes."""
         self.update((digest,))
 
     def update(self, digests: Iterable[bytes]) -> None:

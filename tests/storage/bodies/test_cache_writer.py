@@ -123,7 +123,7 @@ class StoringTests(WriterCase):
         self.assertEqual(writer.stored.body_length, 4)
 
     def test_body_is_kept_up_to_the_size_given(self) -> None:
-        """Exactly *keep* octets are kept, one more is not; none at all where it is negative."""
+        """Exactly *keep* bytes are kept, one more is not; none at all where it is negative."""
         for keep, body, kept in (
             (4, b"four", b"four"),
             (4, b"fiveo", None),
@@ -168,7 +168,7 @@ class StoringTests(WriterCase):
         self.assertEqual(self.stored(), bytes(BATCH) + b"rest")
 
     def test_nothing_counts_after_finish(self) -> None:
-        """Late octets, a second ``finish`` and an ``abort`` change nothing."""
+        """Late bytes, a second ``finish`` and an ``abort`` change nothing."""
         writer = self.writer(keep=100)
         writer.write(b"body")
         writer.finish()
@@ -279,7 +279,7 @@ class AbortTests(WriterCase):
         self.assertEqual(self.owner.told, ["closed"] * 3)
 
     def test_abort_is_final(self) -> None:
-        """Neither octets nor ``finish`` bring it back; the owner is told once."""
+        """Neither bytes nor ``finish`` bring it back; the owner is told once."""
         writer = self.writer(keep=100)
         writer.write(b"body")
         writer.abort()
@@ -308,7 +308,7 @@ class LimitTests(WriterCase):
     """Bodies larger than the zone (nginx ``max_size``)."""
 
     def test_body_at_the_limit_is_stored(self) -> None:
-        """One octet more is not, and the writer ends by itself."""
+        """One byte more is not, and the writer ends by itself."""
         writer = self.writer(limit=4)
         writer.write(b"four")
         writer.finish()

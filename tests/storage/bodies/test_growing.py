@@ -1,4 +1,4 @@
-"""A body that is read while it is written: whoever follows gets it octet by octet, or an error."""
+"""A body that is read while it is written: whoever follows gets it byte by byte, or an error."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call,misc"
@@ -23,7 +23,7 @@ from tests.storage.support import RecordingSink
 
 
 def pattern(length: int, start: int = 0) -> bytes:
-    """Octets that tell where they are from."""
+    """Bytes that tell where they are from."""
     return bytes((at * 7 + at // 251) % 256 for at in range(start, start + length))
 
 
@@ -39,7 +39,7 @@ class PiecesTests(SynchronousTestCase):
         st.randoms(use_true_random=False),
     )
     def test_any_order(self, steps: list[tuple[str, int]], chance: object) -> None:
-        """Octets come back as they went in, whatever was dropped before them."""
+        """Bytes come back as they went in, whatever was dropped before them."""
         pieces, body, seals = Pieces(), b"", [0]
         for name, number in steps:
             if name == "append":
@@ -60,7 +60,7 @@ class PiecesTests(SynchronousTestCase):
                 self.assertEqual(data, body[position : position + len(data)])
                 position += len(data)
 
-    def test_single_octets(self) -> None:
+    def test_single_bytes(self) -> None:
         """They are joined, but not into what a thread is writing."""
         pieces = Pieces()
         for _ in range(SMALL_PIECE):
@@ -240,7 +240,7 @@ class GrowingTests(FollowCase):
         self.assertEqual(self.descriptors(), 0)
 
     def test_nobody_follows(self) -> None:
-        """Then no descriptor is opened, and no octet kept, for anybody."""
+        """Then no descriptor is opened, and no byte kept, for anybody."""
         writer = self.writer()
         writer.write(BODY)
         writer.write(BODY)
@@ -379,7 +379,7 @@ class AbortTests(FollowCase):
         self.assertEqual((len(self.pool.queue), writer.held), (0, 0))
 
     def test_disk_that_fails_at_the_end(self) -> None:
-        """Octets that memory has, or the file that was begun, still reach who follows."""
+        """Bytes that memory has, or the file that was begun, still reach who follows."""
         for batches in (1, 0):
             self.disk_queue.down = False
             self.disk.write = os.write

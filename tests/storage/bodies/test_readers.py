@@ -1,4 +1,4 @@
-"""Tests of the reading ends: the right octets, once, whatever is asked in between."""
+"""Tests of the reading ends: the right bytes, once, whatever is asked in between."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call"
@@ -58,7 +58,7 @@ class BytesTests(SynchronousTestCase):
     """``read_bytes``."""
 
     def test_ranges(self) -> None:
-        """Octets [start, stop) in one piece, then the end; the whole body is not copied."""
+        """Bytes [start, stop) in one piece, then the end; the whole body is not copied."""
         for start, stop in ((0, 256), (0, 1), (255, 256), (10, 20)):
             sink = RecordingSink()
             read_bytes(BODY, sink, start, stop)
@@ -79,7 +79,7 @@ class BytesTests(SynchronousTestCase):
 
 
 class FileCase(SynchronousTestCase):
-    """A file of ``BODY``, read sixteen octets at a time."""
+    """A file of ``BODY``, read sixteen bytes at a time."""
 
     def setUp(self) -> None:
         self.patch(readers, "CHUNK", 16)
@@ -391,10 +391,10 @@ class OrderTests(SynchronousTestCase):
         st.integers(0, 256),
         st.integers(0, 256),
     )
-    def test_octets_are_a_prefix_and_whole_unless_closed(
+    def test_bytes_are_a_prefix_and_whole_unless_closed(
         self, steps: list[str], start: int, stop: int
     ) -> None:
-        """Order of calls changes when octets come, never which; the file is closed in the end."""
+        """Order of calls changes when bytes come, never which; the file is closed in the end."""
         self.patch(readers, "CHUNK", 16)
         start, stop = sorted((start, stop))
         folder = tempfile.mkdtemp()

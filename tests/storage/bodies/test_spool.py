@@ -1,4 +1,4 @@
-"""Tests of the spool: octets out are octets in, whatever the order of events."""
+"""Tests of the spool: bytes out are bytes in, whatever the order of events."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call"
@@ -55,7 +55,7 @@ class SpoolTests(SynchronousTestCase):
         self.assertTrue(sink.ended)
 
     def test_body_beyond_memory_goes_to_a_file(self) -> None:
-        """Above the memory limit octets go to a file that has no name."""
+        """Above the memory limit bytes go to a file that has no name."""
         spool = self.spool()
         data = os.urandom(500_000)
         spool.write(data)
@@ -98,7 +98,7 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual(sink.body, data)
 
     def test_replay_from_the_start(self) -> None:
-        """A request body that may be sent again is read from its first octet each time."""
+        """A request body that may be sent again is read from its first byte each time."""
         spool = self.spool(replayable=True)
         data = os.urandom(300_000)
         spool.write(data[:200_000])
@@ -145,7 +145,7 @@ class SpoolTests(SynchronousTestCase):
         replayable=st.booleans(),
         file_limit=st.sampled_from([0, 2000, 1 << 20]),
     )
-    def test_octets_out_are_octets_in(
+    def test_bytes_out_are_bytes_in(
         self, steps: list[str], sizes: list[int], replayable: bool, file_limit: int
     ) -> None:
         """Any interleaving of writing, disk work, pausing and reading anew loses nothing."""

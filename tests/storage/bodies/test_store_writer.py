@@ -143,7 +143,7 @@ class FileWriterTests(SynchronousTestCase):
         self.assertEqual((self.left(), len(self.problems)), ([], 1))
 
     def test_full_at_the_end(self) -> None:
-        """The last octets do not fit."""
+        """The last bytes do not fit."""
         writer = self.writer()
         writer.write(b"a")
         writer.finish()

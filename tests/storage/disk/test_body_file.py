@@ -27,25 +27,25 @@ class TemporaryBodyTests(SynchronousTestCase):
         """A system call that takes less than it is given is called again."""
         body = TemporaryBody(self.path, lambda descriptor, data: os.write(descriptor, data[:3]))
         body.append(b"some ")
-        body.append(b"octets")
+        body.append(b"bytes")
         body.finish(b"12345678")
         with open(self.path, "rb") as file:
-            self.assertEqual(file.read(), b"some octets" + seal(b"12345678"))
+            self.assertEqual(file.read(), b"some bytes" + seal(b"12345678"))
         self.assertEqual(body.size, 11)
 
     def test_checksum_is_of_the_body_alone(self) -> None:
         """In pieces or whole, and without the seal."""
         whole = TemporaryBody(self.path, os.write)
-        whole.append(b"some octets")
+        whole.append(b"some bytes")
         pieces = TemporaryBody(self.path + "2", os.write)
         pieces.append(b"some ")
-        pieces.append(b"octets")
+        pieces.append(b"bytes")
         pieces.finish(new_token())
         self.assertEqual(whole.checksum, pieces.checksum)
         whole.discard()
 
     def test_large_body_has_no_checksum(self) -> None:
-        """Beyond ``CHECKED`` it is 0, however the octets came; up to it, that of all."""
+        """Beyond ``CHECKED`` it is 0, however the bytes came; up to it, that of all."""
         self.patch(body_file, "CHECKED", 10)
         for pieces, rest, checksum in (
             ([b"12345"], b"67890", zlib.crc32(b"1234567890")),

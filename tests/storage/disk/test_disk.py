@@ -105,10 +105,10 @@ class DiskCase(SynchronousTestCase):
             self.addCleanup(os.close, found.descriptor)
         return found
 
-    def overwrite(self, digest: bytes, at: int, octets: bytes) -> None:
+    def overwrite(self, digest: bytes, at: int, data: bytes) -> None:
         with open(self.disk.path(digest), "r+b") as file:
             file.seek(at)
-            file.write(octets)
+            file.write(data)
 
     def temporaries(self) -> list[str]:
         return os.listdir(os.path.join(self.path, "temp"))
@@ -286,7 +286,7 @@ class FindingTests(DiskCase):
         self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)
 
     def test_unreadable_head_is_broken(self) -> None:
-        """Octets that are no header make no entry."""
+        """Bytes that are no header make no entry."""
         self.store(KEY, b"body")
         self.disk.index.replace_value(DIGEST, lambda row: (row.value[:-1], frozenset()), 1)
         self.assertIs(self.disk.find(DIGEST, NOW), BROKEN)

@@ -51,24 +51,24 @@ class EntryCodecTests(SynchronousTestCase):
         self.assertEqual(decode(encode(header)), header)
 
     @given(_header, st.data())
-    def test_any_changed_octet_is_an_error(self, header: Header, data: st.DataObject) -> None:
+    def test_any_changed_byte_is_an_error(self, header: Header, data: st.DataObject) -> None:
         """A flipped bit anywhere is found: damage is a miss, never another response."""
-        octets = bytearray(encode(header))
-        at = data.draw(st.integers(0, len(octets) - 1))
-        octets[at] ^= 1 << data.draw(st.integers(0, 7))
-        self.assertRaises(StorageError, decode, bytes(octets))
+        encoded = bytearray(encode(header))
+        at = data.draw(st.integers(0, len(encoded) - 1))
+        encoded[at] ^= 1 << data.draw(st.integers(0, 7))
+        self.assertRaises(StorageError, decode, bytes(encoded))
 
     @given(_header, st.data())
     def test_any_truncation_is_an_error(self, header: Header, data: st.DataObject) -> None:
         """A head cut anywhere is found."""
-        octets = encode(header)
-        cut = data.draw(st.integers(0, len(octets) - 1))
-        self.assertRaises(StorageError, decode, octets[:cut])
+        encoded = encode(header)
+        cut = data.draw(st.integers(0, len(encoded) - 1))
+        self.assertRaises(StorageError, decode, encoded[:cut])
 
     @given(st.binary(max_size=200))
-    def test_arbitrary_octets_are_an_error(self, octets: bytes) -> None:
+    def test_arbitrary_bytes_are_an_error(self, encoded: bytes) -> None:
         """Nothing but a header decodes, and no other exception comes out."""
-        self.assertRaises(StorageError, decode, octets)
+        self.assertRaises(StorageError, decode, encoded)
 
     def test_seal_names_the_body(self) -> None:
         """Two tokens have different seals of one length."""
@@ -78,9 +78,9 @@ class EntryCodecTests(SynchronousTestCase):
     def test_head_of_an_older_version(self) -> None:
         """What ends before the host was stored when there was none: it is not known."""
         header = Header(head_of(b"k", host=b"a.test"), b"t" * 8, b"e" * 8)
-        octets = encode(header)
-        payload = octets[14 : -len(b"a.test") - 2]
-        frame = octets[:6] + struct.pack("<II", len(payload), zlib.crc32(payload))
+        encoded = encode(header)
+        payload = encoded[14 : -len(b"a.test") - 2]
+        frame = encoded[:6] + struct.pack("<II", len(payload), zlib.crc32(payload))
         header.stored.host = b""
         self.assertEqual(decode(frame + payload), header)
 

@@ -159,7 +159,7 @@ class OpeningTests(IndexCase):
         self.assertEqual(self.index.find(digest), (b"value", 1000.0, PRIMARY, 1))
 
     def test_no_database_is_corrupt(self) -> None:
-        """Octets that SQLite refuses are told as damage, so that they are set aside."""
+        """Bytes that SQLite refuses are told as damage, so that they are set aside."""
         self.index.close()
         for suffix in ("-wal", "-shm"):
             if os.path.exists(os.path.join(self.path, INDEX_NAME + suffix)):

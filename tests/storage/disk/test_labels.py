@@ -32,15 +32,16 @@ from cacheproxy.storage.disk.labels import (
     decode_selection,
     encode_selection,
     labels_of,
+    labels_size,
 )
 from tests.storage.support import digest_of, head_of
 
-_octets = st.binary(max_size=6)
+_bytes = st.binary(max_size=6)
 _selections = st.one_of(
-    st.builds(ByKey, _octets),
-    st.builds(ByPrefix, _octets),
-    st.builds(ByHost, _octets),
-    st.builds(ByTags, st.frozensets(_octets, max_size=3)),
+    st.builds(ByKey, _bytes),
+    st.builds(ByPrefix, _bytes),
+    st.builds(ByHost, _bytes),
+    st.builds(ByTags, st.frozensets(_bytes, max_size=3)),
     st.just(Everything()),
 )
 
@@ -155,6 +156,20 @@ class KeepingTests(LabelCase):
             1,
         )
         self.assertEqual(self.labels(), {(b"hh", b"a"), (b"ka", b"a"), (b"tu", b"a")})
+
+    def test_labels_that_an_update_brings_count_in_the_entry(self) -> None:
+        """A head of the same length with more tags takes more of ``max_size``."""
+        self.put(tagged(b"a", b"t" * 9))
+        before = self.index.usage()[1]
+        head = tagged(b"a", b"t u v w x")
+        self.index.replace_value(
+            digest_of(b"a"),
+            lambda row: (encode(Header(head, b"t" * 8, b"f" * 8)), labels_of(head)),
+            1,
+        )
+        growth = labels_size(labels_of(head)) - labels_size(labels_of(tagged(b"a", b"t" * 9)))
+        self.assertGreater(growth, 0)
+        self.assertEqual(self.index.usage()[1] - before, growth)
 
     def test_too_many_tags(self) -> None:
         """Every purge by tag looks at an entry of which the tags cannot be told."""

@@ -384,11 +384,11 @@ class FailureTests(ZoneCase):
         self.assertEqual(len([line for line in harness.lines if "damaged" in line]), 1)
 
     def test_changed_body_is_a_miss(self) -> None:
-        """A small body whose octets changed is found by its checksum, deleted, logged once."""
+        """A small body whose bytes changed is found by its checksum, deleted, logged once."""
         self.damage(b"some body", b"X", 3)
 
     def test_grown_body_is_a_miss(self) -> None:
-        """Octets after the seal belong to no store of ours."""
+        """Bytes after the seal belong to no store of ours."""
         self.damage(b"some body", b"more", 9 + SEAL_SIZE)
 
     def test_truncated_small_body_is_a_miss(self) -> None:

@@ -105,7 +105,7 @@ class BoundsTests(ZoneCase):
         self.assertLessEqual(self.folder_size(), 1 << 20)
 
     def usage(self) -> int:
-        """Octets that the zone's body files occupy, in whole blocks."""
+        """Bytes that the zone's body files occupy, in whole blocks."""
         return sum(-(-os.path.getsize(path) // 4096) * 4096 for path in self.files())
 
     def test_max_size_is_honoured(self) -> None:
