@@ -1,8 +1,8 @@
 """Threads for disk work, so that the reactor's never waits for a disk.
 
 ``ThreadExecutor`` starts its threads with the first work given to it, after
-any fork of a daemon. ``InlineExecutor`` does the work at once and makes the
-tier deterministic where nothing runs concurrently.
+any fork of a daemon. ``InlineExecutor`` does the work at once, for tests that
+are to be deterministic.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.validation import same_representation
 from cacheproxy.policy.zone_size import memory_size
 from cacheproxy.proxy.interfaces import Entry, Scheduler
-from cacheproxy.storage.bodies.cache_writer import Writer
+from cacheproxy.storage.bodies.cache_writer import CacheWriter
 from cacheproxy.storage.disk.body_file import new_token
 from cacheproxy.storage.disk.disk import Disk, Found
 from cacheproxy.storage.disk.purge_steps import DiskPurge
@@ -42,7 +42,7 @@ KEY_SIZE = 128
 WAITING_LIMIT = 32 << 20
 #: Threads that compress: one, so that a burst of large bodies leaves the cores to the rest.
 ENCODE_THREADS = 1
-#: What a waiting store is counted with besides its bytes.
+#: Bytes that a waiting store counts for besides its body.
 WAITING_OVERHEAD = 4096
 #: Entries in memory that the disk is asked for in one call.
 COMPARE_STEP = 200
@@ -111,7 +111,7 @@ class Zone:
         )
         self.disk_queue.on_culled = self._left_disk
         self.disk_queue.on_recovered = self._compare
-        self._finishing: dict[bytes, Writer] = {}
+        self._finishing: dict[bytes, CacheWriter] = {}
         self.maintenance = Maintenance(self.disk_queue, self.memory, config, self._finishing.keys())
         self._encoder = Encoder(
             self.disk_queue,
@@ -124,7 +124,7 @@ class Zone:
             self._finishing.keys(),
             lambda fault: log(f"cache zone {config.name}: {fault}"),
         )
-        self._writers: set[Writer] = set()
+        self._writers: set[CacheWriter] = set()
         self._waiting = 0
         #: Nothing is stored any more.
         self._closed = False
@@ -169,22 +169,24 @@ class Zone:
         limit = -1 if self.disk_queue.down else self.disk_queue.disk.room
         return limit is None or length <= max(limit, self.memory.body_limit)
 
-    def open_writer(self, digest: bytes, primary: bytes, stored: StoredResponse) -> Writer | None:
+    def open_writer(
+        self, digest: bytes, primary: bytes, stored: StoredResponse
+    ) -> CacheWriter | None:
         """Start to store; None where neither the disk nor memory can take it now."""
         keep = self.memory.body_limit
         if self._closed or (self.disk_queue.down and keep < 0):
             return None
-        if self._waiting > WAITING_LIMIT or self._recent.took(primary, stored):
+        if self._waiting > WAITING_LIMIT or self._recent.covers(primary, stored):
             return None
-        writer = Writer(self, (digest, primary), stored, keep, self.disk_queue.disk.room)
+        writer = CacheWriter(self, (digest, primary), stored, keep, self.disk_queue.disk.room)
         self._writers.add(writer)
         return writer
 
-    def writer_closed(self, writer: Writer) -> None:
+    def writer_closed(self, writer: CacheWriter) -> None:
         """*writer* takes no more data."""
         self._writers.discard(writer)
 
-    def writer_finished(self, writer: Writer, body: bytes | None) -> None:
+    def writer_finished(self, writer: CacheWriter, body: bytes | None) -> None:
         """Make what *writer* stored visible; look-ups wait until it is on disk or in memory."""
         digest = writer.digest
         writer.counted = writer.waiting + WAITING_OVERHEAD
@@ -202,8 +204,8 @@ class Zone:
             self.memory.add(entry, self._scheduler.wall())
         self.maintenance.added(digest)
 
-    def writer_committed(self, writer: Writer, stored: bool) -> None:
-        """The store is over: wake who waits for it, unless a newer one took its place."""
+    def writer_committed(self, writer: CacheWriter, stored: bool) -> None:
+        """The store is over: answer look-ups that wait for it, unless a newer one replaced it."""
         self._waiting -= writer.counted
         digest = writer.digest
         if self._finishing.get(digest) is not writer:
@@ -211,7 +213,7 @@ class Zone:
         del self._finishing[digest]
         if not stored:
             if writer.replaces:
-                # What it was to replace must not come back when memory forgets it.
+                # The entry that it was to replace must not come back.
                 self._remove_disk(digest)
             if not self.disk_queue.down:
                 # The disk has no room for it, or was not in use when it began.
@@ -223,12 +225,13 @@ class Zone:
         self._lookups.stored(digest)
 
     def update(self, digest: bytes, stored: StoredResponse) -> None:
-        """Replace a head; ignored where it is not of the body that is stored by now.
+        """Replace a head.
 
-        Its length and its validators tell. And where what it says is older than a purge of it.
+        Ignored where its length or validators are not those of the stored body, and where it
+        was asked for before a purge of the entry.
         """
         # What is stored apart for a URL has its URL's key before a NUL (``policy.unkeyed``).
-        if self._recent.took(key_digest(stored.key.partition(b"\0")[0]), stored):
+        if self._recent.covers(key_digest(stored.key.partition(b"\0")[0]), stored):
             return
         edition = new_token()
         old = self.memory.get(digest)
@@ -271,7 +274,7 @@ class Zone:
         self._remove_in_order(digest, lambda: disk.delete(digest), lambda: disk.delete(digest))
 
     def _cancel(self, digest: bytes) -> bool:
-        """Make a store that is finishing come to nothing; whether there was one."""
+        """Cancel a store that is finishing; whether there was one."""
         writer = self._finishing.pop(digest, None)
         if writer is None:
             return False
@@ -319,7 +322,7 @@ class Zone:
         purge = DiskPurge(selection, stale_at, self.disk_queue.generation)
         PurgeRun(self.disk_queue, purge, gone, self._lookups.purge_begun, done).step()
 
-        # Who followed them looks again at once, and must do so behind the purge.
+        # Their followers look up again at once, and must do so behind the purge.
         if not soft:
             for writer in begun:
                 writer.abort()
@@ -330,19 +333,19 @@ class Zone:
 
     def is_purged(self, primary: bytes, stored: StoredResponse) -> bool:
         """Whether a purge since ``stored.request_time`` took it."""
-        return self._recent.took(primary, stored)
+        return self._recent.covers(primary, stored)
 
-    # -- what the disk gave up ---------------------------------------------------
+    # -- what left the disk ------------------------------------------------------
 
     def _left_disk(self, digests: Iterable[bytes]) -> None:
-        """Forget what is not on disk any more, unless it is on its way there anew."""
+        """Remove from memory what left the disk, unless it is being stored again."""
         for digest in digests:
             if digest not in self._finishing:
                 self.memory.remove(digest)
                 self._lookups.changed(digest)
 
     def _compare(self) -> None:
-        """Forget what is in memory only: stored while the disk failed, or lost with it."""
+        """Remove from memory what is not on disk: stored while it failed, or lost with it."""
         disk = self.disk_queue.disk
         digests = [entry.digest for entry in self.memory.entries()]
         for start in range(0, len(digests), COMPARE_STEP):

@@ -7,8 +7,8 @@ before ``finish``.
 
 A failing disk leaves the writer alive as long as the body may be kept in memory.
 
-Others may read the body along (``follow``, see ``storage.bodies.growing``). What waits for the
-disk is theirs to read, too; what is on disk is not kept in memory for them.
+Others may read the body while it grows (``follow``, see ``storage.bodies.growing``): what
+waits for the disk from memory, the rest from disk.
 
 Runs in the reactor thread, apart from the methods that say otherwise.
 """
@@ -30,7 +30,7 @@ from cacheproxy.storage.disk.disk import Store
 from cacheproxy.storage.disk.entry import Header
 from cacheproxy.storage.disk.queue import DiskQueue
 
-__all__ = ["Writer", "WriterOwner"]
+__all__ = ["CacheWriter", "WriterOwner"]
 
 #: Bytes gathered before the disk threads are given work.
 BATCH = 256 * 1024
@@ -45,13 +45,13 @@ class WriterOwner(Protocol):
 
     disk_queue: DiskQueue
 
-    def writer_finished(self, writer: Writer, body: bytes | None) -> None:
+    def writer_finished(self, writer: CacheWriter, body: bytes | None) -> None:
         """The body is whole, and given where it is small enough for memory."""
 
-    def writer_committed(self, writer: Writer, stored: bool) -> None:
+    def writer_committed(self, writer: CacheWriter, stored: bool) -> None:
         """It is on disk, or will never be."""
 
-    def writer_closed(self, writer: Writer) -> None:
+    def writer_closed(self, writer: CacheWriter) -> None:
         """It takes no more data (finished or aborted)."""
 
 
@@ -61,7 +61,7 @@ class _State(Enum):
     DONE = "done"
 
 
-class Writer:
+class CacheWriter:
     """One body being stored. *keep* is the size up to which it is also kept in memory."""
 
     __slots__ = (
@@ -113,7 +113,7 @@ class Writer:
         self.cancelled = False
         #: The body cannot be stored: it is too large, or the disk failed.
         self.given_up = False
-        #: What the zone counts it with while it waits for the disk.
+        #: Bytes that the zone counts for it while it waits for the disk.
         self.counted = 0
         #: An older store of the digest may be on disk.
         self.replaces = True
@@ -133,13 +133,13 @@ class Writer:
         self._followers: Followers | None = None
         self._drain: Callable[[], None] | None = None
         self._aborted: Callable[[], None] | None = None
-        #: Congestion ended without a batch being written; told with the one under way.
+        #: Congestion ended without a batch being written; reported with the one under way.
         self._drain_pending = False
 
     def __repr__(self) -> str:
-        return f"<Writer {self.digest.hex()} {self._state.value} {self.size} bytes>"
+        return f"<CacheWriter {self.digest.hex()} {self._state.value} {self.size} bytes>"
 
-    # -- the MissWriter's face -------------------------------------------------
+    # -- as a MissWriter -------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Append; never blocks."""
@@ -236,7 +236,7 @@ class Writer:
         self._aborted = call
 
     def follow(self, sink: BodySink, start: int, stop: int | None) -> SourceReader | None:
-        """Read along; see ``GrowingWriter.follow``."""
+        """Read while it grows; see ``GrowingWriter.follow``."""
         if self._state is not _State.OPEN:
             return None
         followers = self._followers
@@ -260,7 +260,7 @@ class Writer:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Nobody reads along any more, or may."""
+        """Nobody reads it while it grows any more: free memory and file."""
         self._pieces.drop(self.size)
         handle, self._handle = self._handle, None
         if handle is not None:

@@ -78,7 +78,10 @@ class Pieces:
 
 
 class Followers:
-    """Those who read a body while it grows; *open_file* gives what is on disk of it."""
+    """The readers of one growing body: its ``BodySource``.
+
+    *open_file* gives the file with what is on disk of it.
+    """
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class Followers:
         self._call_from_thread = call_from_thread
         self._log = log
         self._all: dict[SourceReader, None] = {}
-        #: Those that have everything there is.
+        #: Followers that have everything that has come.
         self._waiting: dict[SourceReader, None] = {}
         #: Called when the last one leaves.
         self.on_empty: Callable[[], None] | None = None
@@ -105,7 +108,7 @@ class Followers:
         return len(self._all)
 
     def add(self, sink: BodySink, start: int, stop: int | None) -> SourceReader:
-        """One more, who is paused."""
+        """Add a follower; it is paused."""
         follower = SourceReader(self, sink, start, stop, paused=True)
         self._all[follower] = None
         return follower
@@ -140,7 +143,7 @@ class Followers:
         self.grown()
 
     def fail(self, error: FillAborted) -> None:
-        """The body will never be whole: nobody may take what came of it for that."""
+        """The body will never be whole: every follower gets *error*."""
         self._waiting = {}
         for follower in list(self._all):
             try:

@@ -39,7 +39,7 @@ class DiskSpool:
 
     *file_limit* 0 allows no file (``proxy_max_temp_file_size 0``): the spool is then
     congested above *memory*. Writes are never refused: heed ``congested``. A failing
-    disk is told to the reader, by ``on_body_error``, and ends the congestion.
+    disk is reported to the reader, by ``on_body_error``, and ends the congestion.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class DiskSpool:
             self._descriptor = -1
 
     def advance(self, reader: SourceReader | None = None) -> None:
-        """Move on what can move: to the reader, to the disk; then tell of congestion."""
+        """Pass on what can be passed, to the reader and to the disk; then report congestion."""
         if self._reader is not None:
             self._reader.pump()
         self._spill()

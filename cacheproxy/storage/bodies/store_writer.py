@@ -5,8 +5,8 @@ gives it its mode and time and renames it into its place, with the folders that 
 missing. Nobody ever sees half a file under the name. Where the temporary folder is on
 another file system the body is copied into a file beside the place first, as in nginx.
 
-A failing or full disk is told once, by *failed*; what is written after that is dropped,
-so that the client's answer does not suffer.
+A failing or full disk is reported once, through *failed*; what is written after that is
+dropped, and the client's response goes on.
 
 Source: nginx ``ngx_http_upstream_store``, ``ngx_ext_rename_file``. Runs in the reactor
 thread, apart from the methods that say otherwise.
@@ -79,7 +79,7 @@ class FileWriter:
         self._executor = executor
         self._call_from_thread = call_from_thread
         self._state = _State.OPEN
-        # One buffer: a peer that sends single bytes must not make a list of a million.
+        # One buffer: a peer that sends single bytes must not make a list of a million pieces.
         self._held = bytearray()
         self._in_flight = 0
         self._drain: Callable[[], None] | None = None
@@ -90,7 +90,7 @@ class FileWriter:
     def __repr__(self) -> str:
         return f"<FileWriter {self._path!r} {self._state.value}>"
 
-    # -- the MissWriter's face -------------------------------------------------
+    # -- as a MissWriter -------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Append; never blocks."""

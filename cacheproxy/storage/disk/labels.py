@@ -1,15 +1,15 @@
-"""What a purge finds entries by: the labels of an index's rows, in a table beside them.
+"""Labels of an index's rows, by which purges find entries: a table beside the rows.
 
 A label is one byte that tells its kind, and a value: ``h`` and the host, ``k`` and the
 start of the cache key, ``t`` and a tag. The table holds (label, number of the row) in this
 order, so that the entries with one label, or with keys of one prefix, lie together; an
 index by number finds the labels of a row. All is changed in the transaction that changes
-the row; a trigger removes the labels of a row that goes, whoever removes it.
+the row; a trigger removes the labels of a row that is removed, whoever removes it.
 
-A label only points to candidates: whether a purge takes an entry is told from the entry.
-Rows made by a version that knew no labels get theirs in the background (``label_rows``);
-until then a purge looks at every row. Triggers notice rows that such a version writes
-later: they keep ``access_count`` or ``access_time``, which have no other use here.
+A label only points to candidates: whether a purge takes an entry is decided by the entry.
+Rows of a version that knew no labels get theirs in the background (``label_rows``); until
+then a purge looks at every row. Triggers notice rows that such a version writes later: they
+keep ``access_count`` or ``access_time``, which have no other use here.
 
 Runs in the transactions of the index: blocking, and raising SQLite's errors.
 """

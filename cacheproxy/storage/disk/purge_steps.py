@@ -1,9 +1,9 @@
 """Purges on disk, in steps that leave room for stores between them.
 
-A purge takes what was written before it was asked for: rows of an earlier epoch. While it
-goes through the index, what it has not come to yet is not found (a soft purge: is found
-stale), so that nobody sees how far it is. One that takes more than a step is noted in the
-index, and is gone on with after a restart, however the process ended.
+A purge removes what was written before it was asked for: rows of an earlier epoch. While it
+works through the index, a row that it has not reached yet is not found (with a soft purge:
+is found stale), so that nobody sees how far it is. One that takes more than a step is
+recorded in the index, and continued after a restart, however the process ended.
 
 Blocking; apart from ``seen``, in the writing thread only. ``StorageError`` everywhere.
 """

@@ -1,11 +1,11 @@
-"""The disk tier as the reactor thread sees it: queued work, and what happens when it fails.
+"""The queue of a zone's disk work, seen from the reactor thread, and its behaviour on failure.
 
-Everything that writes runs in one thread, in the order in which it was asked
-for; stores that wait one behind the other share a transaction. Reading runs in a
-pool beside it. A failure puts the tier *down*: nothing is
-asked of the disk, entries live in memory only, one line a minute is logged, and
-every ``RETRY`` seconds it is tried again. A removal that failed is *pending*: it is
-done before the tier comes up again, so that nothing purged is ever served.
+Everything that writes runs in one thread, in the order in which it was asked for; stores
+that wait one behind the other share a transaction. Reading runs in a pool beside it.
+
+A failure puts the disk *down*: nothing is asked of it, entries live in memory only, one line
+a minute is logged, and every ``RETRY`` seconds it is tried again. A removal that failed is
+*pending*: it is done before the disk is used again, so that nothing purged is ever served.
 
 Runs in the reactor thread; only ``Disk``'s methods run in others.
 """
@@ -36,11 +36,11 @@ LOG_INTERVAL = 60.0
 PENDING_LIMIT = 10_000
 
 
-#: Bytes stored in one transaction before no other store is taken along: the zone is brought
-#: back to ``max_size`` after each.
+#: Bytes of stores in one transaction, after which it takes no other store: the zone is
+#: brought back to ``max_size`` after each transaction.
 GROUP_SIZE = 1 << 20
 
-#: What a write is asked with: the work, or the store and who is told.
+#: A queued write: the work, or a store with the call that gets its outcome.
 _Stored = tuple[Store, Callable[[bool], None]]
 _Write = Callable[[], None] | _Stored
 
@@ -64,28 +64,28 @@ class DiskQueue:
         self._writer = writer
         self.scheduler = scheduler
         self.log = self._log = log
-        #: What the writing thread takes next, and whether it was told that there is something.
+        #: What the writing thread takes next, and whether it is on its way to do so.
         self._writes: deque[_Write] = deque()
         self._notified = False
         self.tokens = Tokens()
         self._pending: list[Callable[[], object]] = []
-        #: What of it is being done.
+        #: The pending removals that are being done.
         self._retrying: list[Callable[[], object]] = []
         self._clear_pending = False
         self._last_line: float | None = None
-        #: The failure under way was logged, so its end is, too.
+        #: The failure was logged, so its end is logged as well.
         self._failure_logged = False
         self._recovering = False
         self.closed = False
-        #: How many purges there have been: what is written tells which it came after.
+        #: How many purges there have been; a row records after which of them it was written.
         self.generation = 0
         #: Nothing is to be asked of the disk.
         self.down = False
         #: The index has been opened once.
         self.opened = False
-        #: Told the digests of what was culled, after the outcome of the call that did it.
+        #: Gets the digests of what was culled, after the outcome of the call that did it.
         self.on_culled: Callable[[list[bytes]], None] = _ignore
-        #: Called when the disk is in use again: what it holds may not be what it held.
+        #: Called when the disk is in use again: it may have lost what it held.
         self.on_recovered: Callable[[], None] = _nothing
 
     @property
@@ -154,14 +154,14 @@ class DiskQueue:
         self._tell()
 
     def _tell(self) -> None:
-        """Let the writing thread know of what waits."""
+        """Have the writing thread do what waits."""
         if self._writes and not self._notified:
             self._notified = True
             self._writer.submit(self._write_all)
 
     def _write_all(self) -> None:
         """In the writing thread: do what is asked for, stores that follow a store with it."""
-        # What is added from now on is told anew, if it is not seen below.
+        # What is added from now on is submitted anew, unless the loop below sees it.
         self._notified = False
         writes = self._writes
         while writes:
@@ -197,7 +197,7 @@ class DiskQueue:
             if True in outcomes:
                 self.disk.keep_bounds()
         except StorageError as failure:
-            # What was stored is stored: who waits for it is told so.
+            # What was stored stays stored.
             error = failure
         waiting = [done for _, done in group]
         self.call_from_thread(self._stored, waiting, outcomes, error, self.disk.take_culled())
@@ -209,7 +209,7 @@ class DiskQueue:
         error: StorageError | None,
         culled: list[bytes],
     ) -> None:
-        """A fault in one that is told must not keep it from the others."""
+        """Report the outcomes. A fault in one of the calls must not keep it from the others."""
         for done, outcome in zip(waiting, outcomes, strict=True):
             if isinstance(outcome, StorageError):
                 self.failed(outcome)
@@ -370,8 +370,8 @@ class DiskQueue:
 
 
 def _ignore(digests: list[bytes]) -> None:
-    """Nobody keeps what the disk culls."""
+    """Default of ``on_culled``."""
 
 
 def _nothing() -> None:
-    """Nobody asks."""
+    """Default of ``on_recovered``."""

@@ -25,9 +25,9 @@ _MARK_NAME = "cacheproxy.owed"
 
 
 def make_room(folder: str, bodies: Iterable[tuple[bytes, str]]) -> list[bytes]:
-    """Remove *bodies* (digest, path) until ``ROOM`` is free on *folder*'s disk; which went.
+    """Remove *bodies* (digest, path) until ``ROOM`` is free on *folder*'s disk.
 
-    None where there is room already. ``StorageError``.
+    Returns the digests of the removed: none if there is room already. ``StorageError``.
     """
     removed: list[bytes] = []
     with converted(f"cannot make room in {folder}"):

@@ -181,7 +181,7 @@ class Memory:
         self._variants: dict[bytes, set[bytes]] = {}
         #: Digests by tag.
         self._tagged: dict[bytes, set[bytes]] = {}
-        #: Digests, not entries: what was evicted must not live on until the next interval.
+        #: Digests, not entries: an evicted entry must not stay in memory until the next interval.
         self._used: dict[bytes, None] = {}
 
     def __len__(self) -> int:

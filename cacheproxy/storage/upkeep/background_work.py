@@ -1,9 +1,9 @@
-"""Background work on disk at the pace that ``proxy_cache_path`` gives it.
+"""Background work on disk, within the limits that ``proxy_cache_path`` sets.
 
 Work is done in iterations: at most so many items (``*_files``), for so long
-(``*_threshold``), with a pause between two (``*_sleep``). An iteration is made of steps of
+(``*_threshold``), with a pause between two (``*_sleep``). An iteration consists of steps of
 a bounded size, each queued behind the writes that were asked for before it, so that no
-store waits for more than a step.
+store waits for more than one step.
 
 Source: nginx's cache manager and loader processes. Runs in the reactor thread, apart from
 the steps themselves.

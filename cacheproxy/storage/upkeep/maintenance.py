@@ -1,14 +1,13 @@
-"""What a zone does by itself: writing uses down, culling, orphans, the filter of digests.
+"""Periodic maintenance of a zone: recording uses, culling, orphans, the filter of digests.
 
-Every ``INTERVAL`` seconds one round is queued behind the zone's writes. Culling keeps the
-pace of ``manager_*``; reading the zone after a start that of ``loader_*``
+Every ``INTERVAL`` seconds one round is queued behind the zone's writes. Culling keeps within
+the limits of ``manager_*``; reading the zone after a start within those of ``loader_*``
 (``storage.upkeep.background_work``).
 
-A use of an entry in memory is written down at most once in ``TOUCH_SHARE`` of
-``inactive``: the deadline then is wrong by no more than that, and a hit costs no write.
-Uses of larger bodies, which memory does not hold, are written down once a round. Culling
-asks for the uses that are not written down (``last_use``), and what it takes from the disk
-leaves memory in the same round.
+A use of an entry in memory is written to the index at most once in ``TOUCH_SHARE`` of
+``inactive``, so that a hit costs no write. Uses of larger bodies, which memory does not hold,
+are written once a round. Culling asks for the uses that are not written yet (``last_use``),
+and what it removes from disk leaves memory in the same round.
 
 Source: nginx's cache manager and loader processes, ``proxy_cache_path``. Runs in the
 reactor thread, apart from the disk's own methods.

@@ -1,12 +1,12 @@
-"""Purges of a zone, as the reactor thread sees them: under way on disk, and remembered.
+"""Purges of a zone in the reactor thread: running them, and remembering the recent ones.
 
-What is in memory goes, or becomes stale, in the call; what is on disk in steps behind the
-writes that were asked for before (``storage.disk.purge_steps``).
+What is in memory is removed, or becomes stale, in the call itself; what is on disk in steps
+behind the writes that were asked for before (``storage.disk.purge_steps``).
 
-A response may be asked for before a purge and come after it: what it says may be what
-the purge is to remove. The zone refuses to store it. Purges are remembered for
-``RECENT_TIME`` and up to ``RECENT_LIMIT``; of those that are forgotten the time of the
-last is kept, and everything asked for before that is refused, whatever it is.
+A response may be asked for before a purge and arrive after it: it may be what the purge was
+to remove, so the zone refuses to store it. Purges are remembered for ``RECENT_TIME`` and up
+to ``RECENT_LIMIT``; of those that are forgotten the time of the last is kept, and everything
+asked for before that time is refused, whatever it is.
 
 Runs in the reactor thread.
 """
@@ -29,22 +29,22 @@ from cacheproxy.policy.purge import (
 )
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.tags import TagLimitError, tags_of
-from cacheproxy.storage.bodies.cache_writer import Writer
+from cacheproxy.storage.bodies.cache_writer import CacheWriter
 from cacheproxy.storage.disk.purge_steps import DiskPurge, Step, stale_edition
 from cacheproxy.storage.disk.queue import DiskQueue
 from cacheproxy.storage.memory.memory import Memory, MemoryEntry
 
 __all__ = ["PurgeRun", "RecentPurges", "mark_writer", "purge_memory"]
 
-#: Entries that a soft purge marks in memory; it drops what there is more of, which the
-#: disk has, so that the reactor does not stand still.
+#: Entries that a soft purge marks in memory; it drops the rest, which are on disk, so that
+#: the reactor is not blocked.
 MARK_LIMIT = 5_000
 
 #: Seconds for which a purge is remembered by what it selects.
 RECENT_TIME = 600.0
 #: Keys, prefixes, hosts and tags remembered.
 RECENT_LIMIT = 10_000
-#: A step back of the wall clock by more than this is made up for, in seconds.
+#: A step back of the wall clock by more than this is compensated, in seconds.
 CLOCK_STEP = 1.0
 
 _KEY, _PREFIX, _HOST, _TAG = range(4)
@@ -60,7 +60,7 @@ class RecentPurges:
         self._marks: dict[tuple[int, bytes], float] = {}
         #: How many of them are prefixes of each length.
         self._lengths: dict[int, int] = {}
-        #: Whatever was asked for until then is refused.
+        #: Whatever was asked for before this time is refused.
         self._forgotten = float("-inf")
         self._offset = float("-inf")
         #: The time of the last one. What is asked for after it says so by this, if the clock
@@ -114,8 +114,8 @@ class RecentPurges:
                 if not self._lengths[length]:
                     del self._lengths[length]
 
-    def took(self, primary: bytes, stored: StoredResponse) -> bool:
-        """Whether a purge took *stored* since it was asked for."""
+    def covers(self, primary: bytes, stored: StoredResponse) -> bool:
+        """Whether *stored* was purged since it was asked for."""
         asked = stored.request_time
         if asked < self._forgotten:
             return True
@@ -166,7 +166,7 @@ def _candidates(memory: Memory, selection: Selection) -> list[MemoryEntry]:
     return memory.entries()
 
 
-def mark_writer(writer: Writer, now: float) -> None:
+def mark_writer(writer: CacheWriter, now: float) -> None:
     """Make stale what *writer* is storing, or is about to put on disk.
 
     Where its row is being made already the purge on disk comes after it, and does the same.

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.config.model import CacheZone
 from cacheproxy.errors import StorageError
-from cacheproxy.storage.bodies.cache_writer import BATCH, WAITING_LIMIT, Writer
+from cacheproxy.storage.bodies.cache_writer import BATCH, WAITING_LIMIT, CacheWriter
 from cacheproxy.storage.disk.disk import Disk, Found
 from cacheproxy.storage.disk.queue import DiskQueue
 from tests.storage.support import (
@@ -40,14 +40,14 @@ class Owner:
         self.told: list[str] = []
         self.body: bytes | None = None
 
-    def writer_finished(self, writer: Writer, body: bytes | None) -> None:
+    def writer_finished(self, writer: CacheWriter, body: bytes | None) -> None:
         self.told.append("finished")
         self.body = body
 
-    def writer_committed(self, writer: Writer, stored: bool) -> None:
+    def writer_committed(self, writer: CacheWriter, stored: bool) -> None:
         self.told.append("stored" if stored else "not stored")
 
-    def writer_closed(self, writer: Writer) -> None:
+    def writer_closed(self, writer: CacheWriter) -> None:
         self.told.append("closed")
 
 
@@ -74,8 +74,8 @@ class WriterCase(SynchronousTestCase):
         self.addCleanup(self.disk.close)
         self.owner = Owner(self.disk_queue)
 
-    def writer(self, keep: int = -1, limit: int | None = None) -> Writer:
-        return Writer(self.owner, (DIGEST, PRIMARY), head_of(KEY), keep, limit)
+    def writer(self, keep: int = -1, limit: int | None = None) -> CacheWriter:
+        return CacheWriter(self.owner, (DIGEST, PRIMARY), head_of(KEY), keep, limit)
 
     def run_all(self) -> None:
         """Let both executors finish."""
@@ -117,7 +117,7 @@ class StoringTests(WriterCase):
 
     def test_length_is_what_was_written(self) -> None:
         """The head gets the body's length, whatever was announced."""
-        writer = Writer(self.owner, (DIGEST, PRIMARY), head_of(KEY, body_length=99), 100, None)
+        writer = CacheWriter(self.owner, (DIGEST, PRIMARY), head_of(KEY, body_length=99), 100, None)
         writer.write(b"four")
         writer.finish()
         self.assertEqual(writer.stored.body_length, 4)

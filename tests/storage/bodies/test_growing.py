@@ -16,7 +16,7 @@ from cacheproxy.errors import FillAborted, StorageError
 from cacheproxy.proxy.interfaces import BodyReader
 from cacheproxy.storage.bodies import cache_writer as writers
 from cacheproxy.storage.bodies import growing
-from cacheproxy.storage.bodies.cache_writer import BATCH, WAITING_LIMIT, Writer
+from cacheproxy.storage.bodies.cache_writer import BATCH, WAITING_LIMIT, CacheWriter
 from cacheproxy.storage.bodies.growing import CHUNK, MIN_CHUNK, READ_AHEAD, SMALL_PIECE, Pieces
 from tests.storage.bodies.test_cache_writer import WriterCase, no_space
 from tests.storage.support import RecordingSink
@@ -74,7 +74,7 @@ class FollowCase(WriterCase):
     """A writer and its followers."""
 
     def follow(
-        self, writer: Writer, start: int = 0, stop: int | None = None
+        self, writer: CacheWriter, start: int = 0, stop: int | None = None
     ) -> tuple[RecordingSink, BodyReader]:
         """One more, who reads."""
         sink, reader = self.join(writer, start, stop)
@@ -82,7 +82,7 @@ class FollowCase(WriterCase):
         return sink, reader
 
     def join(
-        self, writer: Writer, start: int = 0, stop: int | None = None
+        self, writer: CacheWriter, start: int = 0, stop: int | None = None
     ) -> tuple[RecordingSink, BodyReader]:
         """One more, who does not read yet."""
         sink = RecordingSink()
