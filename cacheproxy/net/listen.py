@@ -28,7 +28,6 @@ from cacheproxy.net.http1.connection import HttpConnection
 from cacheproxy.net.http1.outbox import Turn
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory
 from cacheproxy.net.tls.accept import TlsFactory
-from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.front.hot import HotHits
 from cacheproxy.proxy.site.site import Site
 
@@ -76,7 +75,7 @@ class HttpFactory(Factory):
 
     def _use(self, site: Site) -> None:
         self.site = site
-        self.hot = HotHits(site, Exchange)
+        self.hot = HotHits(site)
 
     @property
     def connections(self) -> list[HttpConnection]:

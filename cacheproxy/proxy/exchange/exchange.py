@@ -420,10 +420,7 @@ class Exchange:
             return
         self.logged = True
         for line in self.request.location.logs:
-            condition = line.condition
-            if condition is not None and condition.render(self.request) in (b"", b"0"):
-                continue
-            line.write(line.path.render(self.request), line.render(self.request) + b"\n")
+            line.log(self.request)
 
     def _log_error(self, level: str, message: str) -> None:
         self.world.log_error(level, message, self.request)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from cacheproxy.http.fields import Fields
 from cacheproxy.policy.stored import StoredResponse
 
-__all__ = ["Record", "UpstreamRecord"]
+__all__ = ["REQUEST_ID_BYTES", "Record", "UpstreamRecord"]
 
 #: Random bytes in a ``$request_id``, which shows them in hexadecimal.
 REQUEST_ID_BYTES = 16

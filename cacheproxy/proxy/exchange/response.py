@@ -213,7 +213,7 @@ class Response:
         self.state = _ENDED
 
     def note_sent(self, status: int, pairs: Pairs, body_bytes: int) -> None:
-        """The whole response was sent without this one: a hit of the fast path, a 101."""
+        """The whole response was sent without this one: a 101."""
         self.state = _ENDED
         self.status = status
         self.pairs = pairs

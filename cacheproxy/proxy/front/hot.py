@@ -10,35 +10,27 @@ in memory and is fresh, or the file the one on disk.
 This is an optimisation of the general path and nothing else: a test holds the two
 equal, byte by byte.
 
-Imports: ``http``, ``proxy.front``, ``proxy.interfaces``, ``proxy.site``.
+Imports: ``http``, ``proxy.front``, ``proxy.site``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
-
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
+from cacheproxy.proxy.front.hot_request import HotRequest
 from cacheproxy.proxy.front.traits import Traits, traits_of
-from cacheproxy.proxy.interfaces import Downstream
+from cacheproxy.proxy.site.context import RequestContext
 from cacheproxy.proxy.site.ready import KeptClient, Ready
 from cacheproxy.proxy.site.site import Route, Site
-
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
 
 __all__ = ["HotHits"]
 
 
 class HotHits:
-    """The fast path of one listening address; *exchange* makes one, for the log."""
+    """The fast path of one listening address."""
 
-    def __init__(
-        self, site: Site, exchange: Callable[[Site, Downstream, RequestHead], Exchange]
-    ) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
-        self._exchange = exchange
         self._known = site.routes
         self._wall = site.world.scheduler.wall
 
@@ -68,20 +60,12 @@ class HotHits:
             return None
         if ready.second != int(now):
             ready.render(now)
-        if route.location.logs:
-            self._log(client, head, route, ready)
+        logs = route.location.logs
+        if logs:
+            request: RequestContext = HotRequest(self._site, client, head, route, ready)
+            for line in logs:
+                line.log(request)
         return ready
-
-    def _log(self, client: KeptClient, head: RequestHead, route: Route, ready: Ready) -> None:
-        # Nothing is sent through it, so that a client is enough.
-        exchange = self._exchange(self._site, cast(Downstream, client), head)
-        exchange.request.adopt(route)
-        record = exchange.record
-        record.note_cache_status(ready.cache_status)
-        record.note_upstream_fields(ready.upstream_fields)
-        exchange.response.note_sent(ready.status, ready.http1_pairs, len(ready.body))
-        record.note_bytes_before(client.bytes_sent - len(ready.http1) - len(ready.http1_body))
-        exchange.log()
 
 
 def _selected(route: Route, traits: Traits, fields: Fields) -> Ready | None:

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.proxy.interfaces import Downstream, World
+from cacheproxy.proxy.interfaces import Client, World
 from cacheproxy.proxy.site.site import CompiledLocation, CompiledServer, Route, Site
 
 __all__ = ["AttemptFacts", "RequestContext", "TemplateContext"]
@@ -164,7 +164,7 @@ class RequestContext(TemplateContext, Protocol):
     """A client's request."""
 
     @property
-    def downstream(self) -> Downstream: ...
+    def downstream(self) -> Client: ...
 
     @property
     def body(self) -> BodyFacts | None: ...

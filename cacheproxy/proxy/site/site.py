@@ -96,6 +96,12 @@ class LogLine:
         self.write = write
         self.condition = condition
 
+    def log(self, request: object) -> None:
+        """Write the line of *request*, a ``RequestContext``, where its condition holds."""
+        condition = self.condition
+        if condition is None or condition.render(request) not in (b"", b"0"):
+            self.write(self.path.render(request), self.render(request) + b"\n")
+
 
 class CompiledLocation:
     """One location, compiled."""
