@@ -14,7 +14,7 @@ from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.key import normal_accept_encoding
 from cacheproxy.policy.reuse import STEERING_FIELDS
 from cacheproxy.policy.unkeyed import METHOD_FIELDS, forms
-from cacheproxy.proxy.site.selecting import COUNTED_FIELDS, CountRules
+from cacheproxy.proxy.site.selection_rules import COUNTED_FIELDS, CountRules
 
 __all__ = ["Traits", "is_simple", "traits_of"]
 

@@ -38,7 +38,7 @@ from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
 from cacheproxy.proxy.site.phases import Phase
 from cacheproxy.proxy.site.ready import Ready, RemembersAnswers
-from cacheproxy.proxy.site.selecting import CountRules, without_query
+from cacheproxy.proxy.site.selection_rules import CountRules, without_query
 from cacheproxy.template import Getter, Template
 
 __all__ = [

@@ -11,7 +11,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.options import CacheOptions, ProxyOptions
 from cacheproxy.proxy.front.traits import is_simple, traits_of
-from cacheproxy.proxy.site.selecting import CountRules
+from cacheproxy.proxy.site.selection_rules import CountRules
 
 RULES = CountRules(ProxyOptions(), CacheOptions(cookies=(b"lang",)))
 
