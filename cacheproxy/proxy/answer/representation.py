@@ -246,7 +246,7 @@ class ReaderSource:
 
     def _finish(self) -> None:
         """Nothing more is read; the exchange has no source."""
-        self._exchange.source = None
+        self._exchange.clear_source()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
@@ -275,7 +275,7 @@ class BodySource(ReaderSource):
 
     def start(self) -> None:
         """Send the first part; the exchange has begun its response."""
-        self._exchange.source = self
+        self._exchange.answer_from(self)
         self._next()
 
     def _next(self) -> None:

@@ -101,7 +101,7 @@ class Following(ReaderSource):
         if self._answers_precondition():
             return
         if exchange.request.method == b"HEAD" or stored.status == 204 or length == 0:
-            exchange.source = None
+            exchange.clear_source()
             self._begin()
             exchange.end()
             return
@@ -125,7 +125,7 @@ class Following(ReaderSource):
             received=stored.response_time,
         )
         if outcome is Precondition.NOT_MODIFIED:
-            exchange.source = None
+            exchange.clear_source()
             pairs = not_modified(exchange.request, self._pairs(), self._growing.length)
             exchange.begin(304, pairs, None)
             exchange.end()
@@ -160,7 +160,7 @@ class Following(ReaderSource):
             return
         self._reader = reader
         growing.followers += 1
-        exchange.source = self
+        exchange.answer_from(self)
         reader.resume()
 
     # -- BodySink ----------------------------------------------------------

@@ -146,7 +146,7 @@ class CacheTurn:
     def start(self) -> None:
         """Make the key and look for a stored response."""
         exchange = self.exchange
-        exchange.source = self
+        exchange.answer_from(self)
         self.request, suffix, self.detail = count(exchange.request)
         # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
         self.key, self.primary, self.base = keys_of(
@@ -304,7 +304,7 @@ class CacheTurn:
 
     def look_again(self) -> None:
         """Start anew: what was waited for or followed has ended."""
-        self.exchange.source = self
+        self.exchange.answer_from(self)
         self.drop_entry()
         self.digest = self.base
         self.look_up()

@@ -116,7 +116,7 @@ class PurgeTurn:
 
     def start(self) -> None:
         """Order the purge; the answer follows when all of it is done."""
-        self._exchange.source = self
+        self._exchange.answer_from(self)
         selections = self._selections()
         self._waiting = len(selections)
         for selection in selections:

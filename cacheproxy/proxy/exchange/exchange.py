@@ -386,6 +386,18 @@ class Exchange:
         self.source = None
         self.request.close_body()
 
+    def answer_from(self, source: Source) -> None:
+        """Have *source* produce the content: it hears of the client from now on."""
+        self.source = source
+
+    def clear_source(self) -> None:
+        """What produced the content is done with the client."""
+        self.source = None
+
+    def leave_unlogged(self) -> None:
+        """Another exchange writes the log line of the request that this is a part of."""
+        self.logged = True
+
     # -- the client --------------------------------------------------------
 
     def on_writable(self) -> None:

@@ -182,6 +182,10 @@ class Request:
         if self.body is not None:
             self.body.close()
 
+    def give_up_body(self) -> None:
+        """Whoever sends the body on closes it, whatever becomes of the request."""
+        self.body = None
+
     # -- others like it ----------------------------------------------------
 
     def replaced(self, head: RequestHead, route: Route) -> Request:

@@ -58,7 +58,7 @@ class SliceExchange(Exchange):
         self._slicing: Slicing | None = slicing
         #: It answers the client's own Range, from a whole.
         self.of_whole = False
-        self.logged = True
+        self.leave_unlogged()
         self.request.place_like(whole.request)
         self.request.note_slice(asked)
         self.record.share_request_id(whole.record)
@@ -121,7 +121,7 @@ class SliceExchange(Exchange):
     def _finish(self) -> Slicing | None:
         slicing = self._slicing
         self.forget()
-        self.source = None
+        self.clear_source()
         return slicing
 
     def forget(self) -> None:

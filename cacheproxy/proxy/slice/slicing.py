@@ -127,7 +127,7 @@ class Slicing:
     def start(self) -> None:
         """Ask for the first slice."""
         exchange = self.exchange
-        exchange.source = self
+        exchange.answer_from(self)
         if self._may_have_range():
             self._start = first_slice(exchange.request.head.fields, self._size)
         self._advance()
@@ -389,7 +389,7 @@ class Slicing:
         self._take_over(made)
         exchange = self.exchange
         exchange.request.note_slice(b"")
-        exchange.source = None
+        exchange.clear_source()
         exchange.request.take_method(made.request)
         return True
 

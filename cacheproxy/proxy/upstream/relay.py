@@ -100,7 +100,7 @@ class Relay:
     def start(self) -> None:
         """Choose where to, collect the body if it is to be collected, and send."""
         exchange, request = self.exchange, self.request
-        exchange.source = self
+        exchange.answer_from(self)
         try:
             self._attempts = Attempts(exchange, request.address())
         except (ProtocolError, UpstreamError) as problem:

@@ -220,7 +220,7 @@ class UpstreamRequest:
     def keep_body(self) -> None:
         """The client has gone: the body is this request's alone, until ``close_body``."""
         if self._body is not None:
-            self._exchange.request.body = None
+            self._exchange.request.give_up_body()
 
     def close_body(self) -> None:
         """The body is not needed any more."""
