@@ -4,6 +4,10 @@ RFC 9112. A head is cut from the input at its empty line; the status line is rea
 field lines by llhttp (``field_lines``), and ``framing`` decides what the body is. Bytes of a
 body are passed on as slices of what was read.
 
+Lines of a head end with CRLF or with a bare LF, which many small origins send; nginx, curl
+and browsers take it (RFC 9112 §2.2). The head that goes on is written anew, so that nobody
+behind us has to. The framing of chunks is strict: CRLF alone.
+
 An origin that is asked for the same thing again within a second mostly gives the same
 head, to the byte: the last one is kept as read.
 
@@ -55,6 +59,7 @@ class ResponseSink(Protocol):
     def on_response_error(self, error: ProtocolError) -> None: ...
 
 
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _STATUS_LINE = re.compile(rb"HTTP/([0-9])\.([0-9]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
@@ -69,6 +74,8 @@ def _status_line(line: bytes) -> tuple[int, int, bytes]:
 
 def _response_head(method: bytes, text: bytes) -> ResponseHead:
     """The head whose bytes are *text*, answering a request with *method*."""
+    if text.count(b"\n") != text.count(b"\r\n"):
+        text = _BARE_LF.sub(b"\r\n", text)
     eol = text.find(b"\r\n")
     version, status, reason = _status_line(text[:eol])
     fields = read_fields(text[eol + 2 :])
@@ -200,12 +207,14 @@ class ResponseParser:
 
     def _read_head(self) -> bool:
         data = self._buffer
-        end = data.find(b"\r\n\r\n", self._scanned)
-        if end < 0:
+        # The first empty line, whichever way it and the one before end.
+        end = data.find(b"\n\r\n", self._scanned)
+        bare = data.find(b"\n\n", self._scanned, end + 1 if end >= 0 else len(data))
+        if end < 0 and bare < 0:
             self._partial(data)
             return False
         self._scanned = 0
-        end += 4
+        end = end + 3 if bare < 0 else bare + 2
         if end > self._max_head:
             raise ProtocolError("head too large")
         text = data[:end]
@@ -252,12 +261,9 @@ class ResponseParser:
             raise ProtocolError("head too large")
         if not data.startswith(b"HTTP/1."[: len(data)]):
             raise ProtocolError("not an HTTP response")
-        if data.count(b"\n", self._scanned) != data.count(b"\r\n", self._scanned):
-            raise ProtocolError("bare LF in a head")
         # Not from the last line's start: a line without end that comes byte by byte would
-        # be read over and over. Three bytes may begin the end of the head; no CRLF is split.
-        start = max(len(data) - 3, 0)
-        self._scanned = start - 1 if start and data[start] == 10 else start
+        # be read over and over. Two bytes may begin the end of the head.
+        self._scanned = max(len(data) - 2, 0)
 
     def _read_fixed(self) -> None:
         data = self._buffer

@@ -140,3 +140,67 @@ class KeptTests(SynchronousTestCase):
             seen = Responses()
             seen.parser.feed(response(b"Content-Length: 5\r\nContent-Length: 5\r\n"))
             self.assertEqual(seen.names(), ["error"])
+
+
+class LineEndTests(SynchronousTestCase):
+    """RFC 9112 §2.2: from an origin a bare LF ends a line as CRLF does."""
+
+    HEAD = b"HTTP/1.1 200 OK~A: 1~B:  x y ~Content-Length: 3~~"
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.booleans(), min_size=5, max_size=5), _cuts)
+    def test_any_mix_and_split_gives_the_same(self, bare: list[bool], cuts: list[int]) -> None:
+        """The same calls as with CRLF, however the lines end and the bytes arrive."""
+        data = self.HEAD
+        for lf in bare:
+            data = data.replace(b"~", b"\n" if lf else b"\r\n", 1)
+        wanted = Responses()
+        wanted.parser.feed(self.HEAD.replace(b"~", b"\r\n") + b"abc")
+        seen = Responses()
+        for piece in pieces(data + b"abc", cuts):
+            seen.parser.feed(piece)
+        self.assertEqual(seen.calls, wanted.calls)
+        self.assertEqual(seen.names(), ["response", "body", "end"])
+        self.assertEqual(
+            seen.heads[0].fields.pairs, [(b"A", b"1"), (b"B", b"x y"), (b"Content-Length", b"3")]
+        )
+
+    def test_the_first_empty_line_ends_the_head(self) -> None:
+        """What follows it is the body, though it may look like the end of a head itself."""
+        for end in (b"\n\n", b"\r\n\n", b"\n\r\n", b"\r\n\r\n"):
+            for body in (b"\n\r\n", b"\r\n\r\n", b"\n\n\n", b"A:b\r\n\r\n"):
+                for step in (1, 100):
+                    data = b"HTTP/1.1 200 OK\r\nContent-Length: %d" % len(body) + end + body
+                    seen = Responses()
+                    for at in range(0, len(data), step):
+                        seen.parser.feed(data[at : at + step])
+                    self.assertEqual(seen.names(), ["response", "body", "end"], data)
+                    self.assertEqual(seen.calls[1], ("body", body))
+                    self.assertFalse(seen.parser.excess)
+
+    def test_interim_responses(self) -> None:
+        """Their heads may end so too."""
+        seen = Responses()
+        seen.parser.feed(b"HTTP/1.1 103 Early Hints\nLink: x\n\nHTTP/1.1 204 No Content\n\n")
+        self.assertEqual(seen.names(), ["informational", "response", "end"])
+
+    def test_kept_head(self) -> None:
+        """One that comes again is read as the first time."""
+        seen = Responses((b"GET", b"GET"))
+        for _ in range(2):
+            seen.parser.feed(b"HTTP/1.1 200 OK\nContent-Length: 1\n\nx")
+        self.assertIs(seen.heads[0], seen.heads[1])
+
+    def test_a_cr_alone_is_refused(self) -> None:
+        """Neither within a value nor before a line's end."""
+        for line in (b"A: b\rc\n", b"A: b\r\r\n", b"A: b\r"):
+            seen = Responses()
+            seen.parser.feed(b"HTTP/1.1 200 OK\n" + line + b"Content-Length: 0\n\n")
+            self.assertEqual(seen.names(), ["error"], line)
+
+    def test_chunks_are_strict(self) -> None:
+        """Where a chunk ends is nothing to be lax about."""
+        for body in (b"3\nabc\r\n0\r\n\r\n", b"3\r\nabc\n0\r\n\r\n", b"0\n\n"):
+            seen = Responses()
+            seen.parser.feed(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n" + body)
+            self.assertEqual(seen.names()[-1], "error", body)
