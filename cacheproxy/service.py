@@ -34,6 +34,7 @@ from cacheproxy.net.descriptors import DescriptorGuard
 from cacheproxy.net.listen import Listener
 from cacheproxy.net.logs.logs import ErrorLogObserver
 from cacheproxy.net.tls.contexts import ContextStore, ServerContexts
+from cacheproxy.net.tls.named import NamedContexts, is_named
 from cacheproxy.policy.routing import ServerChooser
 from cacheproxy.proxy.front.phases import FRONT
 from cacheproxy.proxy.front.remembering import RememberedAnswers
@@ -83,15 +84,22 @@ def _contexts(
     """How a server name chooses its certificate at *address*; None without TLS."""
     if not address.listen.ssl:
         return None
-    contexts = {
-        id(server): store.get(server.ssl) for server in address.servers if server.ssl is not None
-    }
+    contexts: dict[int, SSL.Context] = {}
+    named: dict[int, NamedContexts] = {}
+    for server in address.servers:
+        if server.ssl is None:
+            continue
+        if is_named(server.ssl):
+            named[id(server)] = store.named(server.ssl)
+        else:
+            contexts[id(server)] = store.get(server.ssl)
     default = address.default or address.servers[0]
     chooser = ServerChooser(address.servers, default)
 
     def choose(name: str) -> SSL.Context | None:
         server, _ = chooser.choose(name.encode("latin-1", "replace"))
-        return contexts.get(id(server))
+        by_name = named.get(id(server))
+        return contexts.get(id(server)) if by_name is None else by_name.get(name)
 
     return ServerContexts(contexts.get(id(default)), choose=choose)
 
@@ -164,18 +172,20 @@ class ProxyService(Service):
         _account(config)
         runtime = Runtime(self._reactor, config)
         for address in _addresses(config):
-            listener = self._listener(address, runtime)
+            listener = self._listener(address, runtime, self._contexts)
             listener.open()
             self._listeners[address.listen.address] = listener
         self._config, self._runtime = config, runtime
         self._observe(runtime)
 
-    def _listener(self, address: _Address, runtime: Runtime) -> Listener:
+    def _listener(
+        self, address: _Address, runtime: Runtime, contexts: ContextStore
+    ) -> Listener:
         return Listener(
             address.listen,
             self._site(address, runtime),
             self._reactor,
-            _contexts(address, self._contexts),
+            _contexts(address, contexts),
             self._guard,
         )
 
@@ -256,6 +266,7 @@ class ProxyService(Service):
 
     def _swap(self, config: Config, old: Runtime) -> None:
         runtime = Runtime(self._reactor, config, old)
+        contexts = ContextStore(self._contexts)
         opened: list[Listener] = []
         kept: list[tuple[Listener, Site, Any]] = []
         listeners: dict[object, Listener] = {}
@@ -264,9 +275,9 @@ class ProxyService(Service):
                 listener = self._listeners.get(address.listen.address)
                 if listener is not None and listener.can_become(address.listen):
                     site = self._site(address, runtime)
-                    kept.append((listener, site, _contexts(address, self._contexts)))
+                    kept.append((listener, site, _contexts(address, contexts)))
                 else:
-                    listener = self._listener(address, runtime)
+                    listener = self._listener(address, runtime, contexts)
                     listener.open()
                     opened.append(listener)
                 listeners[address.listen.address] = listener
@@ -277,8 +288,10 @@ class ProxyService(Service):
             raise
         self._replaced.add(old)
         unused = _after(len(self._listeners), lambda: self._release(old))
-        for listener, site, contexts in kept:
-            listener.replace(site, contexts, unused)
+        contexts.forget_before()
+        self._contexts = contexts
+        for listener, site, choice in kept:
+            listener.replace(site, choice, unused)
         for listener in set(self._listeners.values()) - set(listeners.values()):
             self._closed_listeners.add(listener)
             listener.retire(_both(partial(self._closed_listeners.discard, listener), unused))

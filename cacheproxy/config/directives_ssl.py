@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cacheproxy.config import units
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
@@ -28,6 +30,8 @@ __all__ = ["PROTOCOLS", "ROWS", "protocols"]
 
 _HS = Context.HTTP | Context.SERVER
 
+_SERVER_NAME = re.compile(r"\$(?:ssl_server_name\b|\{ssl_server_name\})")
+
 PROTOCOLS = frozenset({"SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
 
 
@@ -40,9 +44,12 @@ def protocols(build: Build, directive: Directive) -> frozenset[str]:
 
 
 def _certificate(build: Build, directive: Directive) -> str:
+    """A path; of variables it may hold the one that is known before the handshake."""
     word = directive.args[0]
-    if "$" in word:
-        raise ConfigError(f'variables in the "{directive.name}" directive are not supported')
+    if "$" in _SERVER_NAME.sub("", word):
+        raise ConfigError(
+            f'only the variable "$ssl_server_name" can be used in "{directive.name}" directive'
+        )
     if word.startswith(("data:", "engine:", "store:")):
         raise ConfigError(f'"{word}" is not supported in "{directive.name}" directive')
     return build.path(word)

@@ -29,6 +29,15 @@ class SslTests(SynchronousTestCase):
         assert ssl is not None
         self.assertEqual(ssl.certificates[1], ("/b.pem", "/b.key"))
 
+    def test_server_name_is_the_one_variable_of_a_certificate(self) -> None:
+        """It alone is known before the handshake; nginx takes any."""
+        ssl = self.options("ssl_certificate $ssl_server_name.pem; ssl_certificate_key k;")
+        assert ssl is not None
+        self.assertEqual(ssl.certificates[1][0], "/etc/proxy/$ssl_server_name.pem")
+        for bad in ("$host.pem", "/a/$ssl_server_names", "a$"):
+            found = faults(f"server {{ listen 443 ssl; {PAIR.replace('a.pem', bad)} }}")
+            self.assertIn('only the variable "$ssl_server_name"', " ".join(found), bad)
+
     def test_inherited(self) -> None:
         """A server has what ``http`` says, certificates included."""
         config = http(f"{PAIR} ssl_session_timeout 1h; server {{ listen 443 ssl; }}")

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from cacheproxy.config.model import SslOptions
 from cacheproxy.net.reactor.interfaces import IByteStreamFactory
 from cacheproxy.net.tls.client_hello import MAX_CLIENT_HELLO, ClientHello, parse_client_hello
+from cacheproxy.net.tls.named import NoCertificate
 from cacheproxy.net.tls.stream import MAX_RECORD, TlsFailure, TlsStream
 
 __all__ = ["PLAIN_HTTP_RESPONSE", "TlsFactory", "TlsServerProtocol"]
@@ -91,6 +92,10 @@ class TlsServerProtocol(TlsStream):
         self._hello = hello
         try:
             context = self._contexts(self._requested_name())
+        except NoCertificate as failure:
+            self._lower.write(_UNRECOGNIZED_NAME)
+            self._fail(TlsFailure(str(failure)))
+            return
         except Exception:
             _log.failure("Unhandled error in the choice of a TLS context")
             self.abortConnection()

@@ -16,7 +16,9 @@ Source: ngx_http_ssl_module, ngx_http_proxy_module. Imports ``config.model``,
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +29,7 @@ from OpenSSL import SSL, crypto
 from cacheproxy.config.model import SslOptions
 from cacheproxy.errors import ConfigError
 from cacheproxy.net.tls import openssl as tls_openssl
+from cacheproxy.net.tls.named import NamedContexts
 from cacheproxy.policy.options import ProxySsl
 
 __all__ = [
@@ -232,13 +235,17 @@ def _set_sessions(context: SSL.Context, options: SslOptions, identity: bytes) ->
 def _alpn_choice(
     protocols: tuple[bytes, ...],
 ) -> Callable[[SSL.Connection, list[bytes]], bytes]:
-    """The server's favourite of what the client offers; none in common ends the handshake."""
+    """The server's favourite of what the client offers.
+
+    None in common ends the handshake with the alert ``no_application_protocol``
+    (RFC 7301 §3.2), as in nginx: pyOpenSSL sends it where the callback raises.
+    """
 
     def select(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
         for protocol in protocols:
             if protocol in offered:
                 return protocol
-        return b""
+        raise SSL.Error([("SSL routines", "", "no application protocol")])
 
     return select
 
@@ -254,6 +261,10 @@ def make_server_context(
     """
     if not options.certificates:
         raise ConfigError('no "ssl_certificate" is defined')
+    return _make_context(options, alpn)
+
+
+def _make_context(options: SslOptions, alpn: tuple[bytes, ...]) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_DH_USE)
     context.set_mode(tls_openssl.MODE_RELEASE_BUFFERS)
@@ -280,21 +291,64 @@ def make_server_context(
 
 
 class ContextStore:
-    """Server contexts by their options, each made once.
+    """Server contexts by their options and the content of their files, each made once.
 
-    Servers whose ``ssl_*`` are equal share one, with its session cache and ticket keys.
+    Servers whose ``ssl_*`` are equal share one, with its session cache and ticket keys. A
+    reload makes a new store, which takes over from *before* what is still the same: a
+    certificate that was renewed in its file is another, and what is no longer used goes.
     """
 
-    def __init__(self, alpn: tuple[bytes, ...] = HTTP1_PROTOCOLS) -> None:
+    def __init__(
+        self,
+        before: ContextStore | None = None,
+        alpn: tuple[bytes, ...] = HTTP1_PROTOCOLS,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._alpn = alpn
+        self._seconds = seconds
+        self._before = {} if before is None else before._made
+        self._made: dict[tuple[SslOptions, bytes], SSL.Context] = {}
         self._contexts: dict[SslOptions, SSL.Context] = {}
+        self._named: dict[SslOptions, NamedContexts] = {}
 
     def get(self, options: SslOptions) -> SSL.Context:
         """The context for *options*; raises ``ConfigError`` as ``make_server_context``."""
         context = self._contexts.get(options)
         if context is None:
-            context = self._contexts[options] = make_server_context(options, self._alpn)
+            key = options, _content(options)
+            context = self._before.get(key) or make_server_context(options, self._alpn)
+            self._contexts[options] = self._made[key] = context
         return context
+
+    def forget_before(self) -> None:
+        """Let go of what was not taken over: everything has been asked for."""
+        self._before = {}
+
+    def named(self, options: SslOptions) -> NamedContexts:
+        """The contexts for *options* whose paths hold ``$ssl_server_name``.
+
+        Raises ``ConfigError`` for what is wrong with them whatever the name.
+        """
+        found = self._named.get(options)
+        if found is None:
+            _make_context(replace(options, certificates=()), self._alpn)
+            found = self._named[options] = NamedContexts(
+                options, lambda rendered: make_server_context(rendered, self._alpn), self._seconds
+            )
+        return found
+
+
+def _content(options: SslOptions) -> bytes:
+    """A digest of every file that *options* name, as far as it can be read."""
+    digest = hashlib.sha256()
+    pairs = [path for pair in options.certificates for path in pair]
+    for path in (*pairs, *options.password_files, *filter(None, [options.dhparam])):
+        try:
+            with open(path, "rb") as file:
+                digest.update(hashlib.sha256(file.read()).digest())
+        except OSError:
+            digest.update(b"missing")
+    return digest.digest()
 
 
 def _no_choice(_name: str) -> SSL.Context | None:

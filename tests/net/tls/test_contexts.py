@@ -156,8 +156,17 @@ class ServerContextTests(SynchronousTestCase):
         self.assertEqual(connect(context, client).tls.selected_alpn_protocol(), "http/1.1")
         h2 = make_server_context(OPTIONS, (b"h2", b"http/1.1"))
         self.assertEqual(connect(h2, client).tls.selected_alpn_protocol(), "h2")
+
+    def test_no_common_alpn_protocol_is_said_by_its_alert(self) -> None:
+        """RFC 7301 §3.2; a client that offers nothing is served (nginx does the same)."""
+        context = make_server_context(OPTIONS)
+        client = client_context()
         client.set_alpn_protocols(["spdy/9"])
-        self.assertRaises(ssl.SSLError, connect, context, client)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            client.maximum_version = version
+            error = self.assertRaises(ssl.SSLError, connect, context, client)
+            self.assertIn("alert no application protocol", str(error).lower())
+        self.assertIsNone(connect(context).tls.selected_alpn_protocol())
 
 
 class ResumptionTests(SynchronousTestCase):
@@ -199,6 +208,29 @@ class ResumptionTests(SynchronousTestCase):
         equal = SslOptions(certificates=(EC,))
         self.assertIs(store.get(OPTIONS), store.get(equal))
         self.assertIsNot(store.get(OPTIONS), store.get(dataclasses.replace(OPTIONS, ciphers="ALL")))
+
+    def test_renewed_certificate_is_used_after_a_reload(self) -> None:
+        """The same paths with another content are another context; the same content is not."""
+        pair = AUTHORITY.issue("renewed.example")
+        options = SslOptions(certificates=(pair,))
+        first = ContextStore()
+        context = first.get(options)
+        second = ContextStore(first)
+        self.assertIs(second.get(options), context)
+        AUTHORITY.issue("renewed.example")
+        third = ContextStore(second)
+        self.assertIsNot(third.get(options), context)
+        third.forget_before()
+        self.assertIs(third.get(options), third.get(options))
+
+    def test_named_certificates_are_checked_as_far_as_they_can_be(self) -> None:
+        """``--test`` cannot know the names, but the rest of the options."""
+        path = os.path.join(FOLDER, "$ssl_server_name.crt")
+        options = SslOptions(certificates=((path, path),))
+        store = ContextStore()
+        self.assertIs(store.named(options), store.named(options))
+        bad = dataclasses.replace(options, ciphers="NOPE")
+        self.assertRaises(ConfigError, store.named, bad)
 
 
 class ServerContextsTests(SynchronousTestCase):
