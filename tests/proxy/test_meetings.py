@@ -33,6 +33,25 @@ class _Case(BenchCase):
         return self.bench.get(target, *fields).get(b"x-cache")
 
 
+class CulledTests(_Case):
+    """What ``max_size`` takes from the disk is not served from elsewhere."""
+
+    def test_culled_response_is_fetched_again(self) -> None:
+        """Forty pages of 64 KB in a zone of 1 MB, each asked for often enough to be kept ready."""
+        self.cache(zone="max_size=1m memory=64m")
+        self.origin.default = response(200, b"x" * 65_536, FRESH)
+        pages = [b"/%d" % number for number in range(40)]
+        client = self.bench.client()
+        for page in pages:
+            for status in (b"MISS", b"HIT", b"HIT"):
+                self.assertEqual(client.request(b"GET", page).get(b"x-cache"), status)
+        # The latest first: what is found displaces nothing.
+        found = [self.status(target=page) for page in reversed(pages)]
+        hits = found.index(b"MISS")
+        self.assertTrue(8 <= hits <= 13, found)
+        self.assertEqual(set(found[hits:]), {b"MISS"})
+
+
 class NotModifiedTests(_Case):
     """A 304, and what else happens to what it is about."""
 
