@@ -3,6 +3,7 @@
 The files of the index are SQLite's: the table, its write-ahead log and the log's shared
 memory. What a row adds to the table is counted with its entry; the rest is what this module
 sets aside. The log is as long as ``log_pages`` allows between two transactions.
+The folders of ``levels=`` stay when they are empty, as in nginx, and are not counted.
 
 Source: nginx ``proxy_cache_path`` (``max_size``), which has no index on disk. Imports nothing.
 """
