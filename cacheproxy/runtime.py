@@ -17,10 +17,11 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from cacheproxy.config.addresses import parse_proxy_pass
+from cacheproxy.config.addresses import parse_proxy_pass, parse_uwsgi_pass
 from cacheproxy.config.model import Balancing, CacheZone, Config, Location, Upstream, UpstreamServer
 from cacheproxy.config.model import ErrorLog as ErrorLogOptions
 from cacheproxy.errors import ConfigError, Stage, UpstreamError
+from cacheproxy.http.response_parser import ResponseParser
 from cacheproxy.net.http1.upstream import KeepAlive, Peer, plain_endpoint
 from cacheproxy.net.logs.logs import ErrorLog, LogFiles
 from cacheproxy.net.tls.client import TlsEndpoint, UpstreamTls
@@ -34,6 +35,7 @@ from cacheproxy.policy.balancing_methods import (
     RandomChoice,
 )
 from cacheproxy.policy.options import AccessLog, ProxySsl
+from cacheproxy.policy.upstream_protocol import MakeReader
 from cacheproxy.proxy.cache.fills import Fills
 from cacheproxy.proxy.interfaces import Cancellable, Storage
 from cacheproxy.storage.bodies.spool import DiskSpool
@@ -66,14 +68,20 @@ class ReactorScheduler:
 class UpstreamGroup:
     """One upstream's peers and the choice among them (``UpstreamChoice``)."""
 
-    def __init__(self, reactor: Any, upstream: Upstream, ssl: UpstreamTls | None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        upstream: Upstream,
+        ssl: UpstreamTls | None,
+        reader: MakeReader = ResponseParser,
+    ) -> None:
         self.upstream = upstream
         self.name = upstream.name
         self._clock: Callable[[], float] = time.monotonic
         self._keep_alive = KeepAlive(upstream)
         endpoint = None if ssl is None else _tls_endpoint(ssl, upstream)
         self._peers = {
-            server.name: Peer(reactor, server, self._keep_alive, endpoint)
+            server.name: Peer(reactor, server, self._keep_alive, endpoint, reader)
             for server in upstream.servers
         }
         peers = [
@@ -190,7 +198,7 @@ class Runtime:
             self.files = before.files
         self.zones: dict[str, Zone] = {}
         self._fills: dict[int, Fills] = {}
-        self._upstreams: dict[tuple[str, ProxySsl | None], UpstreamGroup] = {}
+        self._upstreams: dict[tuple[str, ProxySsl | None, MakeReader], UpstreamGroup] = {}
         self._rendered: dict[tuple[bytes, bytes, ProxySsl | None], UpstreamGroup] = {}
         self._tls: dict[ProxySsl, UpstreamTls] = {}
         self._before = before
@@ -297,32 +305,35 @@ class Runtime:
             fills = self._fills[id(storage)] = Fills(self.scheduler)
         return fills
 
-    def upstream(self, name: str, ssl: ProxySsl | None) -> UpstreamGroup:
-        group = self._upstreams.get((name, ssl))
+    def upstream(
+        self, name: str, ssl: ProxySsl | None, reader: MakeReader = ResponseParser
+    ) -> UpstreamGroup:
+        key = name, ssl, reader
+        group = self._upstreams.get(key)
         if group is None:
             upstream = self.config.upstreams[name]
-            before = None if self._before is None else self._before._upstreams.get((name, ssl))
+            before = None if self._before is None else self._before._upstreams.get(key)
             if before is not None and before.upstream == upstream:
                 group = before
             else:
-                group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl))
-            self._upstreams[name, ssl] = group
+                group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl), reader)
+            self._upstreams[key] = group
         return group
 
     def resolve_upstream(
-        self, scheme: bytes, authority: bytes, ssl: ProxySsl | None
+        self,
+        scheme: bytes,
+        authority: bytes,
+        ssl: ProxySsl | None,
+        reader: MakeReader = ResponseParser,
     ) -> UpstreamGroup:
         name = authority.decode("latin-1")
         if name in self.config.upstreams:
-            return self.upstream(name, ssl)
+            return self.upstream(name, ssl, reader)
         group = self._rendered.get((scheme, authority, ssl))
         if group is None:
-            try:
-                _, server, _ = parse_proxy_pass(f"{scheme.decode()}://{name}")
-            except ConfigError as problem:
-                raise UpstreamError(problem.message, Stage.CONNECT) from problem
-            upstream = Upstream(name, (server,))
-            group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl))
+            upstream = Upstream(name, (_rendered_server(scheme.decode(), name),))
+            group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl), reader)
             if len(self._rendered) >= MAX_RENDERED_UPSTREAMS:
                 oldest = next(iter(self._rendered))
                 self._rendered.pop(oldest).close()
@@ -422,6 +433,18 @@ class Runtime:
         """USR1: open every log file anew."""
         self.logs.reopen_all()
         self.error_log.reopen()
+
+
+def _rendered_server(scheme: str, authority: str) -> UpstreamServer:
+    """The server that a ``…_pass`` with variables has come to; raises :class:`UpstreamError`."""
+    parse = parse_uwsgi_pass if scheme in ("uwsgi", "suwsgi") else parse_proxy_pass
+    try:
+        _, server, _ = parse(f"{scheme}://{authority}")
+    except ConfigError as problem:
+        raise UpstreamError(problem.message, Stage.CONNECT) from problem
+    if not server.port and not server.path:
+        raise UpstreamError(f'no port in upstream "{authority}"', Stage.CONNECT)
+    return server
 
 
 def _close_logs(logs: LogFiles, error_log: ErrorLog) -> None:

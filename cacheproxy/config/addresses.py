@@ -1,4 +1,4 @@
-"""Addresses of ``listen``, ``server`` in ``upstream``, and ``proxy_pass``.
+"""Addresses of ``listen``, ``server`` in ``upstream``, ``proxy_pass`` and ``uwsgi_pass``.
 
 nginx's ``ngx_parse_url`` and the parameter loops around it. Names are kept as
 written: they are resolved where connections are made.
@@ -17,7 +17,13 @@ from cacheproxy.config.model import Listen, UpstreamServer
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.options import ProxyPass
 
-__all__ = ["parse_listen", "parse_proxy_pass", "parse_upstream_server", "split_host"]
+__all__ = [
+    "parse_listen",
+    "parse_proxy_pass",
+    "parse_upstream_server",
+    "parse_uwsgi_pass",
+    "split_host",
+]
 
 _HOST = re.compile(r"[^\s/:?#@\[\]\\]+")
 _SCHEMES = {"http": 80, "https": 443}
@@ -215,3 +221,34 @@ def _unix_pass(url: str, scheme: str, rest: str) -> tuple[ProxyPass, UpstreamSer
     server = UpstreamServer(path=path, port=0)
     target = uri.encode("utf-8", "surrogateescape") if colon and uri else None
     return ProxyPass(scheme.encode(), b"localhost", server.name, target), server, False
+
+
+_UWSGI_SCHEMES = ("uwsgi", "suwsgi")
+
+
+def parse_uwsgi_pass(url: str) -> tuple[ProxyPass, UpstreamServer, bool]:
+    """As :func:`parse_proxy_pass` for a ``uwsgi_pass``: ``[[s]uwsgi://]host:port`` or ``unix:``.
+
+    There is no port by default: without one it must be the name of a group.
+    """
+    scheme, separator, address = url.partition("://")
+    if not separator or scheme.lower() not in _UWSGI_SCHEMES:
+        scheme, address = "uwsgi", url
+    scheme = scheme.lower()
+    if address.startswith("unix:"):
+        path = address[5:]
+        if not path:
+            raise ConfigError(f'no path in the unix domain socket in upstream "{address}"')
+        server = UpstreamServer(path=path, port=0)
+        return ProxyPass(scheme.encode(), b"localhost", server.name), server, False
+    try:
+        if "/" in address:
+            raise ValueError("invalid host")
+        host, port, given = split_host(address, 0)
+        if host == "*":
+            raise ValueError("invalid host")
+    except ValueError as error:
+        raise ConfigError(f'{error} in upstream "{address}"') from error
+    server = UpstreamServer(host=host, port=port)
+    name = server.name if given else host
+    return ProxyPass(scheme.encode(), address.encode(), name), server, given

@@ -1,7 +1,7 @@
 """Files that configurations include by habit, for where they do not exist.
 
-An nginx.conf says ``include mime.types;`` and Debian's sites say ``include
-proxy_params;``: files that come with nginx's package. Where the named file is
+An nginx.conf says ``include mime.types;`` or ``include uwsgi_params;`` and Debian's sites
+say ``include proxy_params;``: files that come with nginx's package. Where the named file is
 missing, these stand in for it (with a warning). Media types are those
 registered with IANA for the extensions; the structure is nginx's.
 
@@ -131,5 +131,35 @@ proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 proxy_set_header X-Forwarded-Proto $scheme;
 """
 
-#: Text by base name.
-BUNDLED: dict[str, str] = {"mime.types": _mime_types(), "proxy_params": _PROXY_PARAMS}
+#: What CGI's heirs tell an application of a request (RFC 3875 §4.1), by its name there.
+_VARIABLES: dict[str, str] = {
+    "QUERY_STRING": "$query_string",
+    "REQUEST_METHOD": "$request_method",
+    "CONTENT_TYPE": "$content_type",
+    "CONTENT_LENGTH": "$content_length",
+    "REQUEST_URI": "$request_uri",
+    "PATH_INFO": "$document_uri",
+    "DOCUMENT_ROOT": "$document_root",
+    "SERVER_PROTOCOL": "$server_protocol",
+    "REQUEST_SCHEME": "$scheme",
+    "HTTPS": "$https if_not_empty",
+    "REMOTE_ADDR": "$remote_addr",
+    "REMOTE_PORT": "$remote_port",
+    "SERVER_PORT": "$server_port",
+    "SERVER_NAME": "$server_name",
+}
+
+
+def _params(gateway: str) -> str:
+    return "".join(f"{gateway}_param {name} {text};\n" for name, text in _VARIABLES.items())
+
+
+#: Text by base name. Of FastCGI and SCGI the directives are accepted without effect.
+BUNDLED: dict[str, str] = {
+    "mime.types": _mime_types(),
+    "proxy_params": _PROXY_PARAMS,
+    "uwsgi_params": _params("uwsgi"),
+    "fastcgi.conf": _params("fastcgi"),
+    "fastcgi_params": _params("fastcgi"),
+    "scgi_params": _params("scgi"),
+}

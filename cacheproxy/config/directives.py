@@ -11,12 +11,14 @@ from cacheproxy.config import (
     directives_access,
     directives_cache,
     directives_core,
+    directives_gateways,
     directives_gzip,
     directives_http,
     directives_log,
     directives_proxy,
     directives_ssl,
     directives_upstream,
+    directives_uwsgi,
 )
 from cacheproxy.config.table import Row
 
@@ -30,6 +32,8 @@ ROWS: tuple[Row, ...] = (
     *directives_access.ROWS,
     *directives_proxy.ROWS,
     *directives_cache.ROWS,
+    *directives_uwsgi.ROWS,
+    *directives_gateways.ROWS,
     *directives_gzip.ROWS,
     *directives_ssl.ROWS,
     *directives_log.ROWS,

@@ -50,6 +50,7 @@ _IGNORED = words(
 
 def _proxy_pass(build: Build, level: Level, directive: Directive) -> None:
     url = directive.args[0]
+    level.values["handler"] = level.family
     if "$" in url:
         target = ProxyPass(uri=literal_uri(url), template=build.template(url))
         level.put("proxy.proxy_pass", target, directive)

@@ -172,6 +172,7 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
         proxy_ssl_protocols proxy_ssl_server_name proxy_ssl_session_reuse
         proxy_ssl_trusted_certificate proxy_ssl_verify proxy_ssl_verify_depth
         proxy_store_access proxy_temp_file_write_size proxy_temp_path proxy_websocket
+        uwsgi_modifier1 uwsgi_modifier2
         """,
     ),
     (
@@ -196,7 +197,8 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
     ),
     (
         Hot.SELECTS,
-        "proxy_cache_cookies proxy_cache_ignore_args proxy_cache_sort_args proxy_set_header",
+        "proxy_cache_cookies proxy_cache_ignore_args proxy_cache_sort_args proxy_set_header "
+        "uwsgi_param",
     ),
     (Hot.CHECKED, "access_log allow deny keepalive_requests limit_except"),
     (OnlyIf(_adds_what_is_known), "add_header"),
@@ -215,7 +217,7 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
 )
 
 #: The rule of every directive that has an effect, apart from those that stand in ``upstream``
-#: alone: they are never in force in a location.
+#: alone: they are never in force in a location. A twin has the rule of its original.
 FAST_PATH: Mapping[str, Hot | OnlyIf] = MappingProxyType(
     {name: rule for rule, names in _GROUPS for name in names.split()}
 )

@@ -30,6 +30,7 @@ from cacheproxy.config.model import (
 from cacheproxy.config.purge_guard import warn_unguarded
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import MISSING, Build, Context, Level
+from cacheproxy.config.uwsgi_defaults import uwsgi_options
 from cacheproxy.config.variables import Declared, behind, reads_of_get
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.options import (
@@ -78,13 +79,16 @@ def freeze(build: Build, main: Level, variables: Declared) -> Config | None:
 
 
 def _settle_passes(build: Build) -> None:
-    """Find or make the upstream of every ``proxy_pass``, now that all groups are known."""
+    """Find or make the upstream of every ``…_pass``, now that all groups are known."""
     upstreams: dict[str, Upstream] = build.of("upstream")
     groups = {name.lower(): name for name in upstreams}
     for level, directive, (proxy_pass, server, port_given) in build.passes:
         group = groups.get(server.host.lower()) if server.host else None
         if group is None:
             name = server.name
+            if not server.port and not server.path:
+                build.fault(f'no port in upstream "{server.host}"', directive)
+                continue
             if name not in upstreams:
                 upstreams[name] = Upstream(name, (server,))
         elif port_given:
@@ -163,12 +167,13 @@ def _location(build: Build, level: Level) -> Location:
     assert place is not None
     inside = level.context is not Context.SERVER
     pattern = level.facts["pattern"] if inside else ""
-    cache = _cache(build, level)
+    passing = level.in_family(level.values.get("handler", level.family))
+    cache = _cache(build, passing)
     location = Location(
         match=level.facts["match"] if inside else Match.PREFIX,
         pattern=pattern.encode("utf-8", "surrogateescape"),
         core=_core(build, level),
-        proxy=_sliced(build, _proxy(build, level), cache),
+        proxy=_sliced(build, _proxy(build, passing, level), cache),
         cache=cache,
         gzip=_record(GzipOptions, "gzip", level),
         regex=level.facts["regex"] if inside else None,
@@ -180,7 +185,7 @@ def _location(build: Build, level: Level) -> Location:
         line=place.line,
     )
     if level.context is not Context.LIMIT_EXCEPT:
-        warn_unguarded(build, level, location)
+        warn_unguarded(build, passing, location)
     return location
 
 
@@ -190,8 +195,11 @@ def _limit_except(build: Build, level: Level) -> LimitExcept | None:
         return None
     methods, inner = found
     # the one handler that it has from its location, unlike return or try_files
-    if "proxy.proxy_pass" in level.values:
-        inner.values.setdefault("proxy.proxy_pass", level.values["proxy.proxy_pass"])
+    handler = level.values.get("handler")
+    if handler is not None and "handler" not in inner.values:
+        inner.values["handler"] = handler
+        target = "proxy.proxy_pass"
+        inner.in_family(handler).values[target] = level.in_family(handler).values[target]
     return LimitExcept(methods, _location(build, inner))
 
 
@@ -236,16 +244,20 @@ def _files(build: Build, level: Level) -> tuple[Template | None, Template | None
     return None, inner, len(own.encode("utf-8", "surrogateescape"))
 
 
-def _proxy(build: Build, level: Level) -> ProxyOptions:
+def _proxy(build: Build, level: Level, around: Level) -> ProxyOptions:
+    """*level* is that of the family which serves; *around* has what belongs to none."""
     proxy_pass = level.values.get("proxy.proxy_pass")
     extra: dict[str, Any] = {
         "ssl": _record(ProxySsl, "proxy_ssl", level),
         "store": _nearest(level)[0],
+        "slice": around.get("proxy.slice", 0),
     }
     for name in ("hide_header", "pass_header", "ignore_headers"):
         extra[name] = frozenset(level.get(f"proxy.{name}", ()))
     redirect = level.find("proxy.redirect")
-    if proxy_pass is not None and proxy_pass.template is not None:
+    if level.family == "uwsgi":
+        extra |= uwsgi_options(build, level)
+    elif proxy_pass is not None and proxy_pass.template is not None:
         if redirect is MISSING:
             # there is no one URL to stand for "default"
             extra["redirect"] = ()
@@ -266,8 +278,7 @@ def _sliced(build: Build, proxy: ProxyOptions, cache: CacheOptions) -> ProxyOpti
     """*proxy*, with ``slice`` only where something that the origin is asked by reads the range."""
     if not proxy.slice:
         return proxy
-    found = [value for _, value in proxy.set_header]
-    found += [one for one in (proxy.set_body, proxy.method) if one is not None]
+    found = _made_from(proxy)
     if cache.cache is not None:
         found += cache.bypass if cache.key is None else (*cache.bypass, cache.key)
     if proxy.proxy_pass is not None and proxy.proxy_pass.template is not None:
@@ -276,11 +287,17 @@ def _sliced(build: Build, proxy: ProxyOptions, cache: CacheOptions) -> ProxyOpti
     return proxy if read else dataclasses.replace(proxy, slice=0)
 
 
+def _made_from(options: ProxyOptions) -> list[Template]:
+    """What a request to the origin is made from, apart from where it goes."""
+    found = [value for _, value in options.set_header]
+    found += [param.value for param in options.params]
+    return found + [one for one in (options.method, options.set_body) if one is not None]
+
+
 def _read_by(options: ProxyOptions) -> set[str]:
     """The variables in what makes a request to the origin."""
     target = options.proxy_pass
-    templates = [value for _, value in options.set_header]
-    templates += [one for one in (options.method, options.set_body) if one is not None]
+    templates = _made_from(options)
     if target is not None and target.template is not None:
         templates.append(target.template)
     return {name for template in templates for name in template.variables}
@@ -290,17 +307,18 @@ def _check_tls(build: Build, level: Level, options: ProxyOptions) -> None:
     proxy_pass, tls = options.proxy_pass, options.ssl
     if proxy_pass is None:
         return
-    https = proxy_pass.scheme == b"https"
+    encrypted = proxy_pass.scheme in (b"https", b"suwsgi")
     if proxy_pass.template is not None:
-        https = not proxy_pass.template.text.lower().startswith("http:")
-    if not https:
+        encrypted = not proxy_pass.template.text.lower().startswith(("http:", "uwsgi:"))
+    if not encrypted:
         return
     if tls.verify and not tls.trusted_certificate:
-        place = level.place("proxy_ssl.verify")
-        build.fault("no proxy_ssl_trusted_certificate for proxy_ssl_verify", place)
+        message = level.spell("no proxy_ssl_trusted_certificate for proxy_ssl_verify")
+        build.fault(message, level.place("proxy_ssl.verify"))
     if tls.certificate and not tls.certificate_key:
+        name = level.spell("proxy_ssl_certificate_key")
         build.fault(
-            f'no "proxy_ssl_certificate_key" is defined for certificate "{tls.certificate}"',
+            f'no "{name}" is defined for certificate "{tls.certificate}"',
             level.place("proxy_ssl.certificate"),
         )
 
@@ -359,6 +377,7 @@ def _require(build: Build, level: Level, holds: bool, message: str) -> None:
     if holds:
         return
     places = [found for target in _BUFFER_TARGETS if (found := level.place(target)) is not None]
+    message = level.spell(message)
     _fault_once(build, message, max(places, key=lambda one: one.line, default=level.directive))
 
 
@@ -372,7 +391,7 @@ def _fault_once(build: Build, message: str, place: Directive | None) -> None:
 def _cache(build: Build, level: Level) -> CacheOptions:
     cache = _nearest(level)[1]
     if isinstance(cache, str) and cache not in build.of("zone"):
-        message = f'"proxy_cache" zone "{cache}" is unknown'
+        message = level.spell('"proxy_cache" zone') + f' "{cache}" is unknown'
         _fault_once(build, message, level.place("cache.cache"))
     extra: dict[str, Any] = {
         "cache": cache,

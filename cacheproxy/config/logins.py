@@ -45,23 +45,27 @@ def _of_ignored_cookies(build: Build, level: Level, options: CacheOptions) -> No
     if not any(map(_is_cookie, _read(build, conditions))):
         _warn_once(
             build,
-            '"proxy_ignore_headers Set-Cookie" lets pages of those who are logged in be stored '
-            'for everybody; "proxy_no_cache" or "proxy_cache_cookies" can tell which they are',
+            level.spell(
+                '"proxy_ignore_headers Set-Cookie" lets pages of those who are logged in be stored '
+                'for everybody; "proxy_no_cache" or "proxy_cache_cookies" can tell which they are'
+            ),
             place,
         )
 
 
 def _of_cookies_sent(build: Build, level: Level, counted: CookieFilter) -> None:
-    """``proxy_set_header`` that sends a cookie which ``proxy_cache_cookies`` leaves out."""
+    """What is sent on purpose of a cookie that ``proxy_cache_cookies`` leaves out."""
     templates = [template for _, template in level.get("proxy.set_header", ())]
+    templates += [param.value for param in level.get("proxy.params", ())]
+    place = level.place("proxy.set_header") or level.place("proxy.params")
     for name in sorted(_read(build, templates)):
-        place = level.place("proxy.set_header")
         if _is_cookie(name) and place is not None:
             if name != "http_cookie" and counted.counts(name[len("cookie_") :].encode()):
                 continue
             _warn_once(
                 build,
-                f'"${name}" sends the origin a cookie that "proxy_cache_cookies" does not count',
+                f'"${name}" sends the origin a cookie that '
+                + level.spell('"proxy_cache_cookies" does not count'),
                 place,
             )
 

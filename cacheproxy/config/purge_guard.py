@@ -36,7 +36,7 @@ def warn_unguarded(build: Build, level: Level, location: Location) -> None:
         return
     maps: Mapping[str, Map] = build.of("map")
     if any(_open(condition, maps, frozenset()) for condition in conditions):
-        warning = f"{MESSAGE} in {place.file}:{place.line}"
+        warning = f"{level.spell(MESSAGE)} in {place.file}:{place.line}"
         if warning not in build.warnings:
             build.warnings.append(warning)
 

@@ -75,8 +75,11 @@ In *Where*, M is the top of the file, E ``events``, H ``http``, S ``server``, L
 use the directive: ``value``, the one of the level around it; ``list``, the whole
 list of the level around it, if it adds nothing to it itself; ``no``, nothing.
 
-``include`` may stand anywhere. ``mime.types`` and ``proxy_params`` may be
+``include`` may stand anywhere. ``mime.types``, ``proxy_params`` and ``uwsgi_params`` may be
 included where no such file exists: then bundled ones are used, with a warning.
+
+Each ``uwsgi_*`` directive means for ``uwsgi_pass`` what the ``proxy_*`` one of its name means
+for ``proxy_pass``. What levels inherit of the two is kept apart.
 """
 
 _ACCEPTED_HEAD = """\
@@ -85,6 +88,13 @@ Accepted without effect
 
 These ask for what has no meaning here, or for the only thing that is done
 anyway. They are accepted so that a configuration can stay as it is.
+"""
+
+_REFUSED_HEAD = """\
+Refused
+-------
+
+These ask for what cannot be had here. The error says so, and what to write instead.
 """
 
 _LETTERS = {
@@ -101,7 +111,7 @@ _INHERITED = {Merge.SINGLE: "value", Merge.LIST: "list", Merge.LOCAL: "no", Merg
 
 def directives_rst() -> str:
     """The whole page, in reStructuredText."""
-    served = sorted((row for row in ROWS if not row.without_effect), key=_order)
+    served = sorted((r for r in ROWS if not (r.without_effect or r.refused)), key=_order)
     accepted = sorted((row for row in ROWS if row.without_effect), key=_order)
     parts = [_HEAD, "Supported\n---------\n"]
     parts.append(
@@ -125,6 +135,14 @@ def directives_rst() -> str:
         _table(
             ("Directive", "Where", "Why"),
             ((f"``{row.name}``", _where(row), row.note) for row in accepted),
+        )
+    )
+    refused = sorted((row for row in ROWS if row.refused), key=_order)
+    parts.append(_REFUSED_HEAD)
+    parts.append(
+        _table(
+            ("Directive", "Where", "Instead"),
+            ((f"``{row.name}``", _where(row), row.note) for row in refused),
         )
     )
     return "\n".join(parts)
@@ -151,8 +169,9 @@ def _arity(row: Row) -> str:
 
 
 def _default(row: Row) -> str:
-    if row.name in _DEFAULTS and Context.UPSTREAM not in row.contexts:
-        text = _DEFAULTS[row.name]
+    name = row.name.replace("uwsgi_", "proxy_")
+    if name in _DEFAULTS and Context.UPSTREAM not in row.contexts:
+        text = _DEFAULTS[name]
         return f"``{text}``" if text else ""
     record, _, attribute = row.target.partition(".")
     if record not in _RECORDS:

@@ -47,8 +47,10 @@ __all__ = [
     "one_of",
     "only",
     "path",
+    "refused",
     "template",
     "text",
+    "twin",
     "unit",
     "value",
     "words",
@@ -96,9 +98,23 @@ class Level:
     """The values set on one level, and the level around it.
 
     *kind* tells apart what a block needs to remember of its opening line.
+
+    What ``uwsgi_*`` directives say is kept apart from what ``proxy_*`` say, under the same
+    destinations, in a level of another *family* beside this one (`in_family`).
     """
 
-    __slots__ = ("children", "context", "directive", "facts", "parent", "places", "rows", "values")
+    __slots__ = (
+        "_families",
+        "children",
+        "context",
+        "directive",
+        "facts",
+        "family",
+        "parent",
+        "places",
+        "rows",
+        "values",
+    )
 
     def __init__(
         self,
@@ -116,8 +132,23 @@ class Level:
         #: The rows of the directives that stand here.
         self.rows: set[Row] = set()
         self.children: list[Level] = []
+        self.family = "proxy"
+        self._families: dict[str, Level] = {}
         if parent is not None:
             parent.children.append(self)
+
+    def in_family(self, family: str) -> Level:
+        """The level of *family* beside this one; its values are inherited within the family."""
+        found = self if family == self.family else self._families.get(family)
+        if found is None:
+            found = self._families[family] = Level(self.context, None, self.directive)
+            found.parent = None if self.parent is None else self.parent.in_family(family)
+            found.facts, found.family = self.facts, family
+        return found
+
+    def spell(self, message: str) -> str:
+        """*message*, about directives of ``proxy_*``, with the names that this family has."""
+        return message.replace("proxy_", f"{self.family}_")
 
     def put(self, target: str, value: Any, directive: Directive) -> None:
         """Set *target* here; raises where the level has it already."""
@@ -273,7 +304,8 @@ class Row:
 
     *arity* counts arguments, least and most. *target* is the destination,
     ``record.attribute``. *note* says for the table of the documentation what is
-    particular: why a directive without effect is accepted, or what differs.
+    particular: why a directive without effect is accepted, or what differs. *refused*: it
+    always is an error. *twin_of* names the row that this one was made from (``twin``).
     """
 
     name: str
@@ -285,11 +317,13 @@ class Row:
     block: bool = False
     note: str = ""
     without_effect: bool = False
+    refused: bool = False
+    twin_of: str = ""
 
     @property
     def hot(self) -> Hot | OnlyIf:
         """How it concerns the fast path; ``Hot.NO`` where ``fast_path`` does not say."""
-        return rule_of(self.name, self.without_effect)
+        return rule_of(self.twin_of or self.name, self.without_effect or self.refused)
 
 
 Convert = Callable[[Build, Directive], Any]
@@ -411,6 +445,34 @@ def only(names: str, contexts: Context, allowed: str, note: str) -> list[Row]:
     return [
         Row(name, contexts, (1, 8), apply, note=note, without_effect=True) for name in names.split()
     ]
+
+
+def refused(name: str, contexts: Context, advice: str) -> Row:
+    """A row for a directive that cannot be served; *advice* says what to write instead."""
+
+    def apply(build: Build, level: Level, directive: Directive) -> None:
+        raise ConfigError(f'"{name}" is not supported: {advice}')
+
+    return Row(name, contexts, (0, MANY), apply, note=f"{advice[0].upper()}{advice[1:]}.",
+               refused=True)
+
+
+def twin(row: Row, family: str) -> Row:
+    """The row of *family* that is a ``proxy_*`` *row* in all but its name."""
+
+    def spell(text: str) -> str:
+        return text.replace("proxy_", f"{family}_")
+
+    def apply(build: Build, level: Level, directive: Directive) -> None:
+        try:
+            row.apply(build, level.in_family(family), directive)
+        except ConfigError as error:
+            error.message = spell(error.message)
+            raise
+
+    note = f"As ``{row.name}``." if row.note and spell(row.name) != row.name else row.note
+    original = row.name if spell(row.name) != row.name else row.twin_of
+    return replace(row, name=spell(row.name), apply=apply, note=note, twin_of=original)
 
 
 def words(text: str) -> frozenset[str]:

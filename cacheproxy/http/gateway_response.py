@@ -8,7 +8,8 @@ say nothing about the body.
 
 Source: nginx ``ngx_http_uwsgi_process_status_line``, ``ngx_http_uwsgi_process_header``;
 RFC 3875 §6. Unlike nginx: interim statuses are refused, as nothing follows them here.
-Imports: ``errors``, ``field_lines``, ``fields``, ``framing``, ``h1``, ``messages``.
+Imports: ``errors``, ``field_lines``, ``fields``, ``framing``, ``messages``,
+``response_parser``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from cacheproxy.http.encode import (
 )
 from cacheproxy.http.fields import Pairs
 from cacheproxy.http.response_parser import ResponseParser
+from cacheproxy.http.target import split_url
 from cacheproxy.http.upgrade import is_websocket_handshake
 from cacheproxy.policy.forwarding import RequestRewriter, compile_request_fields
 from cacheproxy.policy.options import ProxyOptions
@@ -46,6 +47,9 @@ class HttpUpstream:
         self._version = 10 if proxy.http_version == "1.0" else 11
         self._websocket = proxy.websocket
         self.frames_unknown_length = self._version == 11
+
+    def split_address(self, rendered: bytes) -> tuple[bytes, bytes, bytes]:
+        return split_url(rendered)
 
     def encode_head(self, context: Any, request: Outgoing) -> bytes:
         rewriter = self._cached if request.answers_conditions else self._plain

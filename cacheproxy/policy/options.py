@@ -33,6 +33,7 @@ __all__ = [
     "ProxySsl",
     "Return",
     "TryFiles",
+    "UpstreamParam",
 ]
 
 
@@ -218,8 +219,27 @@ class ProxySsl:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamParam:
+    """``uwsgi_param name value [if_not_empty]``: one variable that an application gets."""
+
+    name: bytes
+    value: Template
+    if_not_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyOptions:
-    """``proxy_*`` of one location, apart from the cache's."""
+    """``proxy_*`` of one location, or their twins ``uwsgi_*``; apart from the cache's.
+
+    *protocol* says which of the two. For uwsgi *proxy_pass* is what ``uwsgi_pass`` says,
+    *params* are the variables to send, and *set_header* shows those of them by which
+    applications get request fields (``HTTP_*``) under the fields' names.
+    """
+
+    protocol: str = "http"
+    params: tuple[UpstreamParam, ...] = ()
+    modifier1: int = 0
+    modifier2: int = 0
 
     proxy_pass: ProxyPass | None = None
     set_header: tuple[tuple[bytes, Template], ...] = ()

@@ -76,6 +76,12 @@ class UpstreamProtocol(Protocol):
     def reader(self) -> MakeReader:
         """Makes the parser of an upstream connection."""
 
+    def split_address(self, rendered: bytes) -> tuple[bytes, bytes, bytes]:
+        """Scheme, authority and URI of what a ``…_pass`` with variables has come to.
+
+        Errors: ``ProtocolError`` where it is no address of this protocol.
+        """
+
     def encode_head(self, context: Any, request: Outgoing) -> bytes:
         """The bytes before the body; *context* is what the templates' variables read.
 

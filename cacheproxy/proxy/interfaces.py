@@ -42,9 +42,11 @@ from typing import Protocol
 from cacheproxy.errors import StorageError, UpstreamError
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import ResponseHead
+from cacheproxy.http.response_parser import ResponseParser
 from cacheproxy.policy.options import AccessLog, ProxySsl
 from cacheproxy.policy.purge import Selection
 from cacheproxy.policy.stored import StoredResponse
+from cacheproxy.policy.upstream_protocol import MakeReader
 from cacheproxy.template import Template
 
 __all__ = [
@@ -626,13 +628,19 @@ class World(Protocol):
 
     def storage(self, zone: str) -> Storage | None: ...
 
-    def upstream(self, name: str, ssl: ProxySsl | None) -> UpstreamChoice:
-        """The group called *name*; *ssl* is given where its peers are spoken to over TLS."""
+    def upstream(
+        self, name: str, ssl: ProxySsl | None, reader: MakeReader = ResponseParser
+    ) -> UpstreamChoice:
+        """The group called *name*; *ssl* where its peers are spoken to over TLS."""
 
     def resolve_upstream(
-        self, scheme: bytes, authority: bytes, ssl: ProxySsl | None
+        self,
+        scheme: bytes,
+        authority: bytes,
+        ssl: ProxySsl | None,
+        reader: MakeReader = ResponseParser,
     ) -> UpstreamChoice:
-        """The group of a ``proxy_pass`` with variables; made on first use, bounded."""
+        """The group of a ``…_pass`` with variables; made on first use, bounded."""
 
     def access_log(self, log: AccessLog) -> Callable[[bytes, bytes], None]:
         """Writes one line: (rendered path, line with its newline)."""

@@ -19,7 +19,9 @@ from cacheproxy.proxy.site.variables import resolve
 
 #: The directives that have an effect and may be in force in a location.
 CONCERNED = {
-    row.name for row in ROWS if not row.without_effect and row.contexts is not Context.UPSTREAM
+    row.twin_of or row.name
+    for row in ROWS
+    if not (row.without_effect or row.refused) and row.contexts is not Context.UPSTREAM
 }
 
 

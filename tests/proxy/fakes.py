@@ -285,7 +285,7 @@ class OriginConnection:
     def poll(self) -> None:
         """Answer what has come in whole."""
         while not (self.transport.lost or self.switched):
-            request, used = _parse_request(self.received[self.taken :])
+            request, used = self.origin.parse(self.received[self.taken :])
             if request is None:
                 return
             self.taken += used
@@ -358,7 +358,9 @@ class Origin:
         #: False: what is sent on new connections waits until their transport is released.
         self.reads = True
         self.connections: list[OriginConnection] = []
-        self.requests: list[Request] = []
+        #: Cuts a request off the front of what came: the request and its octets, or None and 0.
+        self.parse: Callable[[bytes], tuple[Any, int]] = _parse_request
+        self.requests: list[Any] = []
         self.script: deque[bytes | Callable[[OriginConnection, Request], None]] = deque()
         self.default: bytes | Callable[[OriginConnection, Request], None] | None = None
 

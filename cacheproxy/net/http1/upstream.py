@@ -1,7 +1,8 @@
 """Connections to upstream servers: one request at a time, kept between requests.
 
-``UpstreamConnection`` joins a transport to ``http.response_parser`` and tells
-the exchange that uses it, through ``UpstreamSink``, what arrives. ``Peer`` is one
+``UpstreamConnection`` joins a transport to the parser of the upstream's protocol (for
+HTTP ``http.response_parser``) and tells the exchange that uses it, through
+``UpstreamSink``, what arrives. ``Peer`` is one
 address: it opens connections and keeps idle ones, as many as the group's
 ``keepalive`` allows (nginx ``ngx_http_upstream_keepalive_module``).
 
@@ -10,7 +11,7 @@ was whole and said so, nothing came after it, the request had been sent to its
 end, and neither ``keepalive_requests`` nor ``keepalive_time`` is exceeded. An idle
 connection on which anything arrives is closed.
 
-May import ``http``, ``proxy.interfaces``, ``config.model``, twisted.
+May import ``http``, ``policy.upstream_protocol``, ``proxy.interfaces``, ``config.model``, twisted.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from cacheproxy.net.reactor.interfaces import (
     IDirectProtocol,
     give_way,
 )
+from cacheproxy.policy.upstream_protocol import MakeReader, ResponseReader
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
 __all__ = ["KeepAlive", "Peer", "UpstreamConnection", "plain_endpoint"]
@@ -103,7 +105,7 @@ class UpstreamConnection(Protocol):
         self.requests = 0
         self._seconds: Callable[[], float] = peer.reactor.seconds
         self.opened = self._seconds()
-        self.parser = ResponseParser(self, MAX_RESPONSE_HEAD)
+        self.parser: ResponseReader = peer.reader(self, MAX_RESPONSE_HEAD)
         self.deadline = Deadline(peer.reactor, self._timed_out)
         self._send_timeout = self._read_timeout = 60.0
         self._sent = False
@@ -436,8 +438,10 @@ class Peer:
         server: UpstreamServer,
         keep_alive: KeepAlive,
         endpoint: Callable[[Any, UpstreamServer, float], Any] | None = None,
+        reader: MakeReader = ResponseParser,
     ) -> None:
         self.reactor = reactor
+        self.reader = reader
         self.server = server
         self.keep_alive = keep_alive
         self.idle: list[UpstreamConnection] = []

@@ -34,6 +34,7 @@ from cacheproxy.policy.options import ErrorPage, ProxyPass
 from cacheproxy.policy.route_variables import follows_route
 from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.policy.upstream_protocol import UpstreamProtocol
+from cacheproxy.policy.uwsgi_upstream import UwsgiUpstream
 from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
 from cacheproxy.proxy.site.phases import Phase
@@ -184,12 +185,17 @@ class CompiledLocation:
         self.phases: tuple[Phase, ...] = front.phases(self)
 
     def _compile_pass(self, target: ProxyPass, world: World) -> None:
-        """What ``proxy_pass`` and its directives make of requests and responses."""
-        proxy = self.proxy
+        """What ``proxy_pass`` or ``uwsgi_pass`` makes of requests and responses."""
+        proxy, cacheable = self.proxy, self.cache is not None
+        protocol: UpstreamProtocol
+        if proxy.protocol == "uwsgi":
+            protocol = UwsgiUpstream(proxy, cacheable)
+        else:
+            protocol = HttpUpstream(proxy, cacheable, proxy_host)
+        self.protocol = protocol
         if target.template is None:
-            ssl = proxy.ssl if target.scheme == b"https" else None
-            self.upstream = world.upstream(target.upstream, ssl)
-        self.protocol = HttpUpstream(proxy, self.cache is not None, proxy_host)
+            ssl = proxy.ssl if target.scheme in (b"https", b"suwsgi") else None
+            self.upstream = world.upstream(target.upstream, ssl, protocol.reader)
         self.response_rewriter = compile_response_fields(proxy)
         if self.cache is not None:
             self.stored_rewriter = self.response_rewriter

@@ -120,6 +120,10 @@ class Relay:
         except ValueError:
             self._give_up(400)
             return
+        except UpstreamError as problem:
+            self.exchange.log_error("alert", problem.message)
+            self._give_up(500)
+            return
         self._try()
 
     def _try(self, fresh: bool = False) -> None:

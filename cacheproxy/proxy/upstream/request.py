@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Pairs
-from cacheproxy.http.target import split_url
 from cacheproxy.policy.containment import rendered_climbs
 from cacheproxy.policy.routing import proxy_uri
 from cacheproxy.proxy.exchange.record import UpstreamRecord
@@ -107,9 +106,10 @@ class UpstreamRequest:
             exchange.request.note_proxy_host(None)
             replacement = target.uri
         else:
-            scheme, authority, uri = split_url(target.template.render(context))
-            ssl = location.proxy.ssl if scheme == b"https" else None
-            choice = exchange.world.resolve_upstream(scheme, authority, ssl)
+            protocol = self._protocol
+            scheme, authority, uri = protocol.split_address(target.template.render(context))
+            ssl = location.proxy.ssl if scheme in (b"https", b"suwsgi") else None
+            choice = exchange.world.resolve_upstream(scheme, authority, ssl, protocol.reader)
             exchange.request.note_proxy_host(authority)
             if uri:
                 if rendered_climbs(target.uri or b"/", uri):

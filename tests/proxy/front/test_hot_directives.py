@@ -158,6 +158,9 @@ READY = {
     "ssl_session_timeout": "ssl_session_timeout 5m;",
     "types": "types { text/x-other txt; }",
     "underscores_in_headers": "underscores_in_headers on;",
+    "uwsgi_modifier1": "uwsgi_modifier1 1;",
+    "uwsgi_modifier2": "uwsgi_modifier2 1;",
+    "uwsgi_param": "uwsgi_param HTTP_ACCEPT_ENCODING $http_x_bypass;",
 }
 
 #: Settings with which no answer is kept ready in the cached location.
@@ -325,7 +328,7 @@ class DirectiveTests(BenchCase):
 
     def test_files_equal_the_general_path_under_each_directive(self) -> None:
         """The same for files, with all that is not about origins alone."""
-        origins = {row.name for row in ROWS if row.name.startswith("proxy_")}
+        origins = {row.name for row in ROWS if row.name.startswith(("proxy_", "uwsgi_"))}
         self.compare_all(b"/files/a.txt", origins - {"proxy_cache_bypass"})
 
     def compare_all(self, path: bytes, apart_from: set[str]) -> None:
