@@ -23,7 +23,8 @@ from cacheproxy.config.model import ErrorLog as ErrorLogOptions
 from cacheproxy.errors import ConfigError, Stage, UpstreamError
 from cacheproxy.http.response_parser import ResponseParser
 from cacheproxy.net.http1.upstream import KeepAlive, Peer, plain_endpoint
-from cacheproxy.net.logs.logs import ErrorLog, LogFiles
+from cacheproxy.net.logs.error_log import ErrorLog
+from cacheproxy.net.logs.open_logs import LogFiles
 from cacheproxy.net.tls.client import TlsEndpoint, UpstreamTls
 from cacheproxy.policy.balancing import Balancer, Method
 from cacheproxy.policy.balancing import Peer as BalancedPeer

@@ -32,7 +32,7 @@ from cacheproxy.config.model import Config, Listen, Server
 from cacheproxy.errors import CacheproxyError, ConfigError, ConfigErrors
 from cacheproxy.net.descriptors import DescriptorGuard
 from cacheproxy.net.listen import Listener
-from cacheproxy.net.logs.logs import ErrorLogObserver
+from cacheproxy.net.logs.error_log import ErrorLogObserver
 from cacheproxy.net.tls.contexts import ContextStore, ServerContexts
 from cacheproxy.net.tls.named import NamedContexts, is_named
 from cacheproxy.policy.routing import ServerChooser
