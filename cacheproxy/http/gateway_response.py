@@ -92,7 +92,7 @@ class GatewayResponseParser:
             self._end()
             return
         self._ended = True
-        self._sink.on_response_error(ProtocolError("connection closed within a response"))
+        self._sink.on_response_error(ProtocolError("upstream prematurely closed connection"))
 
     def take_upgrade(self) -> bytes:
         """No response here changes protocols, so nothing is ever behind one."""

@@ -161,7 +161,7 @@ class ResponseParser:
         if self._state == _UNTIL_CLOSE:
             self._end(None)
             return
-        self._fail(ProtocolError("connection closed within a response"))
+        self._fail(ProtocolError("upstream prematurely closed connection"))
 
     def close(self) -> None:
         """Deliver nothing any more."""

@@ -132,12 +132,12 @@ class BodyTests(SynchronousTestCase):
         """The connection's end before Content-Length is an error, so the client can tell."""
         recorder = read(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
         self.assertEqual((recorder.body, recorder.ended), (b"abc", 0))
-        self.assertEqual(recorder.errors, ["connection closed within a response"])
+        self.assertEqual(recorder.errors, ["upstream prematurely closed connection"])
 
     def test_end_within_the_head(self) -> None:
         """Likewise."""
         for data in (b"", b"HTTP/1.1 200 OK\r\nA: b\r\n"):
-            self.assertEqual(read(data).errors, ["connection closed within a response"])
+            self.assertEqual(read(data).errors, ["upstream prematurely closed connection"])
 
     def test_until_close(self) -> None:
         """Without Content-Length the connection's end is the body's."""

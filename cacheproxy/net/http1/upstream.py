@@ -47,6 +47,7 @@ from cacheproxy.net.reactor.interfaces import (
     IDirectProtocol,
     give_way,
 )
+from cacheproxy.net.tls.stream import TruncatedClose
 from cacheproxy.policy.upstream_protocol import MakeReader, ResponseReader
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
@@ -161,7 +162,7 @@ class UpstreamConnection(Protocol):
             tunnel, self._tunnel = self._tunnel, None
             tunnel.tunnel_close()
         else:
-            self._ended(in_order=reason.check(error.ConnectionDone) is not None)
+            self._ended(reason)
 
     def readConnectionLost(self) -> None:
         """The upstream sends nothing more: in a tunnel it still reads, else it is done with."""
@@ -178,17 +179,18 @@ class UpstreamConnection(Protocol):
             transport.loseConnection()
         else:
             transport.abortConnection()
-        self._ended(in_order=True)
+        self._ended(connectionDone)
 
     def writeConnectionLost(self) -> None:
         """The sending side is closed (after ``loseWriteConnection``)."""
 
-    def _ended(self, in_order: bool) -> None:
+    def _ended(self, reason: Failure) -> None:
         """Nothing more comes from the upstream."""
+        in_order = reason.check(error.ConnectionDone) is not None
         if self.sink is not None and self._responded and in_order:
             self.parser.eof()  # the end delimits a body, or truncates it
         if self.sink is not None:
-            self._fail("upstream prematurely closed connection")
+            self._fail(_CLOSED if in_order or not self._responded else _why_lost(reason))
 
     def pauseProducing(self) -> None:
         self.writable = False
@@ -395,6 +397,16 @@ class UpstreamConnection(Protocol):
                     malformed=malformed,
                 )
             )
+
+
+_CLOSED = "upstream prematurely closed connection"
+
+
+def _why_lost(reason: Failure) -> str:
+    """How a connection ended that did not end in order."""
+    if reason.check(TruncatedClose):
+        return "upstream closed the connection without close_notify"
+    return "upstream reset the connection"
 
 
 class _Attempt:

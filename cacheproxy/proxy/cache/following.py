@@ -186,7 +186,7 @@ class Following(ReaderSource):
         self._finish()
         exchange = self._exchange
         if self._begun:
-            exchange.log_error("error", f"{error} while following it")
+            exchange.log_error("error", f"{error} while it was sent from there")
             exchange.abort()
         else:
             self._again()

@@ -221,7 +221,7 @@ class CacheWriter:
         if aborted is not None:
             aborted()
         if self._followers is not None:
-            self._followers.fail(FillAborted("the body that was being stored came to nothing"))
+            self._followers.fail(FillAborted("the response that was being stored was cut short"))
         self._let_go()
 
     def _give_up(self) -> None:

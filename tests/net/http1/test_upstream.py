@@ -482,3 +482,53 @@ class EndpointTests(UpstreamCase):
 
         named = plain_endpoint(MemoryReactorClock(), UpstreamServer("app", 80), 5.0)
         self.assertIsInstance(named, HostnameEndpoint)
+
+
+#: What an origin may do in the middle of a response, and what is logged then.
+CUTS = {
+    "close": "upstream prematurely closed connection while reading upstream",
+    "reset": "upstream reset the connection while reading upstream",
+    "timeout": "upstream timed out while reading upstream",
+}
+
+
+class CutResponseTests(BenchCase):
+    """A response that breaks off: one error line, which says how."""
+
+    def cut(self, way: str, head: bytes) -> None:
+        """The origin sends *head* and some of the body, and breaks off."""
+        self.origin.last.send(head)
+        if way == "timeout":
+            self.bench.advance(6)
+        else:
+            getattr(self.origin.last, way)()
+
+    def test_one_line(self) -> None:
+        """However it breaks off, with a cache and without, and whether the client still reads."""
+        length = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+        for make in (self.proxy, self.cache):
+            for way, message_ in CUTS.items():
+                for head in (length, chunked):
+                    bench = make("proxy_read_timeout 5s; proxy_buffering off;")
+                    client = bench.client()
+                    client.send(message(b"GET", b"/"))
+                    self.cut(way, head)
+                    self.assertTrue(client.transport.lost)
+                    lines = bench.log("error.log")
+                    self.assertEqual(len(lines), 1, lines)
+                    self.assertIn(message_, lines[0])
+                    self.assertIn('request: "GET / HTTP/1.1", upstream: "127.0.0.1:8000"', lines[0])
+                    bench.close()
+
+    def test_one_line_for_each_client(self) -> None:
+        """A client that followed what was being stored has a line of its own."""
+        bench = self.cache("proxy_cache_valid 1m;")
+        clients = [bench.client() for _ in range(2)]
+        for client in clients:
+            client.send(message(b"GET", b"/"))
+        self.cut("reset", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        lines = sorted(line.partition("] ")[2].partition(" ")[2] for line in bench.log("error.log"))
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("the response that was being stored was cut short", lines[0] + lines[1])
+        self.assertIn(CUTS["reset"], lines[0] + lines[1])
