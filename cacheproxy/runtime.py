@@ -8,7 +8,6 @@ keeps its entries, an upstream group its connections and its memory of failures.
 from __future__ import annotations
 
 import os
-import random
 import socket
 import tempfile
 import time
@@ -18,23 +17,14 @@ from typing import Any
 from twisted.logger import Logger
 
 from cacheproxy.config.addresses import parse_proxy_pass, parse_uwsgi_pass
-from cacheproxy.config.model import Balancing, CacheZone, Config, Location, Upstream, UpstreamServer
+from cacheproxy.config.model import CacheZone, Config, Location, Upstream, UpstreamServer
 from cacheproxy.config.model import ErrorLog as ErrorLogOptions
 from cacheproxy.errors import ConfigError, Stage, UpstreamError
 from cacheproxy.http.response_parser import ResponseParser
-from cacheproxy.net.http1.upstream import KeepAlive, Peer, plain_endpoint
 from cacheproxy.net.logs.error_log import ErrorLog
 from cacheproxy.net.logs.open_logs import LogFiles
-from cacheproxy.net.tls.client import TlsEndpoint, UpstreamTls
-from cacheproxy.policy.balancing import Balancer, Method
-from cacheproxy.policy.balancing import Peer as BalancedPeer
-from cacheproxy.policy.balancing_methods import (
-    AddressHash,
-    ConsistentHash,
-    KeyHash,
-    LeastConnections,
-    RandomChoice,
-)
+from cacheproxy.net.tls.client import UpstreamTls
+from cacheproxy.net.upstream_group import UpstreamGroup
 from cacheproxy.policy.options import AccessLog, ProxySsl
 from cacheproxy.policy.upstream_protocol import MakeReader
 from cacheproxy.proxy.cache.fills import Fills
@@ -45,7 +35,7 @@ from cacheproxy.storage.static_files import Files
 from cacheproxy.storage.threads import DISK_THREADS, ThreadExecutor
 from cacheproxy.storage.zone import Zone
 
-__all__ = ["ReactorScheduler", "Runtime", "UpstreamGroup"]
+__all__ = ["ReactorScheduler", "Runtime"]
 
 #: Upstream groups kept for authorities that ``proxy_pass`` variables rendered.
 MAX_RENDERED_UPSTREAMS = 1000
@@ -64,94 +54,6 @@ class ReactorScheduler:
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Cancellable:
         return self._call_later(seconds, function)
-
-
-class UpstreamGroup:
-    """One upstream's peers and the choice among them (``UpstreamChoice``)."""
-
-    def __init__(
-        self,
-        reactor: Any,
-        upstream: Upstream,
-        ssl: UpstreamTls | None,
-        reader: MakeReader = ResponseParser,
-    ) -> None:
-        self.upstream = upstream
-        self.name = upstream.name
-        self._clock: Callable[[], float] = time.monotonic
-        self._keep_alive = KeepAlive(upstream)
-        endpoint = None if ssl is None else _tls_endpoint(ssl, upstream)
-        self._peers = {
-            server.name: Peer(reactor, server, self._keep_alive, endpoint, reader)
-            for server in upstream.servers
-        }
-        peers = [
-            BalancedPeer(
-                server.name,
-                server.weight,
-                server.max_conns,
-                server.max_fails,
-                server.fail_timeout,
-                server.backup,
-                server.down,
-                server.label,
-            )
-            for server in upstream.servers
-        ]
-        #: What the choice goes by.
-        self.key = None if upstream.balancing is None else upstream.balancing[1]
-        self._balancer = Balancer(peers, _method(upstream, peers))
-        self.size = self._balancer.tries
-        #: What ``pick`` always gives where there is nothing to choose.
-        self._only = None if self._balancer.chooses else next(iter(self._peers.items()))
-        # Bound, not wrapped: they are called for every request.
-        self.succeeded: Callable[[str], None] = self._balancer.succeeded
-        self.finished: Callable[[str], None] = self._balancer.finished
-
-    def pick(self, tried: frozenset[str], key: bytes = b"") -> tuple[str, Peer] | None:
-        only = self._only
-        if only is not None:
-            return None if only[0] in tried else only
-        chosen = self._balancer.pick(self._clock(), tried, key)
-        return None if chosen is None else (chosen.name, self._peers[chosen.name])
-
-    def failed(self, address: str) -> None:
-        self._balancer.failed(address, self._clock())
-
-    def close(self) -> None:
-        """Close idle connections; those in use close when they are done."""
-        self._keep_alive.close()
-
-
-def _method(upstream: Upstream, peers: list[BalancedPeer]) -> Method | None:
-    """The way to choose that ``least_conn``, ``hash`` … name; None for round robin."""
-    if upstream.balancing is None:
-        return None
-    kind, _ = upstream.balancing
-    if kind is Balancing.LEAST_CONN:
-        return LeastConnections()
-    if kind is Balancing.IP_HASH:
-        return AddressHash()
-    if kind is Balancing.HASH:
-        return KeyHash()
-    if kind is Balancing.CONSISTENT_HASH:
-        return ConsistentHash([peer for peer in peers if not peer.backup])
-    return RandomChoice(random.randrange, two=kind is Balancing.RANDOM_TWO)
-
-
-def _tls_endpoint(
-    tls: UpstreamTls, upstream: Upstream
-) -> Callable[[Any, UpstreamServer, float], Any]:
-    template = tls.options.name
-    name = upstream.name if template is None or template.constant is None else (
-        template.constant.decode("latin-1")
-    )
-
-    def endpoint(reactor: Any, server: UpstreamServer, timeout: float) -> Any:
-        below = plain_endpoint(reactor, server, timeout)
-        return TlsEndpoint(reactor, below, tls, name, key=server.name, timeout=timeout)
-
-    return endpoint
 
 
 class _Newest:
@@ -317,7 +219,7 @@ class Runtime:
             if before is not None and before.upstream == upstream:
                 group = before
             else:
-                group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl), reader)
+                group = self._make_group(upstream, ssl, reader)
             self._upstreams[key] = group
         return group
 
@@ -334,12 +236,19 @@ class Runtime:
         group = self._rendered.get((scheme, authority, ssl))
         if group is None:
             upstream = Upstream(name, (_rendered_server(scheme.decode(), name),))
-            group = UpstreamGroup(self.reactor, upstream, self._client_tls(ssl), reader)
+            group = self._make_group(upstream, ssl, reader)
             if len(self._rendered) >= MAX_RENDERED_UPSTREAMS:
                 oldest = next(iter(self._rendered))
                 self._rendered.pop(oldest).close()
             self._rendered[scheme, authority, ssl] = group
         return group
+
+    def _make_group(
+        self, upstream: Upstream, ssl: ProxySsl | None, reader: MakeReader
+    ) -> UpstreamGroup:
+        return UpstreamGroup(
+            self.reactor, upstream, self._client_tls(ssl), self.scheduler.monotonic, reader
+        )
 
     def _client_tls(self, ssl: ProxySsl | None) -> UpstreamTls | None:
         if ssl is None:
