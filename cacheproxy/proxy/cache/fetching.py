@@ -1,18 +1,16 @@
-"""A cache's question to the origin, and what the answer means for what is stored.
+"""Asking the origin for a cache, and what its answer means for what is stored.
 
-A ``Fetch`` rides along a ``Relay`` for a ``CacheTurn`` (``caching``), which has looked
-things up: it asks for a validation, for a part or for the whole, and is shown the
-response's head. A 304 freshens what is stored (RFC 9111 §4.3.4), a failure may be
-covered by a stale response (§4.2.4, ``proxy_cache_use_stale``), anything else is judged
-by ``policy.storing`` and, where it may be stored, written while it is sent.
+A ``Fetch`` carries out a ``Question`` by a ``Relay``: it asks for a validation, for a part or
+for the whole, and is shown the response's head. A 304 freshens what is stored (RFC 9111
+§4.3.4), a failure may be covered by a stale response (§4.2.4, ``proxy_cache_use_stale``),
+anything else is judged by ``policy.storing`` and, where it may be stored, written while it is
+sent. All of this goes on without a client where others wait for it.
 
 Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache_update``; RFC 9111 §3, §4.3.
 Imports: ``policy``, ``proxy`` below it.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.fields import Pairs
@@ -23,6 +21,7 @@ from cacheproxy.policy.partial import keyed_by_range
 from cacheproxy.policy.purge import ByKey
 from cacheproxy.policy.retry import condition_of_error, condition_of_status
 from cacheproxy.policy.reuse import may_serve_stale
+from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, decide_storing, supersedes
 from cacheproxy.policy.validation import (
     freshen,
@@ -35,14 +34,12 @@ from cacheproxy.proxy.answer.representation import tell
 from cacheproxy.proxy.cache.fills import UNSHARED_TIME
 from cacheproxy.proxy.cache.head_update import keep_length, update_get
 from cacheproxy.proxy.cache.parts import Missing, combined_selection, part_digest
+from cacheproxy.proxy.cache.question import Asker, Question
 from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.proxy.site.cache_key import holds
 from cacheproxy.proxy.site.selecting import forwarded
 from cacheproxy.proxy.upstream.relay import Relay
-
-if TYPE_CHECKING:
-    from cacheproxy.policy.stored import StoredResponse
-    from cacheproxy.proxy.cache.lookup import CacheTurn
+from cacheproxy.proxy.upstream.response_taker import FailureVerdict, RelayedResponse, Verdict
 
 #: Seconds for which nobody waits for what is a server error now.
 _ERROR_UNSHARED_TIME = 1.0
@@ -51,19 +48,33 @@ __all__ = ["Fetch"]
 
 
 class Fetch:
-    """What one ``CacheTurn`` asks the origin (``ResponseTaker``)."""
+    """One *question* to the origin, for *asker* (``ResponseTaker``)."""
 
-    __slots__ = ("_detail", "_request_time", "turn")
+    __slots__ = (
+        "_asker",
+        "_conditional",
+        "_detail",
+        "_missing",
+        "_request_time",
+        "_validated",
+        "question",
+    )
 
-    def __init__(self, turn: CacheTurn) -> None:
-        self.turn = turn
-        self._request_time = turn.storage.asked_now()
+    def __init__(self, question: Question, asker: Asker) -> None:
+        self.question = question
+        self._asker = asker
+        #: What of the question is still held.
+        self._validated = question.validated
+        self._missing = question.missing
+        #: The fields that ask for a validation or for a part.
+        self._conditional = _conditional_fields(question)
+        self._request_time = question.storage.asked_now()
         #: What Cache-Status says of why nothing is stored.
-        self._detail = turn.detail
+        self._detail = question.detail
 
     @property
     def converts_head(self) -> bool:
-        return self.turn.options.convert_head
+        return self.question.options.convert_head
 
     @property
     def answers_conditions(self) -> bool:
@@ -71,126 +82,132 @@ class Fetch:
 
     @property
     def fills(self) -> bool:
-        return self.turn.storing
+        return self.question.storing
 
     def start(self) -> None:
         """Ask, with the fields of a validation or of a range where there is cause."""
-        turn = self.turn
-        relay = Relay(turn.exchange, self)
+        exchange = self.question.exchange
+        relay = Relay(exchange, self)
         asked = relay.request
-        asked.client_head, asked.counts = forwarded(turn.exchange.request), True
-        asked.conditional = self._conditional()
+        asked.client_head, asked.counts = forwarded(exchange.request), True
+        asked.conditional = self._conditional
         relay.start()
-
-    def _conditional(self) -> Pairs:
-        turn = self.turn
-        entry, missing = turn.entry, turn.missing
-        if entry is not None and (turn.options.revalidate or entry.stored.always_validate):
-            return validation_fields(entry.stored)
-        if missing is not None and missing.rest.bound:
-            return missing.rest.fields()
-        if turn.passed_range:
-            pairs = turn.exchange.request.head.fields.pairs
-            return [pair for pair in pairs if pair[0].lower() in (b"range", b"if-range")]
-        return []
 
     # -- the origin's head -------------------------------------------------
 
-    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
-        """The origin's head has come; True if the relay is not to send it on."""
-        turn = self.turn
-        exchange, entry = turn.exchange, turn.entry
+    def on_response(self, relayed: RelayedResponse, head: ResponseHead) -> Verdict:
+        """The origin's head has come."""
+        question, entry = self.question, self._validated
+        exchange = question.exchange
         now = exchange.world.scheduler.wall()
-        if entry is not None and self._takes_stored(relay, head, entry, now):
-            return True
-        missing, turn.missing = turn.missing, None
+        if entry is not None:
+            verdict = self._answer_from_storage(relayed, head, entry, now)
+            if verdict is not None:
+                return verdict
+        missing, self._missing = self._missing, None
         if missing is not None:
-            combined = missing.combined(relay, head)
+            combined = missing.combined(relayed, head)
             if combined is not None:
                 head = combined
             elif self._misses_part(missing, head):
-                self._ask_again(relay)
-                return True
+                return self._ask_again(relayed)
             else:
                 missing = None
-        plain = turn.base == turn.primary and not self._detail
+        plain = question.base == question.primary and not self._detail
         if plain and exchange.request.method == b"HEAD" and not self.converts_head:
-            update_get(exchange, turn.storage, head, self._request_time)
-        self._consider_storing(relay, head, now)
-        if turn.options.status and not turn.background:
-            delivery = relay.delivery
-            stored = delivery is not None and delivery.writer is not None
-            theirs = 206 if missing is not None and head.status != 206 else 0
-            did = cache_status.forward_value(turn.why, theirs, stored=stored, detail=self._detail)
-            tell(exchange, did, head)
-        if entry is not None:
-            entry.release()
-            turn.entry = None
+            update_get(exchange, question.storage, head, self._request_time)
+        self._consider_storing(relayed, head, now)
+        self._release_stored()
+        if question.options.status and not question.background:
+            self._say_cache_status(relayed, head, missing is not None and head.status != 206)
         if missing is not None:
-            missing.answer(relay)
-            return True
-        return self._answer_from_stream(relay, head)
+            missing.answer(relayed)
+            return Verdict.BEGUN
+        return self._answer_from_stream(relayed, head)
 
-    def _takes_stored(self, relay: Relay, head: ResponseHead, entry: Entry, now: float) -> bool:
-        """Whether what is stored answers after all, or the origin is asked once more for it."""
-        if head.status == 304 and relay.request.conditional:
+    def _say_cache_status(self, relayed: RelayedResponse, head: ResponseHead, part: bool) -> None:
+        """Have Cache-Status tell of the fetch; *part*: the origin sent a part of the whole."""
+        question, delivery = self.question, relayed.delivery
+        stored = delivery is not None and delivery.writer is not None
+        value = cache_status.forward_value(
+            question.forward_reason, 206 if part else 0, stored=stored, detail=self._detail
+        )
+        tell(question.exchange, value, head)
+
+    def _answer_from_storage(
+        self, relayed: RelayedResponse, head: ResponseHead, entry: Entry, now: float
+    ) -> Verdict | None:
+        """Answer from what is stored after all, or ask once more without it; None if neither."""
+        if head.status == 304 and self._conditional:
             if selects(entry.stored, head):
-                self._revalidated(relay, entry, head, now)
-            else:
-                # The answer is about something else than what is stored (§4.3.4).
-                self.turn.entry = None
-                entry.release()
-                self._ask_again(relay)
-            return True
+                self._revalidated(relayed, entry, head, now)
+                return Verdict.REPLACED
+            # The answer is about something else than what is stored (§4.3.4).
+            return self._ask_again(relayed)
         condition = condition_of_status(head.status)
         if condition and self._stale_allowed(entry, condition, now):
-            relay.discard_response()
+            relayed.discard_response()
+            self._validated = None
             self._answer_stale(entry, condition, head.status)
-            return True
-        return False
+            return Verdict.DISCARDED
+        return None
 
     def _misses_part(self, missing: Missing, head: ResponseHead) -> bool:
         """*head* does not go with the stored part; whether the whole is to be asked for."""
         missing.release()
         if missing.rest.bound and head.status in (200, 206, 404, 410, 416):
             # There is something else now, or nothing.
-            self.turn.storage.delete(part_digest(self.turn.key))
+            self.question.storage.delete(part_digest(self.question.key))
         return missing.rest.bound and head.status in (206, 416)
 
-    def _ask_again(self, relay: Relay) -> None:
-        relay.discard_response()
-        self.turn.fetch()
+    def _ask_again(self, relayed: RelayedResponse) -> Verdict:
+        """Ask for the whole: what came goes with nothing that is stored."""
+        relayed.discard_response()
+        self._release_stored()
+        Fetch(self.question.for_the_whole(), self._asker).start()
+        return Verdict.DISCARDED
 
-    def _answer_from_stream(self, relay: Relay, head: ResponseHead) -> bool:
+    def _release_stored(self) -> None:
+        """What was stored is neither validated nor added to any more."""
+        entry, self._validated = self._validated, None
+        if entry is not None:
+            entry.release()
+        missing, self._missing = self._missing, None
+        if missing is not None:
+            missing.release()
+
+    def _answer_from_stream(self, relayed: RelayedResponse, head: ResponseHead) -> Verdict:
         """A miss: send the response on, judged by the client's own preconditions."""
-        turn = self.turn
-        exchange = turn.exchange
-        delivery = relay.delivery
+        question = self.question
+        exchange = question.exchange
+        delivery = relayed.delivery
         assert delivery is not None
-        if turn.background or exchange.lost:
+        if not question.has_client:
             delivery.muted = True
-            return True
+            return Verdict.BEGUN
         if goes_elsewhere(exchange, head):
-            return False
+            return Verdict.PASS_ON
         if exchange.request.method == b"HEAD" and self.converts_head:
             delivery.begin(head)
             delivery.muted = True
             exchange.end()
-            return True
-        return delivery.answer_partially(head)
+            return Verdict.BEGUN
+        return Verdict.BEGUN if delivery.answer_partially(head) else Verdict.PASS_ON
 
     # -- storing -----------------------------------------------------------
 
-    def _consider_storing(self, relay: Relay, head: ResponseHead, now: float) -> None:
-        turn = self.turn
-        exchange, options, storage = turn.exchange, turn.options, turn.storage
+    def _consider_storing(
+        self, relayed: RelayedResponse, head: ResponseHead, now: float
+    ) -> None:
+        question = self.question
+        exchange, options, storage = question.exchange, question.options, question.storage
         decision = decide_storing(
-            turn.request,
+            question.request,
             head,
             options,
             exchange.request.location.proxy.ignore_headers,
             self._no_cache(),
-            turn.key,
+            question.key,
             self._request_time,
             now,
             exchange.request.route.host,
@@ -198,67 +215,66 @@ class Fetch:
         if not isinstance(decision, Store):
             if decision.reason is NoStoreReason.DECEPTION:
                 self._detail = b"deception-" + decision.detail.encode()
-            if turn.entry is not None and supersedes(decision, head.status):
-                self._drop(turn.entry)
+            if self._validated is not None and supersedes(decision, head.status):
+                self._drop(self._validated)
             self._set_free(head.status)
             return
-        if not turn.storing:
-            turn.release()
+        if not question.storing:
+            self._asker.release()
             return
         partial = head.status == 206 and not keyed_by_range(options)
-        if partial and relay.splice is None and not turn.passed_range:
+        if partial and not relayed.is_joined and not question.passed_range:
             return  # nobody asked for a part
-        if options.min_uses > 1 and storage.note_use(turn.base) < options.min_uses:
-            turn.release()
+        if options.min_uses > 1 and storage.note_use(question.base) < options.min_uses:
+            self._asker.release()
         elif not storage.fits(head.body_length) or goes_elsewhere(exchange, head):
             self._set_free(head.status)
         else:
-            self._store(relay, head, decision.stored, partial)
+            self._store(relayed, head, decision.stored, partial)
 
     def _store(
-        self, relay: Relay, head: ResponseHead, stored: StoredResponse, partial: bool
+        self, relayed: RelayedResponse, head: ResponseHead, stored: StoredResponse, partial: bool
     ) -> None:
         """Have the response written to its place, and offered to those who want the same."""
-        turn = self.turn
-        exchange, storage = turn.exchange, turn.storage
+        question = self.question
+        exchange, storage = question.exchange, question.storage
         if exchange.request.method == b"HEAD" and not self.converts_head:
             keep_length(stored, head)
         fills = exchange.world.fills(storage)
-        fills.note_shared(turn.digest)
+        fills.note_shared(question.digest)
         if partial:
-            fills.parts.note(turn.primary)
-            if relay.splice is not None:
+            fills.parts.note(question.primary)
+            if relayed.is_joined:
                 stored.vary = combined_selection(stored.vary)
-        target = part_digest(turn.key) if partial else self._place(stored.vary)
-        writer = storage.open_writer(target, turn.primary, stored)
-        delivery = relay.delivery
+        target = part_digest(question.key) if partial else self._place(stored.vary)
+        writer = storage.open_writer(target, question.primary, stored)
+        delivery = relayed.delivery
         if writer is None or delivery is None:
-            turn.release()
+            self._asker.release()
         else:
             delivery.store_to(writer)
-            if turn.sharing is not None and not partial:
-                turn.sharing.offer(writer, head)
+            if not partial:
+                self._asker.offer(writer, head)
 
     def _no_cache(self) -> bool:
-        conditions = self.turn.options.no_cache
-        return bool(conditions) and holds(conditions, self.turn.exchange.request)
+        conditions = self.question.options.no_cache
+        return bool(conditions) and holds(conditions, self.question.exchange.request)
 
     def _set_free(self, status: int) -> None:
         """Nobody is to wait for such an answer, now or for a while."""
-        if self.turn.sharing is not None:
-            # A server error may be over soon.
-            self.turn.sharing.set_free(UNSHARED_TIME if status < 500 else _ERROR_UNSHARED_TIME)
+        # A server error may be over soon.
+        self._asker.set_free(UNSHARED_TIME if status < 500 else _ERROR_UNSHARED_TIME)
 
     def _drop(self, entry: Entry) -> None:
         """Remove *entry*; with the first variant of a URL go those that are found through it.
 
         They would come back with the next first one, older than what was seen meanwhile.
         """
-        turn = self.turn
-        if entry.digest == turn.base and entry.stored.vary:
-            turn.storage.purge(ByKey(turn.primary), lambda count: None)
+        question = self.question
+        if entry.digest == question.base and entry.stored.vary:
+            question.storage.purge(ByKey(question.primary), lambda count: None)
         else:
-            turn.storage.delete(entry.digest)
+            question.storage.delete(entry.digest)
 
     def _place(self, vary: tuple[tuple[bytes, bytes | None], ...]) -> bytes:
         """Which digest a response with selecting fields *vary* is stored under.
@@ -266,41 +282,43 @@ class Fetch:
         The first variant of a URL takes the primary one; others, while that one
         stays and selects by the same fields, have their own.
         """
-        turn = self.turn
-        primary = turn.primary_entry
-        if primary is None or not vary or primary.stored.key != turn.key:
+        question = self.question
+        first = question.first_variant
+        if first is None or not vary or first.key != question.key:
             if vary:
                 # An older one of the same variant must not be found behind this one.
-                turn.storage.delete(variant_digest(turn.key, vary))
-            return turn.base
-        theirs = primary.stored.vary
+                question.storage.delete(variant_digest(question.key, vary))
+            return question.base
+        theirs = first.vary
         if theirs == vary or [n for n, _ in theirs] != [n for n, _ in vary]:
-            return turn.base
-        return variant_digest(turn.key, vary)
+            return question.base
+        return variant_digest(question.key, vary)
 
     # -- validation --------------------------------------------------------
 
-    def _revalidated(self, relay: Relay, entry: Entry, head: ResponseHead, now: float) -> None:
-        turn = self.turn
+    def _revalidated(
+        self, relayed: RelayedResponse, entry: Entry, head: ResponseHead, now: float
+    ) -> None:
+        question = self.question
         stored = freshen(
             entry.stored,
-            turn.request,
+            question.request,
             head,
-            turn.options,
-            turn.exchange.request.location.proxy.ignore_headers,
+            question.options,
+            question.exchange.request.location.proxy.ignore_headers,
             self._request_time,
             now,
             self._no_cache(),
         )
-        turn.entry = None
+        self._validated = None
         kept = not isinstance(stored, NoStore)
         if isinstance(stored, NoStore):
             # Not to be kept any more, but good for this one answer (RFC 9111 §4.3.4).
             self._drop(entry)
         else:
-            turn.storage.update(entry.digest, stored)
-        turn.exchange.record.note_cache_status(b"REVALIDATED")
-        did = cache_status.forward_value(turn.why, head.status, stored=kept)
+            question.storage.update(entry.digest, stored)
+        question.exchange.record.note_cache_status(b"REVALIDATED")
+        value = cache_status.forward_value(question.forward_reason, head.status, stored=kept)
 
         def answer(found: Entry | None) -> None:
             if found is not None and not self._answers_too(found.stored, entry.stored):
@@ -309,12 +327,13 @@ class Fetch:
             if found is not None:
                 entry.release()
             chosen = found or entry
-            if turn.background or turn.gone:
-                chosen.release()
+            if question.has_client:
+                age = chosen.stored.age(now)
+                self._asker.answer(chosen, age, value, fresh=found is not None)
             else:
-                turn.answer(chosen, chosen.stored.age(now), did, fresh=found is not None)
+                chosen.release()
 
-        relay.take_over(lambda: turn.storage.lookup(entry.digest, answer))
+        relayed.answer_at_end(lambda: question.storage.lookup(entry.digest, answer))
 
     def _answers_too(self, stored: StoredResponse, validated: StoredResponse) -> bool:
         """Whether *stored*, found where *validated* was, is what the 304 was about.
@@ -322,47 +341,58 @@ class Fetch:
         Another request may have stored something else there, for itself or for its like.
         """
         return (
-            stored.key == self.turn.key
-            and matches(stored.vary, self.turn.request.fields)
+            stored.key == self.question.key
+            and matches(stored.vary, self.question.request.fields)
             and same_representation(stored.fields, validated.fields)
         )
 
     # -- failure -----------------------------------------------------------
 
-    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
-        """No response could be had; True if a stale one answers."""
-        turn = self.turn
-        entry, turn.entry = turn.entry, None
-        turn.forget_missing()
-        turn.release()
-        if turn.background:
-            if entry is not None:
-                entry.release()
-            return True
-        if entry is None or turn.exchange.lost:
-            return False
-        condition = "error" if problem is None else condition_of_error(problem)
-        if self._stale_allowed(entry, condition, turn.exchange.world.scheduler.wall()):
-            self._answer_stale(entry, condition)
-            return True
-        entry.release()
-        return False
+    def on_failure(self, problem: UpstreamError | None) -> FailureVerdict:
+        """No response could be had: a stale one may answer."""
+        question = self.question
+        entry = self._validated
+        if entry is not None and question.has_client:
+            condition = "error" if problem is None else condition_of_error(problem)
+            if self._stale_allowed(entry, condition, question.exchange.world.scheduler.wall()):
+                self._validated = None
+                self._answer_stale(entry, condition)
+                return FailureVerdict.REPLACED
+        self._release_stored()
+        self._asker.release()
+        return FailureVerdict.REPLACED if question.background else FailureVerdict.ERROR
 
     def _stale_allowed(self, entry: Entry, condition: str, now: float) -> bool:
-        turn = self.turn
-        return may_serve_stale(entry.stored, condition, now, turn.options, turn.request)
+        question = self.question
+        return may_serve_stale(entry.stored, condition, now, question.options, question.request)
 
     def _answer_stale(self, entry: Entry, condition: str, status: int = 0) -> None:
-        turn = self.turn
-        turn.release()
-        if turn.background:
+        question = self.question
+        self._asker.release()
+        if not question.has_client:
             entry.release()
             return
-        did = cache_status.forward_value(turn.why, status, detail=condition.encode())
-        turn.exchange.record.note_cache_status(b"STALE")
-        turn.answer(entry, entry.stored.age(turn.exchange.world.scheduler.wall()), did)
+        value = cache_status.forward_value(
+            question.forward_reason, status, detail=condition.encode()
+        )
+        question.exchange.record.note_cache_status(b"STALE")
+        age = entry.stored.age(question.exchange.world.scheduler.wall())
+        self._asker.answer(entry, age, value)
 
     def on_fill_end(self, complete: bool) -> None:
         """The relay has ended: whoever waited may look again."""
-        self.turn.drop_entry()
-        self.turn.release()
+        self._release_stored()
+        self._asker.release()
+
+
+def _conditional_fields(question: Question) -> Pairs:
+    """The fields by which *question* asks for a validation, or for a part."""
+    entry, missing = question.validated, question.missing
+    if entry is not None and (question.options.revalidate or entry.stored.always_validate):
+        return validation_fields(entry.stored)
+    if missing is not None and missing.rest.bound:
+        return missing.rest.fields()
+    if question.passed_range:
+        pairs = question.exchange.request.head.fields.pairs
+        return [pair for pair in pairs if pair[0].lower() in (b"range", b"if-range")]
+    return []

@@ -23,7 +23,7 @@ from cacheproxy.proxy.answer.representation import tell
 from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.site.cache_key import holds, key_of_target, unsliced_key
 from cacheproxy.proxy.site.selecting import count, counts_whole
-from cacheproxy.proxy.upstream.relay import Relay
+from cacheproxy.proxy.upstream.response_taker import FailureVerdict, RelayedResponse, Verdict
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -58,7 +58,7 @@ class Invalidation:
         self.fills = False
         self._request_time = storage.asked_now()
 
-    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+    def on_response(self, relayed: RelayedResponse, head: ResponseHead) -> Verdict:
         exchange = self._exchange
         options = exchange.request.location.cache
         if options is not None and options.status:
@@ -88,8 +88,8 @@ class Invalidation:
                         stored = self._storable(head, key, place)
                     self._storage.purge(ByKey(place), lambda count: None)
                     if stored is not None:
-                        self._store(relay, place, stored)
-        return False
+                        self._store(relayed, place, stored)
+        return Verdict.PASS_ON
 
     def _storable(self, head: ResponseHead, key: bytes, place: bytes) -> StoredResponse | None:
         """The response as what a GET would get, if it may be stored as that."""
@@ -116,17 +116,17 @@ class Invalidation:
             return None
         return decision.stored
 
-    def _store(self, relay: Relay, place: bytes, stored: StoredResponse) -> None:
+    def _store(self, relayed: RelayedResponse, place: bytes, stored: StoredResponse) -> None:
         """Store what the purge that it causes itself does not mean: it was made after it."""
-        delivery = relay.delivery
+        delivery = relayed.delivery
         assert delivery is not None
         now = self._storage.asked_now()
         writer = self._storage.open_writer(place, place, replace(stored, request_time=now))
         if writer is not None:
             delivery.store_to(writer)
 
-    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
-        return False
+    def on_failure(self, problem: UpstreamError | None) -> FailureVerdict:
+        return FailureVerdict.ERROR
 
     def on_fill_end(self, complete: bool) -> None:
         """Nothing was stored."""

@@ -1,6 +1,6 @@
 """The cache's part of an exchange: look up, judge, and say who answers.
 
-A ``CacheTurn`` finds the stored response for a request (by key, then by the selecting
+A ``CacheLookup`` finds the stored response for a request (by key, then by the selecting
 fields of Vary) and lets ``policy.reuse`` judge it. What follows has modules of its own:
 
 - ``stored_answer`` answers from it;
@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cacheproxy.http.messages import ResponseHead
 from cacheproxy.policy import cache_status
 from cacheproxy.policy.key import matches, selecting, variant_digest
 from cacheproxy.policy.partial import keyed_by_range, passes_range, plain_range
 from cacheproxy.policy.reuse import Action, Verdict, decide_reuse, invalidates
+from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.cache.fetching import Fetch
 from cacheproxy.proxy.cache.following import Following
 from cacheproxy.proxy.cache.invalidation import Invalidation
@@ -30,10 +32,11 @@ from cacheproxy.proxy.cache.parts import (
     may_take_part,
     part_digest,
 )
+from cacheproxy.proxy.cache.question import Question
 from cacheproxy.proxy.cache.sharing import Sharing
 from cacheproxy.proxy.cache.stored_answer import StoredAnswer
 from cacheproxy.proxy.cache.unattended import unattended
-from cacheproxy.proxy.interfaces import Entry, GrowingResponse, Storage
+from cacheproxy.proxy.interfaces import Entry, GrowingResponse, GrowingWriter, Storage
 from cacheproxy.proxy.site.cache_key import holds, keys_of, zone_of
 from cacheproxy.proxy.site.selecting import count
 from cacheproxy.proxy.upstream.relay import Relay
@@ -41,7 +44,7 @@ from cacheproxy.proxy.upstream.relay import Relay
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
-__all__ = ["CacheTurn", "forgetter", "refresh", "serve"]
+__all__ = ["CacheLookup", "forgetter", "refresh", "serve"]
 
 
 def serve(exchange: Exchange) -> None:
@@ -62,13 +65,13 @@ def serve(exchange: Exchange) -> None:
             invalidation = Invalidation(exchange, storage)
         Relay(exchange, invalidation).start()
     else:
-        turn = CacheTurn(exchange, storage)
+        lookup = CacheLookup(exchange, storage)
         body = None if exchange.request.method in (b"GET", b"HEAD") else exchange.take_body()
         if body is None:
-            turn.start()
+            lookup.start()
         else:
             # As in nginx the key may hold $request_body.
-            body.when_whole(turn.start)
+            body.when_whole(lookup.start)
 
 
 def forgetter(exchange: Exchange) -> Callable[[], None] | None:
@@ -77,27 +80,35 @@ def forgetter(exchange: Exchange) -> Callable[[], None] | None:
     To be asked for when the head has come; None where no zone has to do with it.
     """
     source = exchange.source
-    turn = source
-    if isinstance(source, Relay):
-        turn = source.cache.turn if isinstance(source.cache, Fetch) else None
-    if not isinstance(turn, CacheTurn):
+    found: CacheLookup | Question
+    if isinstance(source, CacheLookup):
+        found = source
+    elif isinstance(source, Relay) and isinstance(source.taker, Fetch):
+        found = source.taker.question
+    else:
         return None
-    storage, place = turn.storage, turn.digest
+    storage, place = found.storage, found.digest
     return lambda: storage.delete(place)
 
 
 def refresh(cause: Exchange, storage: Storage) -> None:
     """Validate what is stored for the request of *cause*, with nobody waiting."""
-    turn = CacheTurn(unattended(cause), storage)
-    turn.background = True
-    turn.start()
+    lookup = CacheLookup(unattended(cause), storage)
+    lookup.background = True
+    lookup.start()
 
 
-class CacheTurn:
-    """One request's dealings with one zone."""
+class CacheLookup:
+    """The look-up of one request in one zone (``Source``, ``Asker``, ``Sharer``)."""
 
     __slots__ = (
+        "_first_variant",
+        "_forward_reason",
+        "_missing",
         "_only_stored",
+        "_passed_range",
+        "_sharing",
+        "_storing",
         "background",
         "base",
         "detail",
@@ -105,16 +116,10 @@ class CacheTurn:
         "entry",
         "exchange",
         "key",
-        "missing",
         "options",
-        "passed_range",
         "primary",
-        "primary_entry",
         "request",
-        "sharing",
         "storage",
-        "storing",
-        "why",
     )
 
     def __init__(self, exchange: Exchange, storage: Storage) -> None:
@@ -125,20 +130,20 @@ class CacheTurn:
         self.options = options
         self.entry: Entry | None = None
         self.background = False
-        #: What is stored for the key alone, or is about to be.
-        self.primary_entry: Entry | GrowingResponse | None = None
+        #: The head that is stored for the key alone, or is about to be.
+        self._first_variant: StoredResponse | None = None
         #: From when it turns out that the origin is to be asked.
-        self.sharing: Sharing | None = None
+        self._sharing: Sharing | None = None
         #: Whether what the origin sends may be stored.
-        self.storing = True
+        self._storing = True
         #: The origin is asked for what the client's Range says, not for the whole.
-        self.passed_range = False
+        self._passed_range = False
         #: What is asked for beside a stored part.
-        self.missing: Missing | None = None
+        self._missing: Missing | None = None
         #: ``only-if-cached``: the origin is not to be asked.
         self._only_stored = False
-        #: What Cache-Status says: why the origin is asked, and why the cache has no part in it.
-        self.why = b""
+        #: For Cache-Status: why the origin is asked, and why the cache has no part in it.
+        self._forward_reason = b""
         self.detail = b""
 
     # -- look-up -----------------------------------------------------------
@@ -156,10 +161,10 @@ class CacheTurn:
         body = None if exchange.request.method in (b"GET", b"HEAD") else exchange.request.body
         if body is not None and body.in_memory() is None:
             self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
-        self.storing = not self.detail
+        self._storing = not self.detail
         if self.detail or (self.options.bypass and holds(self.options.bypass, exchange.request)):
             exchange.record.note_cache_status(b"BYPASS")
-            self.why = b"bypass"
+            self._forward_reason = b"bypass"
             self.fetch()
             return
         self.look_up()
@@ -173,11 +178,12 @@ class CacheTurn:
             if entry is not None:
                 entry.release()
             return
-        self.primary_entry = entry
+        self._first_variant = None if entry is None else entry.stored
         if entry is not None and entry.stored.key == self.key and entry.stored.vary:
             fields = self.request.fields
             if not matches(entry.stored.vary, fields):
                 names = [name for name, _ in entry.stored.vary]
+                entry.release()
                 self.digest = variant_digest(self.key, selecting(names, fields))
                 self.storage.lookup(self.digest, self._judge)
                 return
@@ -214,10 +220,10 @@ class CacheTurn:
             action = Action.REVALIDATE
         if action is Action.FRESH:
             assert entry is not None
-            did = None
-            if self.sharing is not None and self.sharing.waited:
-                did = cache_status.forward_value(self.why, collapsed=True)
-            self.answer(entry, verdict.age, did, fresh=True)
+            forwarded = None
+            if self._sharing is not None and self._sharing.waited:
+                forwarded = cache_status.forward_value(self._forward_reason, collapsed=True)
+            self.answer(entry, verdict.age, forwarded, fresh=True)
         elif action is Action.STALE:
             assert entry is not None
             if verdict.refresh:
@@ -226,9 +232,9 @@ class CacheTurn:
         elif action is Action.GATEWAY_TIMEOUT and not self._takes_part():
             self.exchange.answer_status(504)
         else:
-            self.why = cache_status.FORWARD_REASONS.get(verdict.reason, b"miss")
+            self._forward_reason = cache_status.FORWARD_REASONS.get(verdict.reason, b"miss")
             if entry is None and self.digest != self.base:
-                self.why = b"vary-miss"
+                self._forward_reason = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
                 self.exchange.record.note_validated(None if entry is None else entry.stored)
@@ -271,14 +277,14 @@ class CacheTurn:
         passed = value is not None and passes_range(value, options.max_range_offset)
         if entry is not None and verdict is not None:
             if passed:
-                self.why = b"partial"
-            self.missing = Missing.of(exchange, entry, verdict, not passed)
-            if self.missing is None:
+                self._forward_reason = b"partial"
+            self._missing = Missing.of(exchange, entry, verdict, not passed)
+            if self._missing is None:
                 entry.release()
             else:
-                self.why = b"partial"
+                self._forward_reason = b"partial"
         if passed:
-            self.passed_range = True
+            self._passed_range = True
             self.fetch()
         else:
             self._collapse()
@@ -287,9 +293,9 @@ class CacheTurn:
 
     def _collapse(self) -> None:
         """Go to the origin, or share the response of the request that is already there."""
-        if self.sharing is None:
-            self.sharing = Sharing(self)
-        self.sharing.enter()
+        if self._sharing is None:
+            self._sharing = Sharing(self)
+        self._sharing.enter()
 
     def _beyond_offset(self) -> bool:
         """Whether ``proxy_cache_max_range_offset`` keeps a range of its own key out (nginx)."""
@@ -305,69 +311,92 @@ class CacheTurn:
     def look_again(self) -> None:
         """Start anew: what was waited for or followed has ended."""
         self.exchange.answer_from(self)
-        self.drop_entry()
+        self._drop_stored()
         self.digest = self.base
         self.look_up()
 
     def look_for_variant(self, growing: GrowingResponse, digest: bytes) -> None:
         """Go on as if the head of *growing* were stored, with the variant of *digest*."""
-        self.drop_entry()
-        self.primary_entry = growing
+        self._drop_stored()
+        self._first_variant = growing.stored
         self.digest = digest
         self.storage.lookup(digest, self._judge)
 
     def follow(self, growing: GrowingResponse, status: bytes) -> None:
         """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
-        self.drop_entry()
+        self._drop_stored()
         record = self.exchange.record
         record.note_cache_status(status)
         record.note_upstream_fields(growing.stored.fields)
-        did = cache_status.forward_value(self.why, collapsed=True)
-        Following(self.exchange, growing, did, self.look_again).start()
+        forwarded = cache_status.forward_value(self._forward_reason, collapsed=True)
+        Following(self.exchange, growing, forwarded, self.look_again).start()
 
-    def drop_entry(self) -> None:
+    def _drop_stored(self) -> None:
         """What was found in storage is not the answer."""
         entry, self.entry = self.entry, None
         if entry is not None:
             entry.release()
-        self.forget_missing()
+        missing, self._missing = self._missing, None
+        if missing is not None:
+            missing.release()
 
     # -- the origin --------------------------------------------------------
 
     def fetch_alone(self) -> None:
         """Ask the origin for this request only: what comes is not stored."""
-        self.storing = False
+        self._storing = False
         self.fetch()
 
     def fetch_range(self) -> bool:
         """Ask the origin for the range that the client asks for; False where that may not be."""
         if not self._takes_part():
             return False
-        self.drop_entry()
-        self.passed_range = True
+        self._drop_stored()
+        self._passed_range = True
         self.fetch()
         return True
 
     def fetch(self) -> None:
-        """Ask the origin."""
-        Fetch(self).start()
+        """Ask the origin, which takes over what was found in storage."""
+        question = Question(
+            exchange=self.exchange,
+            storage=self.storage,
+            options=self.options,
+            request=self.request,
+            key=self.key,
+            primary=self.primary,
+            base=self.base,
+            digest=self.digest,
+            first_variant=self._first_variant,
+            validated=self.entry,
+            missing=self._missing,
+            passed_range=self._passed_range,
+            storing=self._storing,
+            background=self.background,
+            forward_reason=self._forward_reason,
+            detail=self.detail,
+        )
+        self.entry = self._missing = None
+        Fetch(question, self).start()
 
-    def release(self) -> None:
-        """Whoever waits for what the origin brings may look again."""
-        if self.sharing is not None:
-            self.sharing.release()
+    # -- Asker: what comes of it -------------------------------------------
 
     def answer(
-        self, entry: Entry, age: float, did: bytes | None = None, fresh: bool = False
+        self, entry: Entry, age: float, forwarded: bytes | None = None, fresh: bool = False
     ) -> None:
-        """Answer from what is stored; *did* and *fresh* are those of ``StoredAnswer``."""
-        StoredAnswer(self.exchange, self.storage, did, fresh).start(entry, age)
+        StoredAnswer(self.exchange, self.storage, forwarded, fresh).start(entry, age)
 
-    def forget_missing(self) -> None:
-        """The stored part is of no use."""
-        missing, self.missing = self.missing, None
-        if missing is not None:
-            missing.release()
+    def offer(self, writer: GrowingWriter, head: ResponseHead) -> None:
+        if self._sharing is not None:
+            self._sharing.offer(writer, head)
+
+    def set_free(self, seconds: float) -> None:
+        if self._sharing is not None:
+            self._sharing.set_free(seconds)
+
+    def release(self) -> None:
+        if self._sharing is not None:
+            self._sharing.release()
 
     # -- Source, while nothing is being sent -------------------------------
 
@@ -375,6 +404,6 @@ class CacheTurn:
         """Nothing is waiting to be written."""
 
     def on_downstream_lost(self) -> None:
-        if self.sharing is not None:
-            self.sharing.lose_client()
-        self.drop_entry()
+        if self._sharing is not None:
+            self._sharing.lose_client()
+        self._drop_stored()

@@ -29,7 +29,7 @@ from cacheproxy.proxy.interfaces import Entry, KnownParts
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
-    from cacheproxy.proxy.upstream.relay import Relay
+    from cacheproxy.proxy.upstream.response_taker import RelayedResponse
 
 __all__ = [
     "Missing",
@@ -119,7 +119,7 @@ class Missing:
         rest = None if wanted is None else rest_of(stored, wanted)
         return None if rest is None else cls(exchange, entry, rest)
 
-    def combined(self, relay: Relay, head: ResponseHead) -> ResponseHead | None:
+    def combined(self, relayed: RelayedResponse, head: ResponseHead) -> ResponseHead | None:
         """The head of the combination with the origin's answer; None if it is none."""
         entry = self._entry
         assert entry is not None
@@ -127,13 +127,13 @@ class Missing:
         if union is None or b"x-accel-redirect" in head.fields:
             return None
         self._entry = None
-        relay.splice_with(entry, union)
+        relayed.join_with(entry, union)
         return union.head
 
-    def answer(self, relay: Relay) -> None:
+    def answer(self, relayed: RelayedResponse) -> None:
         """Begin to send the combination; it is stored, where it is, from the first octet."""
-        delivery, splice, union = relay.delivery, relay.splice, self._union
-        assert delivery is not None and splice is not None and union is not None
+        delivery, union = relayed.delivery, self._union
+        assert delivery is not None and union is not None
         head, rest = union.head, self.rest
         if self._exchange.lost:
             delivery.muted = True
@@ -143,7 +143,7 @@ class Missing:
             delivery.begin_window(head, start, start + rest.stop - rest.start, described)
         elif not delivery.answer_partially(head):
             delivery.begin(head)
-        splice.start()
+        relayed.start_joined()
 
     def release(self) -> None:
         """The part is not needed any more."""

@@ -14,7 +14,7 @@ Imports: ``policy``, ``proxy.cache.fills``, ``proxy.cache.following``, ``proxy.s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.policy.cache_control import request_directives
 from cacheproxy.policy.key import selecting, variant_digest
@@ -26,31 +26,85 @@ from cacheproxy.proxy.site.cache_key import holds
 from cacheproxy.proxy.upstream.delivery import is_buffered
 
 if TYPE_CHECKING:
-    from cacheproxy.http.messages import ResponseHead
-    from cacheproxy.proxy.cache.lookup import CacheTurn
-    from cacheproxy.proxy.interfaces import GrowingWriter
+    from cacheproxy.http.messages import RequestHead, ResponseHead
+    from cacheproxy.policy.options import CacheOptions
+    from cacheproxy.proxy.exchange.exchange import Exchange
+    from cacheproxy.proxy.interfaces import Entry, GrowingWriter, Storage
 
-__all__ = ["Sharing"]
+__all__ = ["Sharer", "Sharing"]
 
 #: How often a request that is offered another variant looks for its own.
 MAX_MOVES = 2
 
 
+class Sharer(Protocol):
+    """The look-up that shares: what is looked for, and how it goes on."""
+
+    @property
+    def exchange(self) -> Exchange: ...
+
+    @property
+    def storage(self) -> Storage: ...
+
+    @property
+    def options(self) -> CacheOptions: ...
+
+    @property
+    def request(self) -> RequestHead: ...
+
+    @property
+    def key(self) -> bytes: ...
+
+    @property
+    def digest(self) -> bytes:
+        """What requests have to have in common to share a response."""
+
+    @property
+    def background(self) -> bool:
+        """Whether no client waits for it."""
+
+    @property
+    def entry(self) -> Entry | None:
+        """The stored response that the origin would validate."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has gone, and nothing is to be done without it."""
+
+    def fetch(self) -> None:
+        """Ask the origin, for others as well."""
+
+    def fetch_alone(self) -> None:
+        """Ask the origin for this request only: what comes is not stored."""
+
+    def fetch_range(self) -> bool:
+        """Ask the origin for the range that the client asks for; False where that may not be."""
+
+    def look_again(self) -> None:
+        """Start anew: what was waited for or followed has ended."""
+
+    def look_for_variant(self, growing: GrowingResponse, digest: bytes) -> None:
+        """Go on as if the head of *growing* were stored, with the variant of *digest*."""
+
+    def follow(self, growing: GrowingResponse, status: bytes) -> None:
+        """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
+
+
 class Sharing:
-    """What one ``CacheTurn`` has to do with the others that want the same."""
+    """Request collapsing, as one request takes part in it."""
 
     __slots__ = (
         "_fill",
         "_following",
         "_leave",
         "_moves",
-        "_turn",
+        "_sharer",
         "_wait_until",
         "_waiting_since",
     )
 
-    def __init__(self, turn: CacheTurn) -> None:
-        self._turn = turn
+    def __init__(self, sharer: Sharer) -> None:
+        self._sharer = sharer
         self._fill: Fill | None = None
         self._leave: Callable[[], None] | None = None
         #: What is followed, and as which status, when the time to wait for its end is over.
@@ -70,58 +124,59 @@ class Sharing:
 
     def enter(self) -> None:
         """Follow, wait, or go to the origin, for others or alone."""
-        turn = self._turn
-        options = turn.options
-        fills = turn.exchange.world.fills(turn.storage)
+        sharer = self._sharer
+        options = sharer.options
+        fills = sharer.exchange.world.fills(sharer.storage)
         # A refresh has a fill all the same, by which the next one knows of it.
-        shares = options.lock and not turn.background
+        shares = options.lock and not sharer.background
         if shares and (
-            fills.unshared(turn.digest) or self._cannot_share() or self._validates_alone()
+            fills.unshared(sharer.digest) or self._cannot_share() or self._validates_alone()
         ):
-            turn.fetch()
+            sharer.fetch()
             return
-        growing = fills.growing(turn.digest) if shares else None
+        growing = fills.growing(sharer.digest) if shares else None
         if growing is not None:
             self._consider(growing)
             return
-        self._fill = fills.lead(turn.digest, options.lock_age if options.lock else float("inf"))
+        self._fill = fills.lead(sharer.digest, options.lock_age if options.lock else float("inf"))
         if self._fill is None and shares:
             if not self._wait():
-                turn.fetch_alone()
+                sharer.fetch_alone()
             return
-        turn.fetch()
+        sharer.fetch()
 
     def _cannot_share(self) -> bool:
         """Whether the request itself makes it unlikely that its answer is stored."""
-        turn = self._turn
-        fields = turn.exchange.request.head.fields
+        sharer = self._sharer
+        fields = sharer.exchange.request.head.fields
         if b"authorization" in fields or b"upgrade" in fields:
             return True
         if b"cache-control" in fields and request_directives(fields).no_store:
             return True
-        return bool(turn.options.no_cache) and holds(turn.options.no_cache, turn.exchange.request)
+        conditions = sharer.options.no_cache
+        return bool(conditions) and holds(conditions, sharer.exchange.request)
 
     def _validates_alone(self) -> bool:
         """Whether what was waited for has come, and still needs validation for each request.
 
         To wait for one another would be to ask one after the other.
         """
-        entry, since = self._turn.entry, self._waiting_since
+        entry, since = self._sharer.entry, self._waiting_since
         return entry is not None and since is not None and entry.stored.response_time >= since
 
     # -- waiting -----------------------------------------------------------
 
     def _wait(self) -> bool:
-        turn = self._turn
-        world = turn.exchange.world
+        sharer = self._sharer
+        world = sharer.exchange.world
         now = world.scheduler.monotonic()
         if self._wait_until is None:
-            self._wait_until = now + turn.options.lock_timeout
+            self._wait_until = now + sharer.options.lock_timeout
         # nginx: however often it is woken in vain, it waits for so long in all.
         if self._wait_until <= now:
             return False
-        self._leave = world.fills(turn.storage).wait(
-            turn.digest, self._wait_until - now, self._woken, self._consider
+        self._leave = world.fills(sharer.storage).wait(
+            sharer.digest, self._wait_until - now, self._woken, self._consider
         )
         if self._leave is None:
             return False
@@ -131,16 +186,16 @@ class Sharing:
     def _woken(self, ended: bool) -> None:
         following, self._following = self._following, None
         self._leave = None
-        turn = self._turn
-        if turn.gone:
+        sharer = self._sharer
+        if sharer.gone:
             return
         if ended:
-            turn.look_again()
+            sharer.look_again()
         elif following is not None:
-            turn.follow(*following)
+            sharer.follow(*following)
         else:
             # nginx: who has waited too long is answered by the origin, unstored.
-            turn.fetch_alone()
+            sharer.fetch_alone()
 
     def _leave_queue(self) -> None:
         self._following = None
@@ -152,14 +207,14 @@ class Sharing:
 
     def _consider(self, growing: GrowingResponse) -> None:
         """A response has begun that may be the answer."""
-        turn = self._turn
-        exchange = turn.exchange
+        sharer = self._sharer
+        exchange = sharer.exchange
         verdict = decide_reuse(
             growing.stored,
-            turn.request,
+            sharer.request,
             exchange.world.scheduler.wall(),
-            turn.options,
-            key=turn.key,
+            sharer.options,
+            key=sharer.key,
             updating=True,
         )
         if verdict.reason is Reason.OTHER_VARIANT:
@@ -168,31 +223,31 @@ class Sharing:
         elif verdict.action not in (Action.FRESH, Action.STALE):
             # Not for this request without validation, for which it is too early.
             self._leave_queue()
-            turn.fetch_alone()
+            sharer.fetch_alone()
         else:
             self._take(growing, verdict.status)
 
     def _take(self, growing: GrowingResponse, status: bytes) -> None:
-        way = way_to_answer(self._turn.exchange, growing)
+        way = way_to_answer(self._sharer.exchange, growing)
         if way in (Way.ENCODE, Way.WHOLE) and (self._leave is not None or self._wait()):
             self._following = (growing, status) if way is Way.ENCODE else None
             return
         self._leave_queue()
         if way is Way.WHOLE or growing.followers >= MAX_FOLLOWERS:
-            self._turn.fetch_alone()
-        elif way is not Way.ASK or not self._turn.fetch_range():
-            self._turn.follow(growing, status)
+            self._sharer.fetch_alone()
+        elif way is not Way.ASK or not self._sharer.fetch_range():
+            self._sharer.follow(growing, status)
 
     def _seek_variant(self, growing: GrowingResponse) -> None:
         """What grows is another variant: look for the one that this request selects."""
-        turn = self._turn
+        sharer = self._sharer
         names = [name for name, _ in growing.stored.vary]
-        own = variant_digest(turn.key, selecting(names, turn.request.fields))
+        own = variant_digest(sharer.key, selecting(names, sharer.request.fields))
         self._moves += 1
-        if own == turn.digest or self._moves > MAX_MOVES:
-            turn.fetch_alone()
+        if own == sharer.digest or self._moves > MAX_MOVES:
+            sharer.fetch_alone()
         else:
-            turn.look_for_variant(growing, own)
+            sharer.look_for_variant(growing, own)
 
     # -- leading -----------------------------------------------------------
 
@@ -200,14 +255,14 @@ class Sharing:
         """What this request leads for has begun, and is being stored."""
         if self._fill is not None:
             length = head.body_length if head.body_length >= 0 else None
-            flushed = not is_buffered(self._turn.exchange, head)
+            flushed = not is_buffered(self._sharer.exchange, head)
             self._fill.offer(Growing(writer, length, flushed))
 
     def set_free(self, seconds: float) -> None:
         """The answer is for this request alone; others are to have their own for *seconds*."""
         if self._fill is not None:
-            turn = self._turn
-            turn.exchange.world.fills(turn.storage).note_unshared(turn.digest, seconds)
+            sharer = self._sharer
+            sharer.exchange.world.fills(sharer.storage).note_unshared(sharer.digest, seconds)
             self.release()
 
     def release(self) -> None:

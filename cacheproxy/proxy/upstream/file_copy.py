@@ -23,6 +23,7 @@ from cacheproxy.http.syntax import parse_http_date
 from cacheproxy.proxy.answer.other_location import names_another
 from cacheproxy.proxy.site.file_path import path_of
 from cacheproxy.proxy.upstream.relay import Relay
+from cacheproxy.proxy.upstream.response_taker import FailureVerdict, RelayedResponse, Verdict
 from cacheproxy.template import Template
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class FileStore:
     def fills(self) -> bool:
         return True
 
-    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
+    def on_response(self, relayed: RelayedResponse, head: ResponseHead) -> Verdict:
         """Begin to store what is to be stored; the response goes on, if there is a client."""
         exchange = self._exchange
-        delivery = relay.delivery
+        delivery = relayed.delivery
         assert delivery is not None
         path = self._path() if self._wanted(head) else None
         if path is not None:
@@ -84,7 +85,8 @@ class FileStore:
             delivery.store_to(writer)
         if exchange.lost:
             delivery.muted = True
-        return exchange.lost
+            return Verdict.BEGUN
+        return Verdict.PASS_ON
 
     def _wanted(self, head: ResponseHead) -> bool:
         return head.status == 200 and not names_another(self._exchange, head)
@@ -110,8 +112,8 @@ class FileStore:
             return None
         return path
 
-    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
-        return False
+    def on_failure(self, problem: UpstreamError | None) -> FailureVerdict:
+        return FailureVerdict.ERROR
 
     def on_fill_end(self, complete: bool) -> None:
         """Nobody waits for it."""

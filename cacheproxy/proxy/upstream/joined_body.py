@@ -1,6 +1,6 @@
 """A response put together from a stored part and what the origin sends beside it (§3.4).
 
-A ``Splice`` stands between a relay and its delivery: it feeds the stored octets that come
+A ``JoinedBody`` stands between a relay and its delivery: it feeds the stored octets that come
 first, then the origin's, then the stored octets that come last. The delivery sees one
 response, stores it, and sends of it what the client asked for. The origin is held up
 while octets that come before its own are read, so that no more than what it had already
@@ -12,17 +12,27 @@ Source: RFC 9111 §3.4, RFC 9110 §15.3.7.3.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cacheproxy.errors import StorageError
+from cacheproxy.http.fields import Fields
 from cacheproxy.policy.combining import Union
 from cacheproxy.proxy.interfaces import BodyReader, Entry, UpstreamStream
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.upstream.delivery import Delivery
-    from cacheproxy.proxy.upstream.relay import Relay
 
-__all__ = ["Splice"]
+__all__ = ["JoinedBody", "JoinedBodyOwner"]
+
+
+class JoinedBodyOwner(Protocol):
+    """The relay that the origin's response came over."""
+
+    def end_response(self, trailers: Fields | None) -> None:
+        """The joined body has come to its end."""
+
+    def break_off(self, message: str) -> None:
+        """It cannot be brought to its end, for the reason that is to be logged."""
 
 
 class _State(Enum):
@@ -32,7 +42,7 @@ class _State(Enum):
     DONE = "done"
 
 
-class Splice:
+class JoinedBody:
     """Feeds one delivery in order (``BodySink`` of the part; what the delivery pauses).
 
     *entry* is the stored part, held from here on; *stream* brings the origin's octets.
@@ -43,19 +53,24 @@ class Splice:
         "_ended",
         "_entry",
         "_kept",
+        "_owner",
         "_paused",
         "_reader",
         "_received",
-        "_relay",
         "_state",
         "_stream",
         "_union",
     )
 
     def __init__(
-        self, relay: Relay, delivery: Delivery, entry: Entry, union: Union, stream: UpstreamStream
+        self,
+        owner: JoinedBodyOwner,
+        delivery: Delivery,
+        entry: Entry,
+        union: Union,
+        stream: UpstreamStream,
     ) -> None:
-        self._relay = relay
+        self._owner = owner
         self._delivery = delivery
         self._entry: Entry | None = entry
         self._union = union
@@ -70,7 +85,7 @@ class Splice:
         self._reader: BodyReader | None = None
 
     def __repr__(self) -> str:
-        return f"<Splice {self._state.value}>"
+        return f"<JoinedBody {self._state.value}>"
 
     def start(self) -> None:
         """The delivery has begun, and is stored to where it is to be stored."""
@@ -183,8 +198,8 @@ class Splice:
 
     def _finish(self) -> None:
         self.close()
-        self._relay.end_response(None)
+        self._owner.end_response(None)
 
     def _fail(self, message: str) -> None:
         self.close()
-        self._relay.break_off(message)
+        self._owner.break_off(message)

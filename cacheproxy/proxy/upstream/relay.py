@@ -2,13 +2,13 @@
 
 The parts of a relay, each with a module of its own:
 
-- ``upstream_request`` makes the request and sends it;
+- ``request`` makes the upstream's request and sends it;
 - ``attempts`` picks the upstream, and another one where that fails;
 - ``delivery`` takes the response to the client and to where it is stored;
-- ``splice`` puts the response together with a stored part;
-- ``elsewhere`` has another place answer in its stead;
-- a ``ResponseTaker`` rides along: a cache (``caching``), ``proxy_store`` (``store``) or the
-  invalidation of what is stored (``invalidation``).
+- ``joined_body`` joins the response to a stored part;
+- ``answer.other_location`` has another location answer in its stead;
+- a ``response_taker`` stores or replaces the response: the cache (``cache.fetching``),
+  ``proxy_store`` (``file_copy``) or the invalidation of what is stored (``cache.invalidation``).
 
 The ``Relay`` here joins them: it hears of the upstream (``UpstreamSink``) and of the client
 (``Source``), and says who acts on it. Until the response's head has come, an attempt that
@@ -21,7 +21,8 @@ Source: nginx ``ngx_http_upstream.c``; RFC 9110 §7.6, §15.2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING
 
 from cacheproxy.errors import ProtocolError, Stage, UpstreamError
 from cacheproxy.http.fields import Fields
@@ -32,68 +33,56 @@ from cacheproxy.proxy.answer.other_location import go_elsewhere, goes_elsewhere
 from cacheproxy.proxy.interfaces import Entry, UpstreamStream
 from cacheproxy.proxy.upstream.attempts import Attempts, Retry
 from cacheproxy.proxy.upstream.delivery import READ_ON, Delivery
-from cacheproxy.proxy.upstream.joined_body import Splice
+from cacheproxy.proxy.upstream.joined_body import JoinedBody
 from cacheproxy.proxy.upstream.request import UpstreamRequest
+from cacheproxy.proxy.upstream.response_taker import FailureVerdict, ResponseTaker, Verdict
 from cacheproxy.proxy.upstream.tunnel import join
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
-__all__ = ["Relay", "ResponseTaker"]
+__all__ = ["Relay", "RelayState"]
 
 
-class ResponseTaker(Protocol):
-    """What rides along a relay to store, replace or note its response (``caching``)."""
+class RelayState(Enum):
+    """How far a relay has come."""
 
-    @property
-    def converts_head(self) -> bool:
-        """Whether HEAD is sent as GET."""
-
-    @property
-    def answers_conditions(self) -> bool:
-        """Whether preconditions and ranges are answered here, and not by the origin."""
-
-    @property
-    def fills(self) -> bool:
-        """Whether the response may be stored, so that it is worth reading without a client."""
-
-    def on_response(self, relay: Relay, head: ResponseHead) -> bool:
-        """The head has come; True if the relay is not to send the response on."""
-
-    def on_failure(self, relay: Relay, status: int, problem: UpstreamError | None) -> bool:
-        """No response could be had; True if something else answers."""
-
-    def on_fill_end(self, complete: bool) -> None:
-        """The relay has ended."""
+    REQUESTING = "no final head has come"
+    RESPONDING = "the response goes to the client, or is stored, or both"
+    REPLACING = "the response is read to its end, and then its taker answers"
+    DONE = "done"
 
 
 class Relay:
     """One proxied request (``UpstreamSink``, ``Source``, ``BodyTarget``)."""
 
     __slots__ = (
+        "_answer_at_end",
         "_attempts",
-        "_on_end",
-        "cache",
+        "_joined",
+        "_state",
         "delivery",
         "exchange",
-        "finished",
         "request",
-        "splice",
+        "taker",
     )
 
     _attempts: Attempts
 
-    def __init__(self, exchange: Exchange, cache: ResponseTaker | None = None) -> None:
+    def __init__(self, exchange: Exchange, taker: ResponseTaker | None = None) -> None:
         self.exchange = exchange
-        self.cache = cache
-        self.request = UpstreamRequest(exchange, cache)
+        self.taker = taker
+        self.request = UpstreamRequest(exchange, taker)
         #: The response under way; None until a final head has come.
         self.delivery: Delivery | None = None
         #: What the response is put together by, where a part of it is stored.
-        self.splice: Splice | None = None
-        self.finished = False
+        self._joined: JoinedBody | None = None
+        self._state = RelayState.REQUESTING
         #: Called at the response's end in place of ending the exchange.
-        self._on_end: Callable[[], None] | None = None
+        self._answer_at_end: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Relay {self._state.name} of {self.exchange!r}>"
 
     # -- the request -------------------------------------------------------
 
@@ -183,23 +172,34 @@ class Relay:
             self._switch(head)
             return
         delivery = self.delivery = Delivery(exchange, attempts.stream)
-        if self.cache is not None and self.cache.on_response(self, head):
-            if delivery.writer is None and self._on_end is None and not self.finished:
-                self._drop_unwanted(delivery)
-        elif goes_elsewhere(exchange, head):
-            self._discard_for_all()
-            go_elsewhere(exchange, head)
-        elif not exchange.request.location.proxy.force_ranges or not delivery.answer_range(head):
-            delivery.begin(head)
-        elif delivery.muted and delivery.writer is None:
-            self._discard_for_all()
+        self._state = RelayState.RESPONDING
+        verdict = Verdict.PASS_ON if self.taker is None else self.taker.on_response(self, head)
+        if verdict is Verdict.PASS_ON:
+            self._pass_on(delivery, head)
+        elif verdict is Verdict.BEGUN:
+            self._drop_unwanted(delivery)
         if delivery.tail > READ_ON:
             # Set here alone, because it makes a cycle of the two.
             delivery.on_enough = self._discard_for_all
 
+    def _pass_on(self, delivery: Delivery, head: ResponseHead) -> None:
+        """Have the response sent as it is, or another location answer in its stead."""
+        exchange = self.exchange
+        if goes_elsewhere(exchange, head):
+            self._discard_for_all()
+            go_elsewhere(exchange, head)
+        elif not exchange.request.location.proxy.force_ranges or not delivery.answer_range(head):
+            delivery.begin(head)
+        else:
+            self._drop_unwanted(delivery)
+
     def _drop_unwanted(self, delivery: Delivery) -> None:
-        """Nobody stores the response: unless the client still reads, let it go."""
-        if delivery.muted or self.exchange.lost:
+        """Let go of a response that is not stored, and that no client reads any more."""
+        if (
+            delivery.writer is None
+            and self._state is RelayState.RESPONDING
+            and (delivery.muted or self.exchange.lost)
+        ):
             self._discard_for_all()
 
     def on_response_body(self, data: bytes) -> None:
@@ -207,21 +207,21 @@ class Relay:
         if record is not None:
             record.body_received += len(data)
         delivery = self.delivery
-        if self.splice is not None:
-            self.splice.take(data)
+        if self._joined is not None:
+            self._joined.take(data)
         elif delivery is not None:
             delivery.feed(data)
         if delivery is None or not delivery.in_vain:
             return
-        if not self.finished and not self._goes_on_alone(delivery):
+        if self._state is not RelayState.DONE and not self._goes_on_alone(delivery):
             self._discard_for_all()
 
     def on_response_end(self, trailers: Fields | None) -> None:
         self._attempts.let_go()
         self.request.detach()
         self._attempts.end(failed=False)
-        if self.splice is not None:
-            self.splice.take_end()
+        if self._joined is not None:
+            self._joined.take_end()
         else:
             self.end_response(trailers)
 
@@ -230,13 +230,13 @@ class Relay:
         delivery = self.delivery
         assert delivery is not None
         self.exchange.record.note_upstream_trailers(trailers)
-        self.finished = True
+        self._state = RelayState.DONE
         if delivery.writer is not None:
             delivery.finish_store(complete=True)
-        if self.cache is not None:
-            self.cache.on_fill_end(True)
-        if self._on_end is not None:
-            self._on_end()
+        if self.taker is not None:
+            self.taker.on_fill_end(True)
+        if self._answer_at_end is not None:
+            self._answer_at_end()
         else:
             delivery.finish(trailers)
         self._end_alone()
@@ -254,34 +254,42 @@ class Relay:
         else:
             self._try(fresh=retry is Retry.FRESH)
 
-    # -- what a cache has the relay do -------------------------------------
+    # -- RelayedResponse: what the taker has the relay do ------------------
 
-    def splice_with(self, entry: Entry, union: Union) -> None:
-        """Put the response together with the stored part *entry*, once the delivery is ready."""
+    @property
+    def is_joined(self) -> bool:
+        return self._joined is not None
+
+    def join_with(self, entry: Entry, union: Union) -> None:
         delivery, stream = self.delivery, self._attempts.stream
         assert delivery is not None and stream is not None
-        self.splice = Splice(self, delivery, entry, union, stream)
-        delivery.held_up_at(self.splice)
+        self._joined = JoinedBody(self, delivery, entry, union, stream)
+        delivery.held_up_at(self._joined)
 
-    def take_over(self, on_end: Callable[[], None]) -> None:
-        """The cache answers itself, once this response has ended."""
-        self._on_end = on_end
+    def start_joined(self) -> None:
+        assert self._joined is not None
+        self._joined.start()
+
+    def answer_at_end(self, answer: Callable[[], None]) -> None:
+        self._state = RelayState.REPLACING
+        self._answer_at_end = answer
+        if self.delivery is not None:
+            self.delivery.muted = True
 
     def discard_response(self) -> None:
-        """The response is not wanted: let go of the upstream, and of what was to be stored."""
         self._drop_stream()
         if self.delivery is not None:
             self.delivery.finish_store(complete=False)
         self._attempts.end(failed=False)
-        self.finished = True
+        self._state = RelayState.DONE
 
     # -- ends --------------------------------------------------------------
 
     def _discard_for_all(self) -> None:
         """Nobody gets the response, those who wait for it to be stored included."""
         self.discard_response()
-        if self.cache is not None:
-            self.cache.on_fill_end(False)
+        if self.taker is not None:
+            self.taker.on_fill_end(False)
         self._end_alone()
 
     def break_off(self, message: str) -> None:
@@ -294,22 +302,23 @@ class Relay:
             delivery.fail()
 
     def _give_up(self, status: int, problem: UpstreamError | None = None) -> None:
-        self.finished = True
-        if self.cache is not None and self.cache.on_failure(self, status, problem):
-            return
-        self.exchange.answer_status(status)
+        self._state = RelayState.DONE
+        taker = self.taker
+        if taker is None or taker.on_failure(problem) is FailureVerdict.ERROR:
+            self.exchange.answer_status(status)
         self._end_alone()
 
     def _fail_midway(self, problem: UpstreamError, delivery: Delivery) -> None:
         self._attempts.end(failed=True)
-        self.finished = True
-        if self.splice is not None:
-            self.splice.close()
+        replacing = self._state is RelayState.REPLACING
+        self._state = RelayState.DONE
+        if self._joined is not None:
+            self._joined.close()
         delivery.finish_store(complete=False)
-        if self.cache is not None:
-            self.cache.on_fill_end(False)
+        if self.taker is not None:
+            self.taker.on_fill_end(False)
         self.exchange.log_error("error", f"{problem.message} while reading upstream")
-        if self._on_end is not None:
+        if replacing:
             self.exchange.answer_status(502)
         elif not self.exchange.lost:
             delivery.fail()
@@ -323,8 +332,8 @@ class Relay:
 
     def _drop_stream(self) -> None:
         self.request.detach()
-        if self.splice is not None:
-            self.splice.close()
+        if self._joined is not None:
+            self._joined.close()
         self._attempts.abort()
 
     # -- Source: the client ------------------------------------------------
@@ -337,7 +346,7 @@ class Relay:
         delivery = self.delivery
         if delivery is not None:
             delivery.on_downstream_lost()
-        if self.finished:
+        if self._state is RelayState.DONE:
             return
         if self._goes_on_alone(delivery):
             self.request.keep_body()
@@ -349,7 +358,7 @@ class Relay:
         if not self.request.complete:
             return False
         if delivery is None:
-            wanted = self.cache is not None and self.cache.fills
+            wanted = self.taker is not None and self.taker.fills
         else:
             wanted = delivery.writer is not None
         return wanted or self.exchange.request.location.proxy.ignore_client_abort
@@ -376,7 +385,7 @@ class Relay:
         pairs += [(b"Connection", b"upgrade"), (b"Upgrade", upgrade)]
         stream, attempts.stream = attempts.stream, None
         assert stream is not None
-        self.finished = True
+        self._state = RelayState.DONE
         self.request.detach()
         exchange.switch(pairs)
         join(exchange, stream)

@@ -23,10 +23,10 @@ from cacheproxy.proxy.exchange.request import Request
 from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.interfaces import UpstreamChoice, UpstreamStream
 from cacheproxy.proxy.site.selecting import as_selected
+from cacheproxy.proxy.upstream.response_taker import ResponseTaker
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
-    from cacheproxy.proxy.upstream.relay import ResponseTaker
 
 __all__ = ["UpstreamRequest"]
 
@@ -36,11 +36,11 @@ class UpstreamRequest:
 
     __slots__ = (
         "_body",
-        "_cache",
         "_data",
         "_exchange",
         "_head",
         "_protocol",
+        "_taker",
         "chunked",
         "client_head",
         "conditional",
@@ -50,9 +50,9 @@ class UpstreamRequest:
         "target",
     )
 
-    def __init__(self, exchange: Exchange, cache: ResponseTaker | None) -> None:
+    def __init__(self, exchange: Exchange, taker: ResponseTaker | None) -> None:
         self._exchange = exchange
-        self._cache = cache
+        self._taker = taker
         protocol = exchange.request.location.protocol
         assert protocol is not None
         self._protocol = protocol
@@ -78,13 +78,13 @@ class UpstreamRequest:
 
         Errors: ``ProtocolError`` and ``UpstreamError`` where variables name no upstream.
         """
-        exchange, cache = self._exchange, self._cache
+        exchange, taker = self._exchange, self._taker
         choice, self.target = self._resolve()
         template = exchange.request.location.proxy.method
         self.method = exchange.request.method
         if template is not None:
             self.method = template.render(self._context).upper()
-        if cache is not None and self.method == b"HEAD" and cache.converts_head:
+        if taker is not None and self.method == b"HEAD" and taker.converts_head:
             self.method = b"GET"
         return choice
 
@@ -143,7 +143,7 @@ class UpstreamRequest:
         if method != exchange.request.head.method:
             return False  # it belonged to the request that an error page stands in for
         # A cached answer stands for a GET without content (RFC 9110 §9.3.1).
-        return self._cache is None or method not in (b"GET", b"HEAD")
+        return self._taker is None or method not in (b"GET", b"HEAD")
 
     def when_ready(self, ready: Callable[[int | None], None]) -> None:
         """Call *ready* with the body's length, once as much of it is here as has to be.
@@ -183,8 +183,8 @@ class UpstreamRequest:
     @property
     def answers_conditions(self) -> bool:
         """Whether a cache answers preconditions and ranges."""
-        cache = self._cache
-        return cache is not None and cache.answers_conditions
+        taker = self._taker
+        return taker is not None and taker.answers_conditions
 
     # -- sending it --------------------------------------------------------
 
