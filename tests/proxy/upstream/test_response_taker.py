@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import ResponseHead
+from cacheproxy.proxy.front import content
 from cacheproxy.proxy.upstream.relay import Relay
 from cacheproxy.proxy.upstream.response_taker import (
     FailureVerdict,
@@ -28,7 +31,7 @@ class Taker:
         self.verdict = verdict
         self.failure = failure
         self.ends: list[bool] = []
-        self.exchange: object = None
+        self.exchange: Any = None
 
     def on_response(self, relayed: RelayedResponse, head: ResponseHead) -> Verdict:
         """Do what goes with the verdict."""
@@ -54,8 +57,7 @@ class Taker:
 
     def answer(self) -> None:
         """What answers in place of the response."""
-        exchange: object = self.exchange
-        exchange.answer(200, b"mine", b"text/plain")  # type: ignore[attr-defined]
+        self.exchange.answer(200, b"mine", b"text/plain")
 
 
 class VerdictTests(BenchCase):
@@ -68,13 +70,12 @@ class VerdictTests(BenchCase):
         taker = Taker(verdict, failure)
         self.proxy()
 
-        def start(exchange: object) -> None:
+        def make(exchange: Any) -> Relay:
             taker.exchange = exchange
             accepted: ResponseTaker = taker
-            Relay(exchange, accepted).start()  # type: ignore[arg-type]
+            return Relay(exchange, accepted)
 
-        factory = next(iter(self.bench.factories.values()))
-        self.patch(factory.site, "serve", start)
+        self.patch(content, "Relay", make)
         client = self.bench.client()
         client.send(message(b"GET", b"/"))
         return taker, client
