@@ -323,7 +323,7 @@ class ClientEndsTests(BenchCase):
         """Search with a zone that keeps *memory* in memory."""
         run_state_machine_as_test(
             lambda: _Machine(self, memory),
-            settings=settings(stateful_step_count=25, deadline=None),
+            settings=settings(stateful_step_count=20),
         )
 
     def test_stored_on_disk(self) -> None:
