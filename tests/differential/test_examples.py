@@ -34,6 +34,7 @@ def localised(example: Path, folder: Path, *, for_nginx: bool = False) -> Path:
     if for_nginx:
         text = re.sub(r"proxy_cache_purge [^;]+;", "", text)
     (folder / "mime.types").write_text("types { text/html html; }\n")
+    (folder / "uwsgi_params").write_text("uwsgi_param QUERY_STRING $query_string;\n")
     made = make_certificate(folder, "localhost")
     pairs = (("ssl_certificate", made.certificate), ("ssl_certificate_key", made.key))
     for directive, source in pairs:
