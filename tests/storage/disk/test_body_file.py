@@ -31,7 +31,7 @@ class TemporaryBodyTests(SynchronousTestCase):
         body.finish(b"12345678")
         with open(self.path, "rb") as file:
             self.assertEqual(file.read(), b"some bytes" + seal(b"12345678"))
-        self.assertEqual(body.size, 11)
+        self.assertEqual(body.size, 10)
 
     def test_checksum_is_of_the_body_alone(self) -> None:
         """In pieces or whole, and without the seal."""
