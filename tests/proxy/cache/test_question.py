@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
 
+from cacheproxy.proxy.cache import lookup
 from cacheproxy.proxy.cache.fetching import Fetch
-from cacheproxy.proxy.cache.question import Question
-from cacheproxy.proxy.upstream.relay import Relay
+from cacheproxy.proxy.cache.question import Asker, Question
 from tests.proxy.harness import BenchCase, Client, message, response
 
 SHORT = b"Cache-Control: max-age=1"
@@ -18,13 +18,18 @@ SHORT = b"Cache-Control: max-age=1"
 class QuestionTests(BenchCase):
     """``Question``, as a look-up makes it."""
 
-    def ask(self, method: bytes = b"GET", *fields: bytes) -> tuple[Client, Question]:
+    def ask(self, *fields: bytes) -> tuple[Client, Question]:
         """A client, and what the origin is being asked for it."""
+        asked: list[Question] = []
+
+        def make(question: Question, asker: Asker) -> Fetch:
+            asked.append(question)
+            return Fetch(question, asker)
+
+        self.patch(lookup, "Fetch", make)
         client = self.bench.client()
-        client.send(message(method, b"/", *fields))
-        source = client.protocol.exchange.source
-        assert isinstance(source, Relay) and isinstance(source.taker, Fetch)
-        return client, source.taker.question
+        client.send(message(b"GET", b"/", *fields))
+        return client, asked[0]
 
     def test_frozen(self) -> None:
         self.cache()
@@ -60,7 +65,7 @@ class QuestionTests(BenchCase):
         self.cache()
         self.origin.reply(response(200, b"a", b"Cache-Control: max-age=60", b"Vary: X-A"))
         self.bench.get(b"/", b"X-A: a")
-        _, question = self.ask(b"GET", b"X-A: b")
+        _, question = self.ask(b"X-A: b")
         assert question.first_variant is not None
         self.assertEqual(question.first_variant.vary, ((b"x-a", b"a"),))
         self.assertNotEqual(question.base, question.digest)
