@@ -23,6 +23,11 @@ __all__ = [
 class CacheproxyError(Exception):
     """Base of every error that this package raises on purpose."""
 
+    @property
+    def lines(self) -> list[str]:
+        """What is to be told, a line for each fault."""
+        return [str(self)]
+
 
 class ConfigError(CacheproxyError):
     """One fault in the configuration, with the place where it stands.
@@ -48,7 +53,11 @@ class ConfigErrors(CacheproxyError):
         self.errors = errors
 
     def __str__(self) -> str:
-        return "\n".join(str(error) for error in self.errors)
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        return [str(error) for error in self.errors]
 
 
 class ProtocolError(CacheproxyError):

@@ -22,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET
 from cacheproxy.config.build import load, loads
 from cacheproxy.config.model import Config, Server
 from cacheproxy.errors import ConfigError
+from cacheproxy.front_configuration import front_configuration
 from cacheproxy.net.web import WebDownstream
 from cacheproxy.proxy.front.phases import FRONT
 from cacheproxy.proxy.site.site import Site
@@ -35,40 +36,6 @@ _numbers = itertools.count(1)
 #: What means more than itself in nginx's syntax: in a word, and within quotes.
 _IN_WORD = re.compile(r"[\s;{}$\"'\\#]")
 _IN_QUOTES = re.compile(r"[$\"\\\0\r\n]")
-
-_CONFIGURATION = """\
-http {{
-    access_log off;
-    server_tokens off;
-    proxy_cache_path {directory} levels=1:2 keys_zone=resource:10m max_size={size}
-                     inactive={inactive} memory={memory} use_temp_path=off;
-    gzip {gzip};
-    gzip_comp_level 5;
-    gzip_min_length 512;
-    gzip_proxied any;
-    gzip_vary on;
-    gzip_types text/plain text/css text/xml text/javascript application/javascript
-               application/json application/xml application/rss+xml application/atom+xml
-               application/manifest+json image/svg+xml font/ttf;
-    client_max_body_size {body};
-    server {{
-        location / {{
-            proxy_pass {upstream};
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Forwarded-Port $server_port;
-            proxy_set_header Forwarded "";
-            proxy_cache resource;
-            proxy_cache_lock on;
-            proxy_cache_use_stale error timeout http_502 http_503 http_504;
-{directives}
-        }}
-    }}
-}}
-"""
 
 
 class CachingProxyResource(Resource):
@@ -114,14 +81,15 @@ class CachingProxyResource(Resource):
             folder = tempfile.TemporaryDirectory(prefix="cacheproxy-", ignore_cleanup_errors=True)
             cache_directory = folder.name
         try:
-            text = _CONFIGURATION.format(
-                upstream=_upstream_url(upstream),
+            text = front_configuration(
+                _upstream_url(upstream),
+                zone="resource",
                 directory=_quoted("cache_directory", os.fspath(cache_directory)),
-                size=_checked("cache_size", cache_size),
+                max_size=_checked("cache_size", cache_size),
                 memory=_checked("cache_memory", cache_memory),
                 inactive=_checked("inactive", inactive),
-                body=_checked("max_body_size", max_body_size),
-                gzip="on" if gzip else "off",
+                max_body=_checked("max_body_size", max_body_size),
+                gzip=gzip,
                 directives=directives,
             )
             config = loads(text, type(self).__name__, os.getcwd(), resolve)

@@ -29,7 +29,7 @@ from twisted.internet import defer
 from twisted.logger import Logger, globalLogPublisher
 
 from cacheproxy.config.model import Config, Listen, Server
-from cacheproxy.errors import CacheproxyError, ConfigError, ConfigErrors
+from cacheproxy.errors import CacheproxyError, ConfigError
 from cacheproxy.net.descriptors import DescriptorGuard
 from cacheproxy.net.listen import Listener
 from cacheproxy.net.logs.error_log import ErrorLogObserver
@@ -145,7 +145,7 @@ class ProxyService(Service):
             config = self._load()
             self._begin(config)
         except CacheproxyError as problem:
-            for line in _messages(problem):
+            for line in problem.lines:
                 _log.critical("{line}", line=f"[emerg] {line}")
             self._close_listeners()
             raise SystemExit(1) from problem
@@ -258,7 +258,7 @@ class ProxyService(Service):
             config = self._load()
             self._swap(config, old)
         except CacheproxyError as problem:
-            for line in _messages(problem):
+            for line in problem.lines:
                 old.error_log.log("emerg", line)
             old.error_log.log("emerg", "the new configuration was refused, the old one serves on")
             return False
@@ -391,12 +391,6 @@ def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable
         second()
 
     return call
-
-
-def _messages(problem: CacheproxyError) -> list[str]:
-    if isinstance(problem, ConfigErrors):
-        return [str(one) for one in problem.errors]
-    return [str(problem)]
 
 
 def _raise_descriptor_limit() -> None:

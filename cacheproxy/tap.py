@@ -19,52 +19,21 @@ from twisted.python import usage
 
 from cacheproxy.config.build import load, loads
 from cacheproxy.config.model import Config
-from cacheproxy.errors import CacheproxyError, ConfigErrors
+from cacheproxy.errors import CacheproxyError
+from cacheproxy.front_configuration import front_configuration
 from cacheproxy.proxy.site.variables import resolve
 
 __all__ = ["Options", "makeService", "quick_configuration"]
 
-#: What the quick start serves with; the braces are filled in.
+#: What the quick start does beyond any front.
 _QUICK = """\
-http {{
-    access_log off;
-    server_tokens off;
-    proxy_cache_path {cache} levels=1:2 keys_zone=quick:10m max_size=1g inactive=24h
-                     use_temp_path=off;
-    gzip on;
-    gzip_comp_level 5;
-    gzip_min_length 512;
-    gzip_proxied any;
-    gzip_vary on;
-    gzip_types text/plain text/css text/xml text/javascript application/javascript
-               application/json application/xml application/rss+xml application/atom+xml
-               application/manifest+json image/svg+xml font/ttf;
-    client_max_body_size 100m;
-    server {{
-        listen {listen};
-        location / {{
-            proxy_pass {upstream};
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Forwarded-Port $server_port;
-            proxy_set_header Forwarded "";
 {steering}
             proxy_websocket on;
-            proxy_cache quick;
             # What the application is told of the request's origin has to be in the key.
             proxy_cache_key $scheme://$http_host$request_uri;
             proxy_no_cache $http_x_http_method_override $http_x_http_method
                            $http_x_method_override;
-            proxy_cache_lock on;
-            proxy_cache_use_stale error timeout http_502 http_503 http_504;
-        }}
-    }}
-}}
 """
-
 
 #: Fields by which some frameworks let a request say what its URL or its site is. No key
 #: holds them, so that one client could store under a URL what belongs to another.
@@ -128,7 +97,13 @@ def quick_configuration(upstream: str, listen: str, cache: str) -> str:
         if any(character.isspace() or character in ";{}$\"'\\#" for character in value):
             raise usage.UsageError(f"{value!r} holds a character that cannot be used here")
     steering = "\n".join(f'{" " * 12}proxy_set_header {name} "";' for name in _STEERING)
-    return _QUICK.format(upstream=url.rstrip("/"), listen=listen, cache=cache, steering=steering)
+    return front_configuration(
+        url.rstrip("/"),
+        zone="quick",
+        directory=cache,
+        listen=listen,
+        directives=_QUICK.format(steering=steering),
+    )
 
 
 def _loader(options: Options) -> Callable[[], Config]:
@@ -157,7 +132,7 @@ def _test(options: Options) -> int:
     try:
         config = _loader(options)()
     except CacheproxyError as problem:
-        for line in _lines(problem):
+        for line in problem.lines:
             print(f"cacheproxy: [emerg] {line}", file=sys.stderr)
         print(f"cacheproxy: configuration file {name} test failed", file=sys.stderr)
         return 1
@@ -172,12 +147,6 @@ def _test(options: Options) -> int:
         return 1
     print(f"cacheproxy: configuration file {name} test is successful", file=sys.stderr)
     return 0
-
-
-def _lines(problem: CacheproxyError) -> list[str]:
-    if isinstance(problem, ConfigErrors):
-        return [str(one) for one in problem.errors]
-    return [str(problem)]
 
 
 def _install_reactor() -> None:
