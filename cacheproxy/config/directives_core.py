@@ -35,11 +35,16 @@ from cacheproxy.config.table import (
 )
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.options import AddHeader, ErrorPage, Expires, Return, TryFiles
+from cacheproxy.template import Template, constant_template
 
 __all__ = ["ROWS", "count_and_size", "field_name", "types_option"]
 
 _HS = Context.HTTP | Context.SERVER
 _SL = Context.SERVER | Context.LOCATION
+
+#: Fields that a recipient goes by before the content, so that no trailer may have their
+#: name (RFC 9110 §6.5.1); nginx sends them.
+_NOT_TRAILERS = frozenset({b"content-length", b"host", b"te", b"trailer", b"transfer-encoding"})
 
 
 def _root(build: Build, level: Level, directive: Directive) -> None:
@@ -189,11 +194,19 @@ def count_and_size(build: Build, directive: Directive) -> tuple[int, int]:
     return count, size
 
 
-def _charset(build: Build, directive: Directive) -> bytes | None:
+def _add_trailer(build: Build, directive: Directive) -> AddHeader:
+    trailer = _add_header(build, directive)
+    if trailer.name.lower() in _NOT_TRAILERS:
+        raise invalid(directive, directive.args[0])
+    return trailer
+
+
+def _charset(build: Build, directive: Directive) -> Template | None:
     word = directive.args[0]
-    if "$" in word:
-        raise ConfigError('variables in the "charset" directive are not supported')
-    return None if word == "off" else word.encode()
+    if word == "off":
+        return None
+    # As in nginx a variable stands alone, and first.
+    return build.template(word) if word.startswith("$") else constant_template(word.encode())
 
 
 def types_option(always: bytes) -> Callable[[Build, Directive], frozenset[bytes] | None]:
@@ -237,6 +250,14 @@ ROWS: list[Row] = [
     value("charset", HSL, 1, _charset, "core.charset", note="Names the charset, converts nothing."),
     value("charset_types", HSL, (1, MANY), types_option(b"text/html"), "core.charset_types"),
     listed("add_header", HSL, (2, 3), _add_header, "core.add_header"),
+    listed(
+        "add_trailer",
+        HSL,
+        (2, 3),
+        _add_trailer,
+        "core.add_trailer",
+        note="Not for HTTP/1.0, nor with chunked_transfer_encoding off.",
+    ),
     value("expires", HSL, (1, 2), _expires, "core.expires"),
     value("etag", HSL, 1, FLAG, "core.etag"),
     value(

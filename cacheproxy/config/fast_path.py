@@ -76,6 +76,10 @@ def _adds_what_is_known(location: Location, default: CoreOptions) -> bool:
     return all(_known_of_hits(header.value) for header in location.core.add_header)
 
 
+def _charset_is_known(location: Location, default: CoreOptions) -> bool:
+    return _known_of_hits(location.core.charset)
+
+
 def _expires_by_what_is_known(location: Location, default: CoreOptions) -> bool:
     expires = location.core.expires
     return expires is None or _known_of_hits(expires.template)
@@ -125,7 +129,7 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
     (
         # Phases that must run, or that answer in another way than from files or memory.
         Hot.NO,
-        "internal return try_files",
+        "add_trailer internal return try_files",
     ),
     (
         # Of the process, of listening, of names that other directives use.
@@ -189,7 +193,7 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
     (
         Hot.RENDERED,
         """
-        charset charset_types default_type etag gzip gzip_buffers gzip_comp_level
+        charset_types default_type etag gzip gzip_buffers gzip_comp_level
         gzip_http_version gzip_min_length gzip_proxied gzip_types gzip_vary max_ranges
         proxy_cache_status proxy_force_ranges proxy_hide_header proxy_pass_header
         server_tokens types
@@ -202,6 +206,7 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
     ),
     (Hot.CHECKED, "access_log allow deny keepalive_requests limit_except"),
     (OnlyIf(_adds_what_is_known), "add_header"),
+    (OnlyIf(_charset_is_known), "charset"),
     (OnlyIf(_expires_by_what_is_known), "expires"),
     (OnlyIf(_folder_is_of_route), "alias root"),
     (OnlyIf(_is_passed_to_one_place), "proxy_pass"),

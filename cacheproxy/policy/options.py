@@ -133,7 +133,7 @@ class CoreOptions:
     types: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     default_type: bytes = b"text/plain"
     #: ``charset``: added to Content-Type of *charset_types* (None: every type).
-    charset: bytes | None = None
+    charset: Template | None = None
     charset_types: frozenset[bytes] | None = frozenset(
         {
             b"text/html",
@@ -145,6 +145,7 @@ class CoreOptions:
         }
     )
     add_header: tuple[AddHeader, ...] = ()
+    add_trailer: tuple[AddHeader, ...] = ()
     expires: Expires | None = None
     etag: bool = True
     #: nginx's default is ``exact``; RFC 9110 §13.1.3 compares.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.policy.options import Expires
+from cacheproxy.template import constant_template
 from tests.config.builders import PREFIX, Request, faults, location, server
 
 
@@ -100,7 +101,14 @@ class CoreTests(SynchronousTestCase):
     def test_charset(self) -> None:
         """A name, off, and the types that it is added to."""
         core = location("charset utf-8; charset_types text/css;").core
-        self.assertEqual(core.charset, b"utf-8")
+        self.assertEqual(core.charset, constant_template(b"utf-8"))
+        by_variable = location("charset $arg_c;").core.charset
+        assert by_variable is not None
+        self.assertEqual(by_variable.variables, {"arg_c"})
+        literal = location("charset a$b;").core.charset
+        assert literal is not None
+        self.assertEqual(literal.constant, b"a$b")
+        self.assertEqual(faults("charset $nothing;"), ['unknown "nothing" variable'])
         self.assertEqual(core.charset_types, frozenset({b"text/html", b"text/css"}))
         self.assertIsNone(location("charset off;", "charset utf-8;").core.charset)
         self.assertIsNone(location("charset_types *;").core.charset_types)
@@ -110,6 +118,20 @@ class CoreTests(SynchronousTestCase):
         plain, always = location("add_header X-A a; add_header X-B $host always;").core.add_header
         self.assertEqual((plain.name, plain.value.constant, plain.always), (b"X-A", b"a", False))
         self.assertEqual((always.value.text, always.always), ("$host", True))
+
+    def test_add_trailer(self) -> None:
+        """As ``add_header``; no name that a recipient goes by before the content."""
+        (trailer,) = location("add_trailer X-A $host always;").core.add_trailer
+        self.assertEqual((trailer.name, trailer.value.text), (b"X-A", "$host"))
+        self.assertTrue(trailer.always)
+        self.assertEqual(location("", "add_trailer A a;").core.add_trailer[0].name, b"A")
+        for name in ("Content-Length", "transfer-encoding", "Trailer", '"a b"'):
+            self.assertTrue(faults(f"add_trailer {name} 5;"), name)
+
+    def test_temporary_folders_of_other_protocols(self) -> None:
+        """A configuration that names them starts."""
+        for name in ("fastcgi_temp_path", "uwsgi_temp_path", "scgi_temp_path"):
+            location("", f"{name} /var/tmp/x 1 2;")
 
     def test_field_names_that_break_messages(self) -> None:
         """A name that is no token would split a message (RFC 9110 §5.1)."""

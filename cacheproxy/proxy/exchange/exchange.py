@@ -345,7 +345,7 @@ class Exchange:
         if not self.lost:
             response.finish_body()
             # Logged after the last byte was handed over, before the next request.
-            self.downstream.send_end(trailers)
+            self.downstream.send_end(response.trailers(self.request, trailers))
             self.log()
 
     def abort(self) -> None:

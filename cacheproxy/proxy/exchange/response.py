@@ -16,11 +16,12 @@ import copy
 from enum import Enum
 
 from cacheproxy.http.coding import Gzip
-from cacheproxy.http.fields import Pairs
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import reason_phrase
 from cacheproxy.policy import cache_status
 from cacheproxy.proxy.exchange.compression import compressed_head
 from cacheproxy.proxy.interfaces import Downstream
+from cacheproxy.proxy.site.added_fields import TrailerAdder
 from cacheproxy.proxy.site.context import RequestContext
 
 __all__ = ["Response", "ResponseState"]
@@ -53,6 +54,7 @@ class Response:
         "_downstream",
         "_gzipped",
         "_status_override",
+        "_trailer_adder",
         "body_bytes_sent",
         "gzip",
         "gzip_in",
@@ -82,6 +84,7 @@ class Response:
         self._cache_status = b""
         self._gzipped = False
         self._status_override = 0
+        self._trailer_adder: TrailerAdder | None = None
 
     # -- what its head is to say -------------------------------------------
 
@@ -143,6 +146,11 @@ class Response:
             pairs, length, compresses = compressed_head(request, status, pairs, length)
             if compresses and self.has_body:
                 self.gzip = Gzip(location.gzip.comp_level)
+        # For variables of what is added; the head itself follows below.
+        self.pairs = pairs
+        if location.trailer_adder is not None and self._takes_trailers(request, status):
+            self._trailer_adder = location.trailer_adder
+            length = None
         if location.field_adder is not None:
             # nginx finds a range unsatisfiable after it has added to the 200. An origin's
             # own 416 comes with its reason.
@@ -157,6 +165,22 @@ class Response:
             length,
             self.has_body,
         )
+
+    def _takes_trailers(self, request: RequestContext, status: int) -> bool:
+        """Whether the body is sent in chunks, the last of which can have trailers."""
+        adder = request.location.trailer_adder
+        return (
+            self.has_body
+            and request.head.version >= 11
+            and request.location.core.chunked_transfer_encoding
+            and adder is not None
+            and adder.has_any(status)
+        )
+
+    def trailers(self, request: RequestContext, received: Fields | None) -> Fields | None:
+        """What is to follow the body: *received*, and what the location adds."""
+        adder = self._trailer_adder
+        return received if adder is None else adder.render(request, self.status, received)
 
     def begin_unsent(self, method: bytes, status: int) -> None:
         """The head of the answer to *method* is known; nothing is sent of it here."""

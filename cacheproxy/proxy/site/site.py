@@ -36,7 +36,7 @@ from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.policy.upstream_protocol import UpstreamProtocol
 from cacheproxy.policy.uwsgi_upstream import UwsgiUpstream
 from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
-from cacheproxy.proxy.site.added_fields import FieldAdder, compile_field_adder
+from cacheproxy.proxy.site.added_fields import FieldAdder, TrailerAdder, compile_field_adder
 from cacheproxy.proxy.site.phases import Phase
 from cacheproxy.proxy.site.ready import Ready, RemembersAnswers
 from cacheproxy.proxy.site.selection_rules import CountRules, without_query
@@ -133,6 +133,7 @@ class CompiledLocation:
         "slice_keys_follow_route",
         "storage",
         "stored_rewriter",
+        "trailer_adder",
         "upstream",
     )
 
@@ -146,6 +147,8 @@ class CompiledLocation:
         self.gzip = location.gzip if location.gzip.gzip else None
         self.cache = location.cache if location.cache.cache is not None else None
         self.field_adder: FieldAdder | None = compile_field_adder(location.core)
+        trailers = location.core.add_trailer
+        self.trailer_adder = TrailerAdder(trailers) if trailers else None
         self.error_pages: Mapping[int, ErrorPage] = _error_pages(location.core.error_page)
         self.logs = tuple(
             LogLine(log.format.template.render, log.path, world.access_log(log), log.condition)

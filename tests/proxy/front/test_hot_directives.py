@@ -166,6 +166,8 @@ READY = {
 #: Settings with which no answer is kept ready in the cached location.
 NOT_READY = {
     "add_header": "add_header X-Agent $http_user_agent;",
+    "add_trailer": "add_trailer X-Agent a;",
+    "charset": "charset $http_x_charset;",
     "expires": "expires $kind;",
     "gzip_disable": "gzip on; gzip_disable x;",
     "internal": "internal;",
