@@ -1,8 +1,9 @@
 """The direction of imports, read from the source with ``ast``.
 
 ``errors < http < template < policy < config < proxy < {storage, net} < service``: a module
-imports only from packages to the left of its own. Up to and including ``proxy`` nothing
-may reach the network, the clock, the file system or chance: those come in as arguments.
+imports only from packages to the left of its own, and so do the packages inside ``proxy``.
+Up to and including ``proxy`` nothing may reach the network, the clock, the file system or
+chance: those come in as arguments.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ LAYERS = {
 }
 TOP_LAYER = 7
 PURE_UP_TO = LAYERS["proxy"]
+
+#: The packages of ``proxy``, each of which imports from those before it alone.
+PROXY_ORDER = ("interfaces", "site", "exchange", "answer", "upstream", "cache", "slice", "front")
 
 IMPURE = {
     "OpenSSL",
@@ -114,6 +118,23 @@ def test_imports_point_left(path: Path) -> None:
             continue
         allowed = layer(module) < layer(here) or layer(module) == layer(here) == TOP_LAYER
         assert allowed, f"{path}:{line}: {here} imports {module}"
+
+
+def place_in_proxy(module: str) -> int:
+    """Which of ``PROXY_ORDER`` a module belongs to; -1 where it stands elsewhere."""
+    parts = module.split(".")
+    inside = parts[:2] == ["cacheproxy", "proxy"] and len(parts) > 2
+    return PROXY_ORDER.index(parts[2]) if inside else -1
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if place_in_proxy(name_of(path)) >= 0], ids=name_of
+)
+def test_packages_of_proxy_point_left(path: Path) -> None:
+    """Inside ``proxy`` too a package imports from those before it, also for types alone."""
+    here = name_of(path)
+    for module, line, _ in imported(path):
+        assert place_in_proxy(module) <= place_in_proxy(here), f"{path}:{line}: imports {module}"
 
 
 @pytest.mark.parametrize(
