@@ -338,12 +338,14 @@ class Exchange:
 
     def end(self, trailers: Fields | None = None) -> None:
         """The response is whole."""
-        response = self.response
+        response, body = self.response, self.request.body
         response.note_end()
         self.source = None
-        self.request.close_body()
+        if body is not None:
+            body.close()
         if not self.lost:
-            response.finish_body()
+            if response.gzip is not None:
+                response.finish_body()
             # Logged after the last byte was handed over, before the next request.
             self.downstream.send_end(response.trailers(self.request, trailers))
             self.log()

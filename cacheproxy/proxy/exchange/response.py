@@ -134,7 +134,12 @@ class Response:
             if status not in (200, 206, 304):
                 # The page of an error is not the resource that was asked for.
                 pairs = [pair for pair in pairs if pair[0].lower() not in _NOT_OF_ERRORS]
-        self.begin_unsent(request.method, status)
+        assert self.state is _WAITING, self
+        self.state = _BODY
+        self.status = status
+        has_body = self.has_body = (
+            request.method != b"HEAD" and status not in (204, 304) and status >= 200
+        )
         if self.kept_fields:
             given = {name.lower() for name, _ in self.kept_fields}
             pairs = [pair for pair in pairs if pair[0].lower() not in given] + self.kept_fields
@@ -144,7 +149,7 @@ class Response:
         location = request.location
         if location.gzip is not None and not self._gzipped:
             pairs, length, compresses = compressed_head(request, status, pairs, length)
-            if compresses and self.has_body:
+            if compresses and has_body:
                 self.gzip = Gzip(location.gzip.comp_level)
         # For variables of what is added; the head itself follows below.
         self.pairs = pairs
@@ -163,7 +168,7 @@ class Response:
             reason_phrase(status) if reason is None else reason,
             pairs,
             length,
-            self.has_body,
+            has_body,
         )
 
     def _takes_trailers(self, request: RequestContext, status: int) -> bool:

@@ -229,7 +229,8 @@ class Relay:
         """The response has come to its end, whatever it was made of."""
         delivery = self.delivery
         assert delivery is not None
-        self.exchange.record.note_upstream_trailers(trailers)
+        if trailers is not None:
+            self.exchange.record.note_upstream_trailers(trailers)
         self._state = RelayState.DONE
         if delivery.writer is not None:
             delivery.finish_store(complete=True)

@@ -103,7 +103,8 @@ class UpstreamRequest:
         if target.template is None:
             assert location.upstream is not None
             choice = location.upstream
-            exchange.request.note_proxy_host(None)
+            if exchange.request.proxy_host is not None:
+                exchange.request.note_proxy_host(None)
             replacement = target.uri
         else:
             protocol = self._protocol
