@@ -61,3 +61,26 @@ def test_own_directives_are_explained() -> None:
     for name in rows:
         assert f"``{name}``" in readme, name
         assert re.search(rf"^ +{name} .*;$", pages, re.MULTILINE), f"{name} has no example"
+
+
+def test_page_on_the_reactor_names_what_is_there() -> None:
+    """Every module of both packages, every private name of Twisted's, the oldest release."""
+    page = (TOP / "docs" / "reactor-and-tls.rst").read_text()
+    for package in ("reactor", "tls"):
+        for module in (TOP / "cacheproxy" / "net" / package).glob("[a-z]*.py"):
+            assert f"``{module.name}``" in page, module.name
+    source = "".join(
+        path.read_text() for path in (TOP / "cacheproxy" / "net" / "reactor").glob("*.py")
+    )
+    imported = re.findall(r"from (twisted\.\S*\._\w+) import (\w+)", source)
+    imported += re.findall(r"from (twisted\.\S+) import (_\w+)", source)
+    assert len(imported) >= 2
+    for module, name in imported:
+        assert f"``{module}.{name}``" in page, name
+    listed = re.findall(r"``(_\w+)``", page)
+    assert len(listed) > 10
+    for name in listed:
+        assert re.search(rf"\b{name}\b", source), f"{name} is not used any more"
+    oldest = re.search(r"twisted>=([0-9.]+)", (TOP / "setup.cfg").read_text())
+    assert oldest is not None
+    assert f"work from Twisted {oldest.group(1)} on" in " ".join(page.split())
