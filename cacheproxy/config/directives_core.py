@@ -34,6 +34,7 @@ from cacheproxy.config.table import (
     value,
 )
 from cacheproxy.errors import ConfigError
+from cacheproxy.policy.keep_alive import MSIE6, SAFARI
 from cacheproxy.policy.options import AddHeader, ErrorPage, Expires, Return, TryFiles
 from cacheproxy.template import Template, constant_template
 
@@ -169,6 +170,13 @@ def _expires(build: Build, directive: Directive) -> Expires | None:
     return Expires("modified" if modified else "delta", seconds)
 
 
+def _keepalive_disable(build: Build, directive: Directive) -> frozenset[str]:
+    for word in directive.args:
+        if word not in ("none", MSIE6, SAFARI):
+            raise invalid(directive, word)
+    return frozenset(directive.args)
+
+
 def _keepalive_timeout(build: Build, level: Level, directive: Directive) -> None:
     try:
         timeout = units.seconds(directive.args[0])
@@ -284,6 +292,18 @@ ROWS: list[Row] = [
     Row("keepalive_timeout", HSL, (1, 2), _keepalive_timeout, "core.keepalive_timeout"),
     value("keepalive_requests", HSL, 1, NUMBER, "core.keepalive_requests"),
     value("keepalive_time", HSL, 1, TIME, "core.keepalive_time"),
+    value("keepalive_disable", HSL, (1, 2), _keepalive_disable, "core.keepalive_disable"),
+    value(
+        "lingering_close", HSL, 1, one_of("off", "on", "always"), "core.lingering_close"
+    ),
+    value("lingering_time", HSL, 1, TIME, "core.lingering_time"),
+    value("lingering_timeout", HSL, 1, TIME, "core.lingering_timeout"),
+    checked(
+        "client_body_in_single_buffer",
+        HSL,
+        FLAG,
+        "A body in memory is in one buffer whenever it is sent.",
+    ),
     checked(
         "reset_timedout_connection",
         HSL,
@@ -331,7 +351,6 @@ ROWS: list[Row] = [
         "Tables size themselves.",
     ),
     *accepted("connection_pool_size request_pool_size", _HS, "Memory is Python's to pool."),
-    *accepted("lingering_time lingering_timeout", HSL, "Closing lingers by rules of our own."),
     *only("autoindex random_index", HSL, "off", "Folders are never listed."),
     *only("gzip_static", HSL, "off", "Files compressed beforehand are not looked for."),
     *only("limit_rate", HSL, "0", "Rates are not limited."),

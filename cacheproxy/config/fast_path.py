@@ -16,6 +16,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from cacheproxy.config.model import Location
+from cacheproxy.policy.keep_alive import SAFARI
 from cacheproxy.policy.options import CoreOptions
 from cacheproxy.policy.route_variables import (
     HIT_VARIABLES,
@@ -120,6 +121,11 @@ def _keeps_connections(location: Location, default: CoreOptions) -> bool:
     return location.core.keepalive_timeout > 0
 
 
+def _keeps_connections_of_safari(location: Location, default: CoreOptions) -> bool:
+    # Old Internet Explorer, the other browser there is, loses its connection after a POST only.
+    return SAFARI not in location.core.keepalive_disable
+
+
 def _has_the_send_timeout_of_connections(location: Location, default: CoreOptions) -> bool:
     # A connection without an exchange waits for its client by the default server's.
     return location.core.send_timeout == default.send_timeout
@@ -158,8 +164,8 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
         """
         absolute_redirect chunked_transfer_encoding client_body_buffer_size
         client_body_temp_path client_body_timeout client_max_body_size error_page
-        if_modified_since index log_not_found port_in_redirect recursive_error_pages
-        server_name_in_redirect
+        if_modified_since index lingering_close lingering_time lingering_timeout log_not_found
+        port_in_redirect recursive_error_pages server_name_in_redirect
         """,
     ),
     (
@@ -218,6 +224,7 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
     (OnlyIf(_has_no_slices), "slice"),
     (OnlyIf(_compresses_for_any_agent), "gzip_disable"),
     (OnlyIf(_keeps_connections), "keepalive_timeout"),
+    (OnlyIf(_keeps_connections_of_safari), "keepalive_disable"),
     (OnlyIf(_has_the_send_timeout_of_connections), "send_timeout"),
 )
 

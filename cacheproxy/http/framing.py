@@ -130,7 +130,7 @@ def facts_reader(
 ) -> Callable[[bytes], FieldFacts]:
     """The function from a field section to its facts, keeping the latest results.
 
-    The arguments are those of ``h1.RequestLimits``.
+    The arguments are those of ``request_parser.RequestLimits``.
     """
     allowed = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     if underscores:
@@ -139,7 +139,7 @@ def facts_reader(
     def read(section: bytes) -> FieldFacts:
         fields = read_fields(section)
         if len(fields.pairs) > max_headers:
-            raise ProtocolError("too many field lines", 431)
+            raise ProtocolError("too many field lines")
         if ignore_invalid and b"".join(fields.names()).translate(None, allowed):
             fields = Fields(pair for pair in fields if not pair[0].translate(None, allowed))
         return FieldFacts(fields)

@@ -161,6 +161,11 @@ class CoreOptions:
     keepalive_timeout_header: int | None = None
     keepalive_requests: int = 1000
     keepalive_time: float = 3600.0
+    keepalive_disable: frozenset[str] = frozenset({"msie6"})
+    #: "off", "on" or "always".
+    lingering_close: str = "on"
+    lingering_time: float = 30.0
+    lingering_timeout: float = 5.0
     chunked_transfer_encoding: bool = True
     absolute_redirect: bool = True
     server_name_in_redirect: bool = False

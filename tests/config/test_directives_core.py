@@ -146,6 +146,30 @@ class CoreTests(SynchronousTestCase):
         inner = location("keepalive_timeout 5;", "keepalive_timeout 30s 25s;").core
         self.assertEqual((inner.keepalive_timeout, inner.keepalive_timeout_header), (5.0, None))
 
+    def test_how_connections_end(self) -> None:
+        """``keepalive_disable`` and ``lingering_*``, with nginx's defaults."""
+        core = location("").core
+        self.assertEqual(core.keepalive_disable, {"msie6"})
+        wanted = ("on", 30.0, 5.0)
+        self.assertEqual(
+            (core.lingering_close, core.lingering_time, core.lingering_timeout), wanted
+        )
+        core = location(
+            "keepalive_disable safari none; lingering_close always; lingering_time 1m;"
+            "lingering_timeout 500ms; client_body_in_single_buffer on;"
+        ).core
+        self.assertEqual(core.keepalive_disable, {"safari", "none"})
+        wanted = ("always", 60.0, 0.5)
+        self.assertEqual(
+            (core.lingering_close, core.lingering_time, core.lingering_timeout), wanted
+        )
+        for line in (
+            "keepalive_disable opera;",
+            "lingering_close maybe;",
+            "client_body_in_single_buffer maybe;",
+        ):
+            self.assertEqual(len(faults(line)), 1, line)
+
     def test_limits_of_a_request(self) -> None:
         """What is known before the location belongs to the server."""
         made = server(

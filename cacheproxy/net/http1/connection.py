@@ -37,16 +37,13 @@ from cacheproxy.net.http1.outbox import Outbox, Turn
 from cacheproxy.net.http1.stream import HttpStream
 from cacheproxy.net.http1.tunnel_ends import ClientTunnel
 from cacheproxy.net.reactor.interfaces import LONG_READ, IDirectProtocol, give_way
+from cacheproxy.policy.keep_alive import SAFARI, is_keep_alive_disabled
 from cacheproxy.policy.options import CoreOptions
 from cacheproxy.proxy.front.hot import HotHits
 from cacheproxy.proxy.interfaces import TlsInfo
 from cacheproxy.proxy.site.site import Site
 
 __all__ = ["HttpConnection"]
-
-#: nginx ``lingering_timeout`` and ``lingering_time``: seconds between reads, and in all.
-LINGERING_TIMEOUT = 5.0
-LINGERING_TIME = 30.0
 
 #: Seconds that a connection without a request is given to send one when draining, and
 #: seconds for which one that has sent none is read, after the FIN, so that nothing is reset.
@@ -109,7 +106,9 @@ class HttpConnection(Protocol):
         self._when_writable: Callable[[], None] | None = None
         self._closed = False
         self._tunnel: ClientTunnel | None = None
+        #: While lingering: monotonic seconds until when, and seconds from read to read.
         self._linger_until = 0.0
+        self._linger_timeout = 0.0
 
     # -- transport ---------------------------------------------------------
 
@@ -278,21 +277,27 @@ class HttpConnection(Protocol):
 
     # -- for the stream ----------------------------------------------------
 
-    def may_go_on(self, core: CoreOptions) -> bool:
-        """Whether another request may follow the one under way, by *core* of its location."""
+    def may_go_on(self, head: RequestHead, core: CoreOptions) -> bool:
+        """Whether another request may follow that with *head*, by *core* of its location."""
         return (
             not self.closing
             and not self.draining
             and core.keepalive_timeout > 0
             and self.requests < core.keepalive_requests
             and self._wall() < self.keep_until
+            and not (
+                (head.method == b"POST" or SAFARI in core.keepalive_disable)
+                and is_keep_alive_disabled(
+                    core.keepalive_disable, head.method, head.fields.get(b"user-agent")
+                )
+            )
         )
 
     def response_ended(self, core: CoreOptions, keep: bool) -> None:
         """The response is complete: the next request, or the end of the connection."""
         self.stream = None
         if not keep or self.closing:
-            self._linger()
+            self._linger(core)
         else:
             self._body_expected = False
             self._next(core.keepalive_timeout)
@@ -393,20 +398,25 @@ class HttpConnection(Protocol):
                 self._go_on_reading()
             self._parser.release()
 
-    def _linger(self) -> None:
-        """Close the sending side and read past what the client still sends, for a while."""
+    def _linger(self, core: CoreOptions) -> None:
+        """Close; if *core* says so, by reading past what the client still sends, for a while."""
         if self._closed:
             return
         if not self.writable:
-            self._when_writable = self._linger
+            self._when_writable = lambda: self._linger(core)
             return
-        if self.closing or self._parser.body_pending or self._parser.queued:
-            self._half_close(LINGERING_TIME)
+        wish = core.lingering_close
+        unread = self.closing or self._parser.body_pending or self._parser.queued
+        if wish == "always" or (wish == "on" and unread):
+            self._half_close(core.lingering_time, core.lingering_timeout)
         else:
             self.shut()
 
-    def _half_close(self, seconds: float) -> None:
-        """Close the sending side; read past what still comes, for *seconds* at most."""
+    def _half_close(self, seconds: float, timeout: float) -> None:
+        """Close the sending side and read past what still comes.
+
+        For *seconds* at most, and for *timeout* from one read to the next.
+        """
         transport = cast(Any, self.transport)
         half_close = getattr(transport, "loseWriteConnection", None)
         if half_close is None:
@@ -414,7 +424,8 @@ class HttpConnection(Protocol):
             return
         self._feed = self._discard
         self._linger_until = self._reactor.seconds() + seconds
-        self._deadline.set(min(seconds, LINGERING_TIMEOUT))
+        self._linger_timeout = timeout
+        self._deadline.set(min(seconds, timeout))
         self._outbox.flush()
         transport.unregisterProducer()
         self._go_on_reading()
@@ -425,7 +436,7 @@ class HttpConnection(Protocol):
         if left <= 0:
             self.shut()
         else:
-            self._deadline.set(min(left, LINGERING_TIMEOUT))
+            self._deadline.set(min(left, self._linger_timeout))
 
     def shut(self) -> None:
         """Deliver what was written, then close."""
@@ -474,7 +485,7 @@ class HttpConnection(Protocol):
             self._end()
             cast(Any, self.transport).abortConnection()
         elif self.draining and not self._linger_until:
-            self._half_close(DRAIN_TIMEOUT)
+            self._half_close(DRAIN_TIMEOUT, DRAIN_TIMEOUT)
         else:
             self.shut()
 

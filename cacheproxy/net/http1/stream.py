@@ -112,7 +112,7 @@ class HttpStream:
             return
         exchange = self.exchange
         core = exchange.request.location.core
-        keep = self._keep and self._connection.may_go_on(core)
+        keep = self._keep and self._connection.may_go_on(exchange.request.head, core)
         if has_body and length is None:
             if exchange.request.head.version >= 11 and core.chunked_transfer_encoding:
                 self._chunked = True

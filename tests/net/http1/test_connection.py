@@ -103,6 +103,32 @@ class PersistenceTests(BenchCase):
         seen = [client.get(b"/").get(b"connection") for _ in range(4)]
         self.assertEqual(seen, [b"keep-alive"] * 3 + [b"close"])
 
+    def test_keepalive_disable(self) -> None:
+        """Browsers that cannot deal with a kept connection do not get one, nor a ready answer."""
+        agents = {
+            "msie6": b"User-Agent: Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1)",
+            "safari": b"User-Agent: Mozilla/5.0 (Macintosh; Intel Mac OS X) Version/9 Safari/601",
+        }
+        for options, closed in (
+            ("", {("msie6", b"POST")}),
+            ("keepalive_disable none;", set()),
+            ("keepalive_disable safari;", {("safari", b"GET"), ("safari", b"POST")}),
+            (
+                "keepalive_disable msie6 safari;",
+                {("msie6", b"POST"), ("safari", b"GET"), ("safari", b"POST")},
+            ),
+        ):
+            bench = self.cache(options)
+            self.origin.default = response(200, b"x", b"Cache-Control: max-age=60")
+            for name, field in agents.items():
+                for method in (b"GET", b"GET", b"GET", b"POST"):
+                    client = bench.client()
+                    answer = client.request(method, b"/", field)
+                    wanted = b"close" if (name, method) in closed else b"keep-alive"
+                    self.assertEqual(answer.get(b"connection"), wanted, (options, name, method))
+                    self.assertEqual(client.transport.closed, wanted == b"close")
+            bench.close()
+
     def test_keepalive_time(self) -> None:
         """``keepalive_time`` ends a connection however busy it is."""
         bench = self.serve("return 200 hi;", "keepalive_time 10s;")
@@ -267,6 +293,18 @@ class RefusalTests(BenchCase):
             "large_client_header_buffers 4 1k;",
         )
 
+    def test_max_headers(self) -> None:
+        """One field line more than ``max_headers`` is a 400, as in nginx; 1000 without it."""
+        for options, limit in (("max_headers 5;", 5), ("large_client_header_buffers 4 64k;", 1000)):
+            self.serve("return 200 hi;", options)
+            fields = [b"X-%d: y" % n for n in range(limit)]
+            client = self.bench.client()
+            self.assertEqual(client.request(b"GET", b"/", *fields[1:]).status, 200)
+            client = self.bench.client()
+            self.assertEqual(client.request(b"GET", b"/", *fields).status, 400)
+            self.assertTrue(client.transport.closed)
+            self.bench.close()
+
     def test_endless_head(self) -> None:
         """A head without end is refused before it fills the memory."""
         self.serve("return 200 hi;")
@@ -306,6 +344,35 @@ class RefusalTests(BenchCase):
             self.bench.advance(4)
             client.send(b"more")
         self.assertTrue(client.transport.lost, "lingering_time is the limit")
+
+    def test_lingering_close(self) -> None:
+        """``off`` closes at once, ``always`` lingers though nothing more is expected."""
+        close = message(b"GET", b"/", b"Connection: close")
+        for options, data, lingers in (
+            ("lingering_close off;", b"NONSENSE\r\n\r\n", False),
+            ("lingering_close off;", close + b"more", False),
+            ("lingering_close on;", close, False),
+            ("lingering_close on;", close + b"more", True),
+            ("lingering_close always;", close, True),
+        ):
+            self.serve("return 200 hi;", options)
+            client = self.bench.client()
+            client.send(data)
+            self.assertEqual(client.transport.write_ended, lingers, (options, data))
+            self.assertEqual(client.transport.lost, not lingers, (options, data))
+            self.bench.close()
+
+    def test_lingering_limits(self) -> None:
+        """``lingering_time`` in all, ``lingering_timeout`` from read to read."""
+        for steps, lost in (([2, 2, 2], False), ([2, 2, 2, 2], True), ([4], True)):
+            self.serve("return 200 hi;", "lingering_time 7s; lingering_timeout 3s;")
+            client = self.bench.client()
+            client.send(b"NONSENSE\r\n\r\n")
+            for seconds in steps:
+                self.bench.advance(seconds)
+                client.send(b"more")
+            self.assertEqual(client.transport.lost, lost, steps)
+            self.bench.close()
 
     def test_lingering_waits_for_a_client_that_reads_slowly(self) -> None:
         """A response is not cut because the client has more to send and reads late."""
