@@ -168,7 +168,7 @@ class Followers:
 
     @property
     def error(self) -> StorageError | None:
-        """None: followers are told by ``fail``."""
+        """None: ``fail`` reports errors to followers."""
         return None
 
     @property

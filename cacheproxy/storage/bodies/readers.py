@@ -276,7 +276,7 @@ class FileReader:
         self._busy = False
         #: What it has read and the sink was not given yet.
         self._ahead: bytes | None = None
-        #: Why there is no more; told after what was read.
+        #: Why there is no more; reported after what was read.
         self._error: StorageError | None = None
         self._giving = False
         self._give()

@@ -1,7 +1,7 @@
 """The file of one body on its way to disk, and the tokens that tell files apart.
 
 A file ends with a seal that names its token, which its row names too: a file that was cut
-short, or belongs to another edition, is told from it (``entry``).
+short, or belongs to another edition, is recognised by it (``entry``).
 
 Source: nginx ``proxy_cache_path`` (``use_temp_path``). Blocking; imports ``storage.disk.entry``.
 """
@@ -54,7 +54,7 @@ class TemporaryBody:
 
     def _count(self, data: bytes) -> None:
         self.size += len(data)
-        # Of larger bodies nobody asks for it, and it takes a second for each gigabyte.
+        # The checksum of larger bodies is never compared, and takes a second per gigabyte.
         self.checksum = zlib.crc32(data, self.checksum) if self.size <= CHECKED else 0
 
     def _put(self, data: bytes) -> None:

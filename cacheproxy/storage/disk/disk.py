@@ -55,6 +55,7 @@ from cacheproxy.storage.disk.index import (
     converted,
 )
 from cacheproxy.storage.disk.labels import labels_of, labels_size
+from cacheproxy.storage.disk.orphans import TEMPORARY_PREFIX, body_files, remove_stale_temporaries
 from cacheproxy.storage.disk.purge_steps import DiskPurge, DiskPurges, Step, label_step, seen
 from cacheproxy.storage.disk.recovery import PendingMark, make_room
 
@@ -68,7 +69,6 @@ CULL_TO = 0.995
 SWEEP_STEP = 256
 _BLOCK = 4096
 _NO_LABELS: frozenset[bytes] = frozenset()
-_PROCESS_START: Final = time.time()
 
 
 class Broken(Enum):
@@ -180,7 +180,7 @@ class Disk:
         if not self._index.take_clean_mark():
             self._sweep = self._bodies()
         self._temporary = self._temporary_folder()
-        self._remove_stale_temporaries()
+        remove_stale_temporaries(self._temporary)
 
     def _open_index(self) -> Index:
         return Index(self.zone.path, self.zone.levels, log_pages(self.zone.max_size))
@@ -214,22 +214,6 @@ class Disk:
                 )
             os.makedirs(inside, 0o700, exist_ok=True)
         return inside
-
-    def _remove_stale_temporaries(self) -> None:
-        """Remove what processes that are no more left behind."""
-        with converted("cannot list temporary files"):
-            names = os.listdir(self._temporary)
-        for name in names:
-            prefix, _, rest = name.partition("-")
-            pid = rest.partition("-")[0]
-            if prefix != "cacheproxy" or not pid.isdigit():
-                continue
-            path = os.path.join(self._temporary, name)
-            try:
-                if not _alive(int(pid)) or os.stat(path).st_mtime < _PROCESS_START:
-                    os.unlink(path)
-            except OSError:
-                continue
 
     def reopen(self) -> None:
         """Open again after a failure; the old index is dropped."""
@@ -329,7 +313,7 @@ class Disk:
         """A new temporary file for a body. Any thread."""
         if self._index is None:
             raise StorageError(f"zone {self.zone.name} is not open")
-        name = f"cacheproxy-{os.getpid()}-{os.urandom(8).hex()}"
+        name = f"{TEMPORARY_PREFIX}-{os.getpid()}-{os.urandom(8).hex()}"
         path = os.path.join(self._temporary, name)
         return TemporaryBody(path, self._call_write)
 
@@ -565,20 +549,7 @@ class Disk:
         return len(digests)
 
     def _bodies(self) -> Iterator[bytes]:
-        return self._files(self.zone.path, len(self.zone.levels))
-
-    def _files(self, folder: str, depth: int) -> Iterator[bytes]:
-        """Digests of the body files at *depth* folders below *folder*."""
-        with converted(f"cannot list {folder}"):
-            names = sorted(os.listdir(folder))
-        for name in names:
-            if depth and len(name) <= 2 and _is_hex(name):
-                try:
-                    yield from self._files(os.path.join(folder, name), depth - 1)
-                except StorageError:
-                    continue
-            elif not depth and len(name) == 32 and _is_hex(name):
-                yield bytes.fromhex(name)
+        return body_files(self.zone.path, len(self.zone.levels))
 
     def _remove_unknown(self, digests: list[bytes]) -> None:
         for digest in self.index.unknown(digests):
@@ -594,23 +565,9 @@ def _never(digest: bytes) -> float:
     return float("-inf")
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
 def _edition(value: bytes) -> bytes | None:
     """The edition in an encoded header; None in one that is damaged."""
     try:
         return decode(value).edition
     except StorageError:
         return None
-
-
-def _is_hex(name: str) -> bool:
-    return all(character in "0123456789abcdef" for character in name)

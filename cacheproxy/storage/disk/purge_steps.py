@@ -192,7 +192,7 @@ class DiskPurges:
             try:
                 header = decode(candidate.value)
             except StorageError:
-                # Nobody can tell what it was, and nobody will miss it.
+                # It cannot be read, so that no look-up would find it either.
                 damaged.append(digest)
                 continue
             if not _is_meant(purge.selection, candidate, header):
