@@ -97,6 +97,44 @@ class LoginTests(_Case):
                 self.assertNotIn(b"a=b", raw)
             bench.close()
 
+    def test_who_decides_that_a_response_with_a_cookie_is_stored(self) -> None:
+        """The operator or the origin, expressly; the copy has all but the cookie."""
+        ignoring = "proxy_ignore_headers Set-Cookie;"
+        for options, control, stored in (
+            (VALID, b"", False),
+            (VALID, b"max-age=60", False),
+            (VALID, b"public, max-age=0", False),
+            (VALID + ignoring, b"", True),
+            (ignoring, b"max-age=60", True),
+            ("", b"public, max-age=60", True),
+            ("", b"s-maxage=60", True),
+            ("", b'max-age=60, no-cache="Set-Cookie"', True),
+            ("", b'max-age=60, private="Set-Cookie"', True),
+            ("proxy_no_cache $upstream_http_set_cookie;", b"public, max-age=60", False),
+        ):
+            for zone in ("memory=8m", "memory=0"):
+                bench = self.site(application(), options, zone=zone)
+                self.origin.default = response(
+                    200,
+                    b"text",
+                    b"Set-Cookie: a=b",
+                    b"X-Kept: yes",
+                    *([b"Cache-Control: " + control] if control else []),
+                )
+                first, again = bench.get(b"/"), bench.get(b"/")
+                self.assertEqual(first.get(b"set-cookie"), b"a=b")
+                found = again.get(b"x-cache"), again.get(b"set-cookie"), again.get(b"x-kept")
+                wanted = (b"HIT", None) if stored else (b"MISS", b"a=b")
+                self.assertEqual(found, (*wanted, b"yes"), (options, control))
+                bench.close()
+
+    def test_cookie_of_the_operator_is_sent_with_hits(self) -> None:
+        """``add_header Set-Cookie`` is the same for everybody, and not stored."""
+        bench = self.site(application(FRESH), "add_header Set-Cookie all=same;")
+        for _ in range(3):
+            self.assertEqual(bench.get(b"/").get(b"set-cookie"), b"all=same")
+        self.assertEqual(len(self.origin.requests), 1)
+
     def test_set_cookie_of_a_part(self) -> None:
         """A range's answer is stored without it, too."""
         bench = self.site(application())
