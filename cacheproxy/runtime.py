@@ -216,7 +216,7 @@ class Runtime:
         if group is None:
             upstream = self.config.upstreams[name]
             before = None if self._before is None else self._before._upstreams.get(key)
-            if before is not None and before.upstream == upstream:
+            if before is not None and before.same_as(upstream, self._client_tls(ssl)):
                 group = before
             else:
                 group = self._make_group(upstream, ssl, reader)

@@ -48,6 +48,7 @@ class UpstreamGroup:
     ) -> None:
         self.upstream = upstream
         self.name = upstream.name
+        self.tls = tls
         self._clock = clock
         self._keep_alive = KeepAlive(upstream)
         endpoint = None if tls is None else _tls_endpoint(tls, upstream)
@@ -87,6 +88,11 @@ class UpstreamGroup:
 
     def failed(self, address: str) -> None:
         self._balancer.failed(address, self._clock())
+
+    def same_as(self, upstream: Upstream, tls: UpstreamTls | None) -> bool:
+        """Whether a reload may go on with it: also the content of the TLS files is the same."""
+        mine = None if self.tls is None else self.tls.content
+        return self.upstream == upstream and mine == (None if tls is None else tls.content)
 
     def close(self) -> None:
         """Close idle connections; those in use close when they are done."""

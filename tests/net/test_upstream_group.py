@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.config.model import Balancing
+from cacheproxy.net.tls.client import UpstreamTls
 from cacheproxy.net.upstream_group import UpstreamGroup
+from cacheproxy.policy.options import ProxySsl
 from tests.config.builders import http
+from tests.net.tls_peers import Authority
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -67,6 +73,23 @@ class UpstreamGroupTests(SynchronousTestCase):
             chosen = set(self.picks(group, 20, b"192.0.2.1"))
             self.assertEqual(len(chosen) == 1, keyed, method)
             self.assertEqual(group.key is None, kind[1] is None)
+
+    def test_group_is_the_same_while_its_block_and_its_tls_files_are(self) -> None:
+        """A renewed certificate authority must not wait for a restart."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        group = self.group("server 127.0.0.1:1;")
+        upstream = group.upstream
+        other = self.group("server 127.0.0.1:2;").upstream
+        self.assertTrue(group.same_as(upstream, None))
+        self.assertFalse(group.same_as(other, None))
+        options = ProxySsl(trusted_certificate=Authority(folder).path)
+        first = UpstreamTls(options)
+        secure = UpstreamGroup(self.clock, upstream, first, self.clock.seconds)
+        self.assertTrue(secure.same_as(upstream, UpstreamTls(options)))
+        self.assertFalse(secure.same_as(upstream, None))
+        Authority(folder)
+        self.assertFalse(secure.same_as(upstream, UpstreamTls(options)))
 
     def test_close_keeps_no_idle_connection(self) -> None:
         """Those in use close when they are done."""

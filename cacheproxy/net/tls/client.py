@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cacheproxy.errors import Stage, UpstreamError
-from cacheproxy.net.tls.contexts import make_client_context
+from cacheproxy.net.tls.contexts import content_of, make_client_context
 from cacheproxy.net.tls.stream import TlsFailure, TlsStream
 from cacheproxy.policy.options import ProxySsl
 
@@ -61,6 +61,10 @@ class UpstreamTls:
     def __init__(self, options: ProxySsl, passwords: tuple[str, ...] = ()) -> None:
         self.options = options
         self.context = make_client_context(options, passwords)
+        #: Tells whether the files are the same as when another one was made.
+        self.content = content_of(
+            [options.certificate, options.certificate_key, options.trusted_certificate, options.crl]
+        )
         self._sessions: OrderedDict[object, Any] = OrderedDict()
 
     def connection(self, name: str, key: object) -> SSL.Connection:

@@ -36,6 +36,7 @@ __all__ = [
     "HTTP1_PROTOCOLS",
     "ContextStore",
     "ServerContexts",
+    "content_of",
     "make_client_context",
     "make_server_context",
 ]
@@ -315,7 +316,7 @@ class ContextStore:
         """The context for *options*; raises ``ConfigError`` as ``make_server_context``."""
         context = self._contexts.get(options)
         if context is None:
-            key = options, _content(options)
+            key = options, content_of(_files(options))
             context = self._before.get(key) or make_server_context(options, self._alpn)
             self._contexts[options] = self._made[key] = context
         return context
@@ -338,11 +339,15 @@ class ContextStore:
         return found
 
 
-def _content(options: SslOptions) -> bytes:
-    """A digest of every file that *options* name, as far as it can be read."""
-    digest = hashlib.sha256()
+def _files(options: SslOptions) -> list[str]:
     pairs = [path for pair in options.certificates for path in pair]
-    for path in (*pairs, *options.password_files, *filter(None, [options.dhparam])):
+    return [*pairs, *options.password_files, options.dhparam]
+
+
+def content_of(paths: Iterable[str]) -> bytes:
+    """A digest of files, as far as they can be read; an empty path is none."""
+    digest = hashlib.sha256()
+    for path in filter(None, paths):
         try:
             with open(path, "rb") as file:
                 digest.update(hashlib.sha256(file.read()).digest())
