@@ -11,7 +11,7 @@ May import ``http``, ``proxy``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from cacheproxy.http.encode import (
     LAST_CHUNK,
@@ -22,12 +22,11 @@ from cacheproxy.http.encode import (
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.net.http1.outbox import DIRECT
-from cacheproxy.net.http1.tunnel_ends import ClientTunnel
+from cacheproxy.net.http1.tunnel_ends import ClientTunnel, TunnelConnection
+from cacheproxy.policy.options import CoreOptions
 from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.interfaces import ClientListener, TlsInfo, Tunnel
-
-if TYPE_CHECKING:
-    from cacheproxy.net.http1.connection import HttpConnection
+from cacheproxy.proxy.site.site import Site
 
 __all__ = ["HttpStream"]
 
@@ -41,6 +40,49 @@ _INFORMATIONAL = {
     102: b"Processing",
     103: b"Early Hints",
 }
+
+
+class StreamConnection(TunnelConnection, Protocol):
+    """What a stream knows of the connection that carries it."""
+
+    stream: HttpStream | None
+    closing: bool
+
+    @property
+    def site(self) -> Site: ...
+
+    @property
+    def requests(self) -> int: ...
+
+    @property
+    def peer_host(self) -> str: ...
+
+    @property
+    def peer_port(self) -> int: ...
+
+    @property
+    def local_host(self) -> str: ...
+
+    @property
+    def local_port(self) -> int: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def tls(self) -> TlsInfo | None: ...
+
+    def may_go_on(self, core: CoreOptions) -> bool:
+        """Whether another request may follow, by the location's *core*."""
+
+    def response_ended(self, core: CoreOptions, keep: bool) -> None:
+        """The response is whole."""
+
+    def response_broken_off(self, reset: bool) -> None:
+        """The response never will be whole."""
+
+    def start_tunnel(self, tunnel: ClientTunnel) -> bytes:
+        """Hand what comes to *tunnel*; returns what was read of it already."""
 
 
 class HttpStream:
@@ -59,7 +101,7 @@ class HttpStream:
         "writable",
     )
 
-    def __init__(self, connection: HttpConnection, head: RequestHead) -> None:
+    def __init__(self, connection: StreamConnection, head: RequestHead) -> None:
         self._connection = connection
         self._write = connection.write
         self._keep = head.keep_alive

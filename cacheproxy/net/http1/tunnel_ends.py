@@ -12,15 +12,40 @@ Imports: ``proxy.interfaces``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from cacheproxy.proxy.interfaces import Tunnel
 
-if TYPE_CHECKING:
-    from cacheproxy.net.http1.connection import HttpConnection
-    from cacheproxy.net.http1.stream import HttpStream
+__all__ = ["ClientTunnel", "TunnelConnection"]
 
-__all__ = ["ClientTunnel"]
+
+class TunnelConnection(Protocol):
+    """The client's connection, as far as a tunnel goes."""
+
+    @property
+    def writable(self) -> bool: ...
+
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+
+    def end_writing(self) -> None:
+        """Nothing more will be written; what was written is sent first."""
+
+    def shut(self) -> None:
+        """Close it."""
+
+    def hold_body(self) -> None:
+        """Read nothing more from the client for now."""
+
+    def release_body(self) -> None:
+        """Read on."""
+
+
+class SentBytes(Protocol):
+    """Counts what was sent."""
+
+    bytes_sent: int
 
 
 class ClientTunnel:
@@ -28,7 +53,7 @@ class ClientTunnel:
 
     __slots__ = ("_connection", "_other", "_stream", "on_client_data")
 
-    def __init__(self, connection: HttpConnection, stream: HttpStream, other: Tunnel) -> None:
+    def __init__(self, connection: TunnelConnection, stream: SentBytes, other: Tunnel) -> None:
         self._connection = connection
         self._stream = stream
         self._other = other
