@@ -72,8 +72,8 @@ class StreamConnection(TunnelConnection, Protocol):
     @property
     def tls(self) -> TlsInfo | None: ...
 
-    def may_go_on(self, core: CoreOptions) -> bool:
-        """Whether another request may follow, by the location's *core*."""
+    def may_go_on(self, head: RequestHead, core: CoreOptions) -> bool:
+        """Whether another request may follow that with *head*, by the location's *core*."""
 
     def response_ended(self, core: CoreOptions, keep: bool) -> None:
         """The response is whole."""
