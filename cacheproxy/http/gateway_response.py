@@ -7,7 +7,8 @@ end in LF alone, and fields that only a connection of HTTP could mean (Transfer-
 say nothing about the body.
 
 Source: nginx ``ngx_http_uwsgi_process_status_line``, ``ngx_http_uwsgi_process_header``;
-RFC 3875 §6. Unlike nginx: interim statuses are refused, as nothing follows them here.
+RFC 3875 §6. ``Status`` goes on to the client. Unlike nginx: interim statuses are refused,
+as nothing follows them here; so are lines without a colon.
 Imports: ``errors``, ``field_lines``, ``fields``, ``framing``, ``messages``,
 ``response_parser``.
 """
@@ -154,7 +155,7 @@ def _head(method: bytes, text: bytes) -> ResponseHead:
     if status < 200:
         raise ProtocolError("interim status in a gateway's response")
     length = _length(method, status, fields)
-    fields = fields.without({b"status", b"transfer-encoding"})
+    fields = fields.without({b"transfer-encoding"})
     return ResponseHead(status, fields, reason, 11, length, keep_alive=False)
 
 
