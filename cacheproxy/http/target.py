@@ -73,8 +73,10 @@ class Target:
 def parse_target(target: bytes, method: bytes = b"GET") -> Target:
     """Take *target* apart; raises :class:`ProtocolError` (400) for none of the forms.
 
-    A fragment, which no client should send, is cut off as nginx does. Stricter
-    than nginx: the absolute form is taken with ``http`` and ``https`` only.
+    A fragment, which no client should send (RFC 9112 §3.2), is cut off as nginx does. Unlike
+    nginx, which passes the target on as it came where ``proxy_pass`` has no URI, the origin
+    does not get it either: what locations and access rules were chosen by is what is asked
+    for. Stricter than nginx: the absolute form is taken with ``http`` and ``https`` only.
     """
     if b"#" in target:
         target = target[: target.index(b"#")]

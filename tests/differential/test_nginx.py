@@ -432,6 +432,19 @@ def test_cache_sequence(sides: tuple[Side, Side], name: str) -> None:
         compare(sides, (theirs, ours))
 
 
+def test_fragment_of_a_target(sides: tuple[Side, Side]) -> None:
+    """It is no part of path or arguments; unlike nginx we do not pass it on either."""
+    for target in ("/exact#a", "/exact?q#a", "/uri/a?b=c#d", "/vars#?a=1", "/capture/4/w#x", "/#"):
+        data, method = build(target)
+        theirs, ours = (ask(side.port, data, method) for side in sides)
+        compare(sides, (theirs, ours))
+    for target, asked in (("/plain/a#b", "/plain/a"), ("/plain/a?b=c#d?e", "/plain/a?b=c")):
+        data, method = build(target)
+        for side, sent in zip(sides, (target, asked), strict=True):
+            assert ask(side.port, data, method) is not None
+            assert side.app.requests[-1].target == sent
+
+
 def test_a_byte_at_a_time(sides: tuple[Side, Side]) -> None:
     """A request in single bytes is answered as a whole one."""
     data, method = build("/vars?a=1", "GET", {"X-Test": "slow"})
