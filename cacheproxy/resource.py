@@ -33,7 +33,7 @@ __all__ = ["CachingProxyResource"]
 
 _numbers = itertools.count(1)
 
-#: What means more than itself in nginx's syntax: in a word, and within quotes.
+#: Characters with a special meaning in nginx's syntax: in a word, and within quotes.
 _IN_WORD = re.compile(r"[\s;{}$\"'\\#]")
 _IN_QUOTES = re.compile(r"[$\"\\\0\r\n]")
 

@@ -1,8 +1,8 @@
-"""What a configuration needs of the machine, made once: the ``World`` of every site.
+"""The resources of one configuration: the ``World`` that its sites are given.
 
-Zones, upstream groups, logs, files, temporary files and time. A reload makes a new
-``Runtime`` that takes over what both configurations describe alike: a cache zone
-keeps its entries, an upstream group its connections and its memory of failures.
+Cache zones, upstream groups, logs, files, temporary files and clocks. A reload makes a new
+``Runtime``, which takes over what both configurations describe in the same way: a cache zone
+keeps its entries, an upstream group its idle connections and its record of failures.
 """
 
 from __future__ import annotations

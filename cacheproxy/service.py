@@ -1,10 +1,11 @@
 """The service: listeners and runtime of one configuration, signals, reload, stop.
 
-Order of a start: everything that can fail for the configuration's sake (files,
-certificates, ports) happens in ``privilegedStartService``, before twistd or the
+Order of a start: everything that can fail because of the configuration (files,
+certificates, ports) is done in ``privilegedStartService``, before twistd or the
 ``user`` directive give up root; threads and disks start afterwards, in the
-process that stays. A reload builds the new configuration completely beside the
-old one and swaps at the end, so that a bad one changes nothing.
+final process. A reload builds the whole new configuration beside the old one and
+swaps at the end, so a bad one changes nothing. The old one is released when its last
+request has ended.
 
 Signals, as nginx: TERM and INT stop fast (twistd's own), QUIT stops gracefully,
 HUP reloads, USR1 reopens the logs.
@@ -105,7 +106,7 @@ def _contexts(
 
 
 def check(config: Config) -> None:
-    """Whatever can be wrong with *config* beyond its text: raises :class:`ConfigError`."""
+    """Check what the text alone cannot show, such as certificates: raises ConfigError."""
     store = ContextStore()
     for address in _addresses(config):
         _contexts(address, store)

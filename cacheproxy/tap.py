@@ -1,8 +1,8 @@
-"""``twistd cacheproxy``: its options, and what it makes of them.
+"""``twistd cacheproxy``: its options, and the service that they describe.
 
 The plain command is the fast one: while the options are read no reactor has been
-chosen yet (unless ``--reactor=`` did), so the one on uvloop is installed here,
-where uvloop is to be had. Nothing imported above may import a reactor.
+chosen yet (unless by ``--reactor=``), so the one on uvloop is installed here if uvloop
+is available. Nothing imported above may import a reactor.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from cacheproxy.proxy.site.site import Site
 
 __all__ = ["WebDownstream"]
 
-#: Octets of a request's body handed to the exchange at once.
+#: Bytes of a request's body handed to the exchange at once.
 BODY_PIECE = 64 * 1024
 
 _TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+")
@@ -378,7 +378,7 @@ def _set_fields(headers: Any, pairs: Pairs) -> None:
 
 
 def _head_size(request: Any) -> int:
-    """Octets of the head as HTTP/1.1 has it (what HTTP/2 sends is smaller)."""
+    """Bytes of the head as HTTP/1.1 has it (what HTTP/2 sends is smaller)."""
     size = len(request.clientproto) + len(request.code_message) + 9
     for name, values in request.responseHeaders.getAllRawHeaders():
         size += sum(len(name) + len(value) + 4 for value in values)

@@ -15,7 +15,7 @@ from cacheproxy.errors import ConfigError
 
 __all__ = ["Syslog"]
 
-#: Octets of one datagram; what is longer is cut, as the largest UDP payload demands.
+#: Bytes of one datagram; what is longer is cut, as the largest UDP payload demands.
 MAX_DATAGRAM = 65000
 
 _MONTHS = (

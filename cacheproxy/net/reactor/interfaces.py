@@ -11,7 +11,7 @@ from zope.interface import Interface
 
 __all__ = ["LONG_READ", "IByteStreamFactory", "IDirectProtocol", "give_way"]
 
-#: Octets in one read after which other connections come first.
+#: Bytes in one read after which other connections come first.
 LONG_READ = 128 * 1024
 
 

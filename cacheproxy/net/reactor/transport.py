@@ -86,7 +86,7 @@ class StreamConnection(RawConnection):
         self._choose_data_received()
         if self._log_context is not None:
             # With Twisted's reactors a callLater(0) in connectionMade comes before the first
-            # octets; ClientCreator's users depend on it. uvloop polls before it runs timers.
+            # bytes; ClientCreator's users depend on it. uvloop polls before it runs timers.
             self.reactor._asyncioEventloop.call_soon(self._begin_reading)
             raise StayPaused
         if self._reading_paused:
@@ -118,7 +118,7 @@ class StreamConnection(RawConnection):
     # Reading.
 
     def data_received(self, data: bytes) -> None:
-        """uvloop: octets have arrived. Replaced per instance; see the module's head."""
+        """uvloop: bytes have arrived. Replaced per instance; see the module's head."""
         callWithContext(self._log_context, self._protocol.dataReceived, data)
 
     def eof_received(self) -> bool:
@@ -171,7 +171,7 @@ class StreamConnection(RawConnection):
         self.loseConnection()
 
     def isReading(self) -> bool:
-        """Whether octets that arrive now would be delivered."""
+        """Whether bytes that arrive now would be delivered."""
         return self.connected and not (
             self._reading_paused or self._read_closed or self.disconnecting
         )

@@ -8,8 +8,8 @@ Where this differs from ``twisted.internet.tcp``, by design:
 
 - A write goes to the kernel at once, not at the end of the turn; TCP_NODELAY is on.
 - A write after ``loseConnection`` is ignored unless a producer is still registered.
-- A push producer is paused when the kernel takes no more, with ``bufferSize`` octets waiting.
-  Setting ``bufferSize`` asks for Twisted's own measure: octets written in one turn.
+- A push producer is paused when the kernel takes no more, with ``bufferSize`` bytes waiting.
+  Setting ``bufferSize`` asks for Twisted's own measure: bytes written in one turn.
 
 Source: asyncio's Transport; ``twisted.internet.interfaces`` IConsumer, IHalfCloseableProtocol.
 Must not import uvloop.
@@ -33,7 +33,7 @@ __all__ = ["RawConnection"]
 _log = Logger()
 
 DEFAULT_BUFFER_SIZE = 65536
-"""Octets waiting in user space before a push producer is paused; uvloop's default too."""
+"""Bytes waiting in user space before a push producer is paused; uvloop's default too."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -74,7 +74,7 @@ class RawConnection:
     # Consumer: writing.
 
     def write(self, data: bytes) -> None:
-        """Write octets; ignored when the connection can take no more."""
+        """Write bytes; ignored when the connection can take no more."""
         self._raw_write(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
@@ -119,7 +119,7 @@ class RawConnection:
 
     @property
     def bufferSize(self) -> int:
-        """Octets that may wait before a push producer is paused."""
+        """Bytes that may wait before a push producer is paused."""
         return DEFAULT_BUFFER_SIZE if self._buffer_size is None else self._buffer_size
 
     @bufferSize.setter
@@ -153,7 +153,7 @@ class RawConnection:
         self._choose_write()
         if not streaming:
             producer.resumeProducing()
-            # Octets written earlier in this turn are with the kernel already, and nothing
+            # Bytes written earlier in this turn are with the kernel already, and nothing
             # tells: ask once more, as for a buffer that has become empty.
             self._after_flush()
         elif self._write_paused:

@@ -57,7 +57,7 @@ class TlsServerProtocol(TlsStream):
     ) -> None:
         super().__init__(inner, reactor)
         self._contexts = contexts
-        self._hello_octets = b""
+        self._hello_data = b""
         self._hello: ClientHello | None = None
 
     def connectionMade(self) -> None:
@@ -73,21 +73,21 @@ class TlsServerProtocol(TlsStream):
         if self._connection is not None:
             self._handshake(data)
             return
-        if not self._hello_octets and data[0] != _HANDSHAKE and not data[0] & _SSL2_FLAG:
+        if not self._hello_data and data[0] != _HANDSHAKE and not data[0] & _SSL2_FLAG:
             self._speak_plain(data)
             return
-        octets = self._hello_octets + data if self._hello_octets else data
-        hello = parse_client_hello(octets)
+        received = self._hello_data + data if self._hello_data else data
+        hello = parse_client_hello(received)
         if hello is None:
-            self._hello_octets = octets
+            self._hello_data = received
             # Twice: the headers of many small records count, too.
-            if len(octets) > 2 * MAX_CLIENT_HELLO:
+            if len(received) > 2 * MAX_CLIENT_HELLO:
                 self._fail(TlsFailure("the client hello is too long"))
             return
-        self._hello_octets = b""
-        self._begin(hello, octets)
+        self._hello_data = b""
+        self._begin(hello, received)
 
-    def _begin(self, hello: ClientHello, octets: bytes) -> None:
+    def _begin(self, hello: ClientHello, received: bytes) -> None:
         """Make the connection in the context that the server name asks for."""
         self._hello = hello
         try:
@@ -109,7 +109,7 @@ class TlsServerProtocol(TlsStream):
         connection = SSL.Connection(context, None)
         connection.set_accept_state()
         self._attach(connection, size)
-        self._handshake(octets)
+        self._handshake(received)
 
     def _requested_name(self) -> str | None:
         """The server name where it is ASCII, as every host name on the wire is."""

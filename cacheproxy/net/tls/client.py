@@ -1,7 +1,7 @@
 """TLS toward upstreams.
 
 The protocol above is connected only when the handshake is done and the
-upstream's certificate has passed: no octet that came outside TLS can ever reach
+upstream's certificate has passed: no byte that came outside TLS can ever reach
 it, and it can write at once. ``TlsEndpoint`` makes this an endpoint like any other:
 its Deferred fires with the connected protocol, or fails with
 ``UpstreamError(stage=TLS)``; ``proxy_connect_timeout`` covers each of connecting and handshake.

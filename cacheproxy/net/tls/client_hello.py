@@ -7,7 +7,7 @@ connection be made with its own server's context: sessions and tickets then neve
 cross servers.
 
 The parser is lenient on purpose: what it cannot read it calls ``malformed``, and
-OpenSSL, which gets the same octets, answers with the right alert. ``tls`` compares
+OpenSSL, which gets the same bytes, answers with the right alert. ``tls`` compares
 the two readings after the handshake.
 
 Source: RFC 8446 §4.1.2, §5.1; RFC 6066 §3. Imports nothing.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 __all__ = ["MAX_CLIENT_HELLO", "ClientHello", "parse_client_hello"]
 
-#: Octets of a ClientHello, its handshake header included. Browsers send below
+#: Bytes of a ClientHello, its handshake header included. Browsers send below
 #: 2 KB, with post-quantum key shares and a ticket; OpenSSL itself stops at 128 KB.
 MAX_CLIENT_HELLO = 64 * 1024
 
@@ -42,7 +42,7 @@ _MALFORMED = ClientHello(malformed=True)
 
 
 def parse_client_hello(data: bytes) -> ClientHello | None:
-    """The first handshake message in *data*; None while more octets are needed.
+    """The first handshake message in *data*; None while more bytes are needed.
 
     Never raises: anything unexpected gives a ``malformed`` record.
     """

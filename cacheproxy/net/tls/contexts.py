@@ -41,10 +41,10 @@ __all__ = [
     "make_server_context",
 ]
 
-#: What is accepted by ALPN, best first, as nginx without HTTP/2.
+#: The protocols accepted by ALPN, best first, as in nginx without HTTP/2.
 HTTP1_PROTOCOLS = (b"http/1.1", b"http/1.0", b"http/0.9")
 
-#: Longest password of a private key, octets of one line (nginx ``NGX_SSL_PASSWORD_BUFFER_SIZE``).
+#: Longest password of a private key, bytes of one line (nginx ``NGX_SSL_PASSWORD_BUFFER_SIZE``).
 MAX_PASSWORD = 4096
 
 _VERSIONS = {
@@ -106,7 +106,7 @@ def _load_key(path: str, passwords: list[bytes]) -> Any:
 def _use_certificate(
     context: SSL.Context, certificate: str, key: str, passwords: list[bytes]
 ) -> bytes:
-    """Load one pair; returns the octets of the certificate file."""
+    """Load one pair; returns the bytes of the certificate file."""
     for path in (certificate, key):
         if path.startswith(("data:", "engine:", "store:")):
             raise ConfigError(f'certificates of the form "{path}" are not supported')

@@ -85,12 +85,12 @@ def error_reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-#: Octets taken from OpenSSL at once; a record and what it adds, four times.
+#: Bytes taken from OpenSSL at once; a record and what it adds, four times.
 _BUFFER_SIZE = 66 * 1024
 
 
 class Pump(Protocol):
-    """Moves octets through one connection's memory BIOs.
+    """Moves bytes through one connection's memory BIOs.
 
     Methods raise pyOpenSSL's errors, apart from ``WantReadError``, which is an empty
     result. To be used from one thread.
@@ -100,13 +100,13 @@ class Pump(Protocol):
         """Give OpenSSL what the peer sent."""
 
     def decrypt(self) -> bytes:
-        """At most one record's plaintext; empty where more octets are needed."""
+        """At most one record's plaintext; empty where more bytes are needed."""
 
     def encrypt(self, data: bytes) -> bytes:
-        """The octets to send for *data*, which is not empty; also what else was waiting."""
+        """The bytes to send for *data*, which is not empty; also what else was waiting."""
 
     def encrypt_slices(self, data: bytes, size: int) -> Iterator[bytes]:
-        """Like ``encrypt`` in records of at most *size* octets of plaintext."""
+        """Like ``encrypt`` in records of at most *size* bytes of plaintext."""
 
     def take(self) -> bytes:
         """What OpenSSL wants sent, empty where there is nothing."""
@@ -176,7 +176,7 @@ class NativePump:
     def decrypt(self) -> bytes:
         count = _SSL_read(self._ssl, _buffer, _BUFFER_SIZE)
         if count > 0:
-            plain: bytes = _octets[:count]
+            plain: bytes = _content[:count]
             return plain
         try:
             self._connection._raise_ssl_error(self._ssl, count)
@@ -192,7 +192,7 @@ class NativePump:
                 self._connection._raise_ssl_error(self._ssl, sent)
             return self.take() + b"".join(self.encrypt_slices(data[sent:], size))
         count = _BIO_read(self._from_ssl, _buffer, _BUFFER_SIZE)
-        output: bytes = _octets[:count]
+        output: bytes = _content[:count]
         return output if count < _BUFFER_SIZE else output + self.take()
 
     def encrypt_slices(self, data: bytes, size: int) -> Iterator[bytes]:
@@ -211,7 +211,7 @@ class NativePump:
         count = _BIO_read(self._from_ssl, _buffer, _BUFFER_SIZE)
         if count <= 0:
             return b""
-        output: bytes = _octets[:count]
+        output: bytes = _content[:count]
         return output if count < _BUFFER_SIZE else output + self.take()
 
 
@@ -233,7 +233,7 @@ _BIO_read: Any = getattr(_lib, "BIO_read", None)
 _BIO_write: Any = getattr(_lib, "BIO_write", None)
 if _ffi is not None:
     _buffer = _ffi.new("char[]", _BUFFER_SIZE)
-    _octets = _ffi.buffer(_buffer)
+    _content = _ffi.buffer(_buffer)
 
 _pump_class: type[NativePump] | type[PublicPump] = NativePump if _native_works() else PublicPump
 

@@ -7,7 +7,7 @@ the transport below and back-pressure needs no code here. The exception is what
 the protocol above writes while it is being given data: that is gathered, up to
 ``ssl_buffer_size``, and leaves as one record when it returns.
 
-Reading takes a short way where the octets received are exactly one record, as
+Reading takes a short way where the bytes received are exactly one record, as
 nearly every request is: then OpenSSL need not be asked whether there is more,
 and no exception is made to say no.
 
@@ -41,13 +41,13 @@ __all__ = [
     "TruncatedClose",
 ]
 
-#: Octets of one peer's handshake; certificate chains are the largest part.
+#: Bytes of one peer's handshake; certificate chains are the largest part.
 MAX_HANDSHAKE_INPUT = 128 * 1024
 
-#: Octets that the transport below may still deliver after it was paused.
+#: Bytes that the transport below may still deliver after it was paused.
 MAX_PAUSED_INPUT = 1 << 20
 
-#: Octets that the protocol above may write before the handshake is done.
+#: Bytes that the protocol above may write before the handshake is done.
 MAX_EARLY_WRITE = 64 * 1024
 
 #: Largest plaintext of a record (RFC 8446 §5.1).
@@ -119,7 +119,7 @@ def _failure(exception: Exception) -> Failure:
 
 
 def _nothing(*_arguments: Any) -> bytes:
-    """Stands for the calls that give octets once the connection is gone."""
+    """Stands for the calls that give bytes once the connection is gone."""
     return b""
 
 
@@ -127,7 +127,7 @@ def _nothing(*_arguments: Any) -> bytes:
 class TlsStream(Protocol):
     """The part that server and client share; see the module.
 
-    Subclasses call ``_attach`` and ``_handshake`` and implement ``_early`` (octets
+    Subclasses call ``_attach`` and ``_handshake`` and implement ``_early`` (bytes
     before the stream is open), ``_established`` and ``_handshake_failed``.
     """
 
@@ -139,7 +139,7 @@ class TlsStream(Protocol):
     #: Whether the peer said that it has finished.
     close_notify_received = False
 
-    #: Whether the peer turned out not to speak TLS, and octets pass as they are.
+    #: Whether the peer turned out not to speak TLS, and bytes pass as they are.
     plain = False
 
     def __init__(self, inner: Any, reactor: Any) -> None:
@@ -170,7 +170,7 @@ class TlsStream(Protocol):
         self._streaming = False
         self._failure: Exception | None = None
         self._input = 0
-        # Where in the peer's records the octets received so far end.
+        # Where in the peer's records the bytes received so far end.
         self._aligned = True
         self._to_boundary = 0
         self._header = b""
@@ -184,7 +184,7 @@ class TlsStream(Protocol):
     # -- what subclasses decide ------------------------------------------------
 
     def _early(self, data: bytes) -> None:
-        """Octets that arrive before the stream is open."""
+        """Bytes that arrive before the stream is open."""
         raise NotImplementedError
 
     def _established(self) -> None:
