@@ -7,12 +7,18 @@ nginx's ``ngx_http_core_module``, ``ngx_http_headers_filter_module``,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from cacheproxy.config import units
+from cacheproxy.config.converters import (
+    count_and_size,
+    field,
+    sizes_of_tables,
+    temp_path,
+    types_option,
+)
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
     FLAG,
+    HS,
     HSL,
     MANY,
     NUMBER,
@@ -30,7 +36,6 @@ from cacheproxy.config.table import (
     listed,
     one_of,
     only,
-    path,
     value,
 )
 from cacheproxy.errors import ConfigError
@@ -38,9 +43,8 @@ from cacheproxy.policy.keep_alive import MSIE6, SAFARI
 from cacheproxy.policy.options import AddHeader, ErrorPage, Expires, Return, TryFiles
 from cacheproxy.template import Template, constant_template
 
-__all__ = ["ROWS", "count_and_size", "field_name", "types_option"]
+__all__ = ["ROWS"]
 
-_HS = Context.HTTP | Context.SERVER
 _SL = Context.SERVER | Context.LOCATION
 
 #: Fields that a recipient goes by before the content, so that no trailer may have their
@@ -129,17 +133,17 @@ def _types(build: Build, level: Level, directive: Directive) -> None:
 
 
 def _add_header(build: Build, directive: Directive) -> AddHeader:
-    name, text, *rest = directive.args
+    rest = directive.args[2:]
     if rest and rest[0] != "always":
         raise ConfigError(f'invalid parameter "{rest[0]}"')
-    field_name(name, directive)
-    return AddHeader(name.encode(), build.template(text), bool(rest))
+    return AddHeader(*field(build, directive), bool(rest))
 
 
-def field_name(name: str, directive: Directive) -> None:
-    """Names that would break the framing of a message are refused (RFC 9110 §5.1)."""
-    if not name or not name.isascii() or any(c <= " " or c in ":\x7f" for c in name):
-        raise invalid(directive, name)
+def _add_trailer(build: Build, directive: Directive) -> AddHeader:
+    trailer = _add_header(build, directive)
+    if trailer.name.lower() in _NOT_TRAILERS:
+        raise invalid(directive, directive.args[0])
+    return trailer
 
 
 def _expires(build: Build, directive: Directive) -> Expires | None:
@@ -191,41 +195,12 @@ def _server_tokens(build: Build, directive: Directive) -> bool:
     return bool(one_of("on", "off", "build")(build, directive) != "off")
 
 
-def count_and_size(build: Build, directive: Directive) -> tuple[int, int]:
-    """``number size``, both above zero."""
-    try:
-        count, size = units.number(directive.args[0]), units.size(directive.args[1])
-    except ValueError as error:
-        raise ConfigError(f'"{directive.name}" directive invalid value') from error
-    if not count or not size:
-        raise ConfigError(f'"{directive.name}" directive invalid value')
-    return count, size
-
-
-def _add_trailer(build: Build, directive: Directive) -> AddHeader:
-    trailer = _add_header(build, directive)
-    if trailer.name.lower() in _NOT_TRAILERS:
-        raise invalid(directive, directive.args[0])
-    return trailer
-
-
 def _charset(build: Build, directive: Directive) -> Template | None:
     word = directive.args[0]
     if word == "off":
         return None
     # As in nginx a variable stands alone, and first.
     return build.template(word) if word.startswith("$") else constant_template(word.encode())
-
-
-def types_option(always: bytes) -> Callable[[Build, Directive], frozenset[bytes] | None]:
-    """A converter for a list of media types: *always* is in it; None stands for ``*``."""
-
-    def convert(build: Build, directive: Directive) -> frozenset[bytes] | None:
-        if "*" in directive.args:
-            return None
-        return frozenset({always, *(word.lower().encode() for word in directive.args)})
-
-    return convert
 
 
 def _default_type(build: Build, directive: Directive) -> bytes:
@@ -279,14 +254,7 @@ ROWS: list[Row] = [
     value("server_tokens", HSL, 1, _server_tokens, "core.server_tokens"),
     value("client_max_body_size", HSL, 1, OFFSET, "core.client_max_body_size"),
     value("client_body_buffer_size", HSL, 1, SIZE, "core.client_body_buffer_size"),
-    value(
-        "client_body_temp_path",
-        HSL,
-        (1, 4),
-        path,
-        "core.client_body_temp_path",
-        note="Levels of subfolders are accepted without effect: the files are unlinked at once.",
-    ),
+    temp_path("client_body_temp_path", "core.client_body_temp_path"),
     value("client_body_timeout", HSL, 1, TIME, "core.client_body_timeout"),
     value("send_timeout", HSL, 1, TIME, "core.send_timeout"),
     Row("keepalive_timeout", HSL, (1, 2), _keepalive_timeout, "core.keepalive_timeout"),
@@ -315,15 +283,15 @@ ROWS: list[Row] = [
     value("server_name_in_redirect", HSL, 1, FLAG, "core.server_name_in_redirect"),
     value("port_in_redirect", HSL, 1, FLAG, "core.port_in_redirect"),
     value("log_not_found", HSL, 1, FLAG, "core.log_not_found"),
-    value("client_header_timeout", _HS, 1, TIME, "server.client_header_timeout"),
-    value("client_header_buffer_size", _HS, 1, SIZE, "server.client_header_buffer_size"),
+    value("client_header_timeout", HS, 1, TIME, "server.client_header_timeout"),
+    value("client_header_buffer_size", HS, 1, SIZE, "server.client_header_buffer_size"),
     value(
-        "large_client_header_buffers", _HS, 2, count_and_size, "server.large_client_header_buffers"
+        "large_client_header_buffers", HS, 2, count_and_size, "server.large_client_header_buffers"
     ),
-    value("max_headers", _HS, 1, NUMBER, "server.max_headers"),
-    value("underscores_in_headers", _HS, 1, FLAG, "server.underscores_in_headers"),
-    value("ignore_invalid_headers", _HS, 1, FLAG, "server.ignore_invalid_headers"),
-    value("merge_slashes", _HS, 1, FLAG, "server.merge_slashes"),
+    value("max_headers", HS, 1, NUMBER, "server.max_headers"),
+    value("underscores_in_headers", HS, 1, FLAG, "server.underscores_in_headers"),
+    value("ignore_invalid_headers", HS, 1, FLAG, "server.ignore_invalid_headers"),
+    value("merge_slashes", HS, 1, FLAG, "server.merge_slashes"),
     *accepted("sendfile tcp_nopush tcp_nodelay", HSL, "The event loop's transports decide."),
     *accepted("aio aio_write directio", HSL, "Files are read off the reactor.", (1, 2)),
     *accepted("directio_alignment", HSL, "Files are read off the reactor."),
@@ -339,18 +307,13 @@ ROWS: list[Row] = [
         "Open files are kept by rules of our own.",
         (1, 2),
     ),
-    *accepted(
-        "types_hash_max_size types_hash_bucket_size",
-        HSL,
-        "Tables size themselves.",
-    ),
-    *accepted(
+    *sizes_of_tables("types_hash_max_size types_hash_bucket_size", HSL),
+    *sizes_of_tables(
         "variables_hash_max_size variables_hash_bucket_size map_hash_max_size "
         "map_hash_bucket_size server_names_hash_bucket_size server_names_hash_max_size",
         Context.HTTP,
-        "Tables size themselves.",
     ),
-    *accepted("connection_pool_size request_pool_size", _HS, "Memory is Python's to pool."),
+    *accepted("connection_pool_size request_pool_size", HS, "Memory is Python's to pool."),
     *only("autoindex random_index", HSL, "off", "Folders are never listed."),
     *only("gzip_static", HSL, "off", "Files compressed beforehand are not looked for."),
     *only("limit_rate", HSL, "0", "Rates are not limited."),

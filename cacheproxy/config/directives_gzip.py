@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cacheproxy.config.directives_core import count_and_size, types_option
+from cacheproxy.config.converters import count_and_size, types_option
 from cacheproxy.config.patterns import compile_pattern
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from cacheproxy.config.addresses import parse_proxy_pass
-from cacheproxy.config.directives_core import count_and_size, field_name
-from cacheproxy.config.directives_ssl import protocols
+from cacheproxy.config.converters import (
+    count_and_size,
+    field,
+    field_name,
+    file_path,
+    protocols,
+    sizes_of_tables,
+    temp_path,
+)
 from cacheproxy.config.patterns import compile_pattern
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
@@ -20,7 +27,6 @@ from cacheproxy.config.table import (
     Level,
     Merge,
     Row,
-    accepted,
     invalid,
     listed,
     one_of,
@@ -68,12 +74,6 @@ def _proxy_pass(build: Build, level: Level, directive: Directive) -> None:
     level.put("proxy.proxy_pass", proxy_pass, directive)
     # whether it names a group is known once every upstream block has been read
     build.passes.append((level, directive, (proxy_pass, server, port_given)))
-
-
-def _set_header(build: Build, directive: Directive) -> tuple[bytes, Template]:
-    name, text = directive.args
-    field_name(name, directive)
-    return name.encode(), build.template(text)
 
 
 def _names(build: Build, directive: Directive) -> bytes:
@@ -153,9 +153,9 @@ def _store_access(build: Build, directive: Directive) -> int:
 
 def _ssl_file(build: Build, directive: Directive) -> str:
     word = directive.args[0]
-    if "$" in word or word.startswith(("data:", "engine:", "store:")):
+    if "$" in word:
         raise ConfigError(f'"{word}" is not supported in "{directive.name}" directive')
-    return build.path(word)
+    return file_path(build, directive)
 
 
 _TLS = [
@@ -184,7 +184,7 @@ ROWS: list[Row] = [
         Merge.LOCAL,
         note="Host names are resolved when connections are made, not when the file is read.",
     ),
-    listed("proxy_set_header", HSL, 2, _set_header, "proxy.set_header"),
+    listed("proxy_set_header", HSL, 2, field, "proxy.set_header"),
     value("proxy_set_body", HSL, 1, template, "proxy.set_body"),
     listed("proxy_hide_header", HSL, 1, _names, "proxy.hide_header"),
     listed("proxy_pass_header", HSL, 1, _names, "proxy.pass_header"),
@@ -230,14 +230,7 @@ ROWS: list[Row] = [
         "proxy.temp_file_write_size",
         note=_PACE,
     ),
-    value(
-        "proxy_temp_path",
-        HSL,
-        (1, 4),
-        path,
-        "proxy.temp_path",
-        note="Levels of subfolders are accepted without effect: the files are unlinked at once.",
-    ),
+    temp_path("proxy_temp_path", "proxy.temp_path"),
     value("proxy_request_buffering", HSL, 1, FLAG, "proxy.request_buffering"),
     value("proxy_ignore_client_abort", HSL, 1, FLAG, "proxy.ignore_client_abort"),
     value("proxy_intercept_errors", HSL, 1, FLAG, "proxy.intercept_errors"),
@@ -281,11 +274,7 @@ ROWS: list[Row] = [
         note="Ours: forwards a valid WebSocket handshake with no further directives.",
     ),
     *_TLS,
-    *accepted(
-        "proxy_headers_hash_max_size proxy_headers_hash_bucket_size",
-        HSL,
-        "Tables size themselves.",
-    ),
+    *sizes_of_tables("proxy_headers_hash_max_size proxy_headers_hash_bucket_size", HSL),
     *only("proxy_limit_rate", HSL, "0", "Rates are not limited."),
     *only("proxy_bind", HSL, "off", "The system chooses the source address."),
 ]

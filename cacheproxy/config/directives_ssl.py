@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 
 from cacheproxy.config import units
+from cacheproxy.config.converters import file_path, protocols
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
     FLAG,
+    HS,
     MANY,
     SECONDS,
     SIZE,
     Build,
-    Context,
     Level,
     Merge,
     Row,
     accepted,
-    invalid,
     listed,
     only,
     path,
@@ -26,22 +26,9 @@ from cacheproxy.config.table import (
 )
 from cacheproxy.errors import ConfigError
 
-__all__ = ["PROTOCOLS", "ROWS", "protocols"]
-
-_HS = Context.HTTP | Context.SERVER
+__all__ = ["ROWS"]
 
 _SERVER_NAME = re.compile(r"\$(?:ssl_server_name\b|\{ssl_server_name\})")
-
-PROTOCOLS = frozenset({"SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
-
-
-def protocols(build: Build, directive: Directive) -> frozenset[str]:
-    """A converter: names of protocol versions."""
-    for word in directive.args:
-        if word not in PROTOCOLS:
-            raise invalid(directive, word)
-    return frozenset(directive.args)
-
 
 def _certificate(build: Build, directive: Directive) -> str:
     """A path; of variables it may hold the one that is known before the handshake."""
@@ -50,9 +37,7 @@ def _certificate(build: Build, directive: Directive) -> str:
         raise ConfigError(
             f'only the variable "$ssl_server_name" can be used in "{directive.name}" directive'
         )
-    if word.startswith(("data:", "engine:", "store:")):
-        raise ConfigError(f'"{word}" is not supported in "{directive.name}" directive')
-    return build.path(word)
+    return file_path(build, directive)
 
 
 def _session_cache(build: Build, level: Level, directive: Directive) -> None:
@@ -94,34 +79,34 @@ def _conf_command(build: Build, directive: Directive) -> tuple[str, str]:
 
 
 ROWS: list[Row] = [
-    listed("ssl_certificate", _HS, 1, _certificate, "ssl.certificate"),
-    listed("ssl_certificate_key", _HS, 1, _certificate, "ssl.certificate_key"),
-    listed("ssl_password_file", _HS, 1, path, "ssl.password_files"),
-    value("ssl_protocols", _HS, (1, MANY), protocols, "ssl.protocols"),
-    value("ssl_ciphers", _HS, 1, text, "ssl.ciphers"),
-    listed("ssl_conf_command", _HS, 2, _conf_command, "ssl.conf_command"),
-    value("ssl_dhparam", _HS, 1, path, "ssl.dhparam"),
-    value("ssl_ecdh_curve", _HS, 1, text, "ssl.ecdh_curve"),
-    value("ssl_prefer_server_ciphers", _HS, 1, FLAG, "ssl.prefer_server_ciphers"),
-    Row("ssl_session_cache", _HS, (1, 2), _session_cache, "ssl.session_cache"),
-    value("ssl_session_timeout", _HS, 1, SECONDS, "ssl.session_timeout"),
-    value("ssl_session_tickets", _HS, 1, FLAG, "ssl.session_tickets"),
-    listed("ssl_session_ticket_key", _HS, 1, path, "ssl.session_ticket_keys"),
-    value("ssl_buffer_size", _HS, 1, SIZE, "ssl.buffer_size"),
+    listed("ssl_certificate", HS, 1, _certificate, "ssl.certificate"),
+    listed("ssl_certificate_key", HS, 1, _certificate, "ssl.certificate_key"),
+    listed("ssl_password_file", HS, 1, path, "ssl.password_files"),
+    value("ssl_protocols", HS, (1, MANY), protocols, "ssl.protocols"),
+    value("ssl_ciphers", HS, 1, text, "ssl.ciphers"),
+    listed("ssl_conf_command", HS, 2, _conf_command, "ssl.conf_command"),
+    value("ssl_dhparam", HS, 1, path, "ssl.dhparam"),
+    value("ssl_ecdh_curve", HS, 1, text, "ssl.ecdh_curve"),
+    value("ssl_prefer_server_ciphers", HS, 1, FLAG, "ssl.prefer_server_ciphers"),
+    Row("ssl_session_cache", HS, (1, 2), _session_cache, "ssl.session_cache"),
+    value("ssl_session_timeout", HS, 1, SECONDS, "ssl.session_timeout"),
+    value("ssl_session_tickets", HS, 1, FLAG, "ssl.session_tickets"),
+    listed("ssl_session_ticket_key", HS, 1, path, "ssl.session_ticket_keys"),
+    value("ssl_buffer_size", HS, 1, SIZE, "ssl.buffer_size"),
     Row(
         "http2",
-        _HS,
+        HS,
         (1, 1),
         _http2,
         merge=Merge.LOCAL,
         note="HTTP/1.1 is served: clients agree on it by ALPN. A warning says so.",
         without_effect=True,
     ),
-    *only("ssl_stapling", _HS, "off", "OCSP responses are not stapled."),
+    *only("ssl_stapling", HS, "off", "OCSP responses are not stapled."),
     *accepted(
-        "ssl_stapling_verify ssl_trusted_certificate", _HS, "Only matters with ssl_stapling."
+        "ssl_stapling_verify ssl_trusted_certificate", HS, "Only matters with ssl_stapling."
     ),
-    *only("ssl_verify_client", _HS, "off", "Clients are not asked for certificates."),
-    *only("ssl_early_data", _HS, "off", "Early data can be replayed by an attacker."),
-    *only("ssl_reject_handshake", _HS, "off", "A certificate is always presented."),
+    *only("ssl_verify_client", HS, "off", "Clients are not asked for certificates."),
+    *only("ssl_early_data", HS, "off", "Early data can be replayed by an attacker."),
+    *only("ssl_reject_handshake", HS, "off", "A certificate is always presented."),
 ]

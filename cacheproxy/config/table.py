@@ -25,6 +25,7 @@ from cacheproxy.template import Getter, Template, compile_template
 
 __all__ = [
     "FLAG",
+    "HS",
     "HSL",
     "MANY",
     "METHODS",
@@ -69,7 +70,8 @@ class Context(Flag):
     LIMIT_EXCEPT = auto()
 
 
-HSL = Context.HTTP | Context.SERVER | Context.LOCATION
+HS = Context.HTTP | Context.SERVER
+HSL = HS | Context.LOCATION
 
 
 class Merge(Enum):
