@@ -40,7 +40,7 @@ class Hot(Enum):
     UNAFFECTED = "has no effect on an answer that is ready"
     #: It is in the bytes, which are made by the general path's own functions once a second.
     RENDERED = "is in the ready bytes"
-    #: It decides which requests share a ready answer (``Traits``, ``CountRules``).
+    #: It decides which requests share a ready answer (``Traits``, ``SelectionRules``).
     SELECTS = "is part of what a ready answer is found by"
     #: The fast path looks at it for each request, or the method leads past it.
     CHECKED = "is looked at for every request"

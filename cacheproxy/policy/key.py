@@ -17,7 +17,7 @@ from cacheproxy.policy.cookies import cookie_value
 __all__ = [
     "CONTENT_CODINGS",
     "MAX_NAMES",
-    "ToldFields",
+    "FieldsAsSent",
     "Vary",
     "digest",
     "levels_path",
@@ -60,22 +60,22 @@ _ENCODINGS: dict[bytes, bytes] = {}
 _NAMES: dict[bytes, tuple[bytes, ...] | None] = {}
 
 
-class ToldFields(Fields):
-    """A request's *fields*, of which the origin is told some in another way than they came.
+class FieldsAsSent(Fields):
+    """A request's *fields* as the origin is sent them: ``proxy_set_header`` makes some.
 
-    *told* gives the value of each that is made for the origin, by lower-case name (None:
-    it is not sent). What Vary names is that, not what the client said of it.
+    *made* gives the value of each of those, by lower-case name (None: it is not sent).
+    A field that Vary names is the one that was sent, not the client's.
     """
 
-    __slots__ = ("told",)
+    __slots__ = ("made",)
 
     def __init__(
-        self, fields: Fields, told: Mapping[bytes, Callable[[], bytes | None]]
+        self, fields: Fields, made: Mapping[bytes, Callable[[], bytes | None]]
     ) -> None:
         super().__init__(())
         self.pairs = fields.pairs
         self.traits = fields.traits
-        self.told = told
+        self.made = made
 
 
 def request_key(key: bytes, method: bytes, convert_head: bool = True) -> bytes:
@@ -194,8 +194,8 @@ def _reduce(value: bytes) -> bytes:
 
 
 def _normal(name: bytes, fields: Fields) -> bytes | None:
-    if isinstance(fields, ToldFields) and name in fields.told:
-        return fields.told[name]()
+    if isinstance(fields, FieldsAsSent) and name in fields.made:
+        return fields.made[name]()
     if name == b"accept-encoding":
         return normal_accept_encoding(fields.combined(name))
     if name == b"cookie":

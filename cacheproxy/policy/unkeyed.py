@@ -26,7 +26,7 @@ from cacheproxy.http.syntax import list_tokens
 from cacheproxy.policy.deception import is_ambiguous
 from cacheproxy.policy.options import CacheOptions, ProxyOptions
 
-__all__ = ["METHOD_FIELDS", "STEERING_FIELDS", "UNKEYED_FIELDS", "UnkeyedFields", "forms"]
+__all__ = ["METHOD_FIELDS", "STEERING_FIELDS", "UNKEYED_FIELDS", "UnkeyedFields", "spellings"]
 
 #: Fields that say which URL, host, scheme or place a request is for, and who reads them.
 #: X-Forwarded-For, X-Real-IP and their like are not among them: they name the client, are
@@ -102,7 +102,7 @@ METHOD_FIELDS = frozenset(
 _OF_CONNECTION = HOP_BY_HOP | {b"close", b"http2-settings"}
 
 
-def forms(names: Iterable[bytes]) -> frozenset[bytes]:
+def spellings(names: Iterable[bytes]) -> frozenset[bytes]:
     """*names* with each hyphen also as an underscore.
 
     What reaches an application by CGI's rules (WSGI, Rack, PHP) is the same for both, and
@@ -116,7 +116,7 @@ def forms(names: Iterable[bytes]) -> frozenset[bytes]:
 
 
 #: Every field this module is about, in every form.
-UNKEYED_FIELDS = forms(STEERING_FIELDS | METHOD_FIELDS)
+UNKEYED_FIELDS = spellings(STEERING_FIELDS | METHOD_FIELDS)
 
 
 #: Variables that hold what the client wrote of the host, port included.
@@ -137,7 +137,7 @@ class UnkeyedFields:
     def __init__(self, proxy: ProxyOptions, cache: CacheOptions) -> None:
         reaching = _reaching(proxy)
         keyed = frozenset() if cache.key is None else _read(cache.key.variables)
-        self._methods = (forms(METHOD_FIELDS) & reaching) - keyed
+        self._methods = (spellings(METHOD_FIELDS) & reaching) - keyed
         self._steering = (UNKEYED_FIELDS & reaching) - self._methods
         read = frozenset() if cache.key is None else cache.key.variables
         self._host = (
@@ -207,4 +207,4 @@ def _reaching(proxy: ProxyOptions) -> Set[bytes]:
 def _read(variables: Iterable[str]) -> frozenset[bytes]:
     """The request fields that are read by *variables*, in every form."""
     names = {name[5:].replace("_", "-").encode() for name in variables if name[:5] == "http_"}
-    return forms(names & (STEERING_FIELDS | METHOD_FIELDS))
+    return spellings(names & (STEERING_FIELDS | METHOD_FIELDS))

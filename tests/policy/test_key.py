@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.policy.key import (
-    ToldFields,
+    FieldsAsSent,
     digest,
     levels_path,
     matches,
@@ -118,8 +118,8 @@ class ToldFieldsTests(SynchronousTestCase):
 
     def test_selecting(self) -> None:
         own = fields((b"X-User", b"mallory"), (b"X-Other", b"same"))
-        alice = ToldFields(own, {b"x-user": lambda: b"alice"})
-        nobody = ToldFields(own, {b"x-user": lambda: None})
+        alice = FieldsAsSent(own, {b"x-user": lambda: b"alice"})
+        nobody = FieldsAsSent(own, {b"x-user": lambda: None})
         names = (b"x-other", b"x-user")
         self.assertEqual(selecting(names, alice), ((b"x-other", b"same"), (b"x-user", b"alice")))
         self.assertEqual(selecting(names, nobody)[1], (b"x-user", None))

@@ -12,7 +12,7 @@ from cacheproxy.policy.unkeyed import (
     STEERING_FIELDS,
     UNKEYED_FIELDS,
     UnkeyedFields,
-    forms,
+    spellings,
 )
 from cacheproxy.template import Template, constant_template
 from tests.policy.builders import fields
@@ -122,5 +122,5 @@ class UnkeyedTests(SynchronousTestCase):
 
     def test_forms(self) -> None:
         """Every mixture of hyphens and underscores."""
-        self.assertEqual(forms([b"a-b-c"]), {b"a-b-c", b"a_b-c", b"a-b_c", b"a_b_c"})
+        self.assertEqual(spellings([b"a-b-c"]), {b"a-b-c", b"a_b-c", b"a-b_c", b"a_b_c"})
         self.assertIn(b"x_forwarded-host", UNKEYED_FIELDS)

@@ -36,7 +36,7 @@ from cacheproxy.proxy.cache.head_update import keep_length, update_get
 from cacheproxy.proxy.cache.parts import Missing, combined_selection, part_digest
 from cacheproxy.proxy.cache.question import Asker, Question
 from cacheproxy.proxy.interfaces import Entry
-from cacheproxy.proxy.site.cache_key import holds
+from cacheproxy.proxy.site.conditions import holds
 from cacheproxy.proxy.site.selecting import forwarded
 from cacheproxy.proxy.upstream.relay import Relay
 from cacheproxy.proxy.upstream.response_taker import FailureVerdict, RelayedResponse, Verdict
@@ -89,7 +89,7 @@ class Fetch:
         exchange = self.question.exchange
         relay = Relay(exchange, self)
         asked = relay.request
-        asked.client_head, asked.counts = forwarded(exchange.request), True
+        asked.client_head, asked.selected = forwarded(exchange.request), True
         asked.conditional = self._conditional
         relay.start()
 

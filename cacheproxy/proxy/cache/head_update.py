@@ -20,7 +20,7 @@ from cacheproxy.policy.storing import NoStore
 from cacheproxy.policy.validation import HeadSays, freshen, head_says, outdated
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.site.cache_key import cache_key, key_of_target
-from cacheproxy.proxy.site.selecting import count
+from cacheproxy.proxy.site.selecting import selected_request
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
@@ -64,7 +64,7 @@ class _Update:
         head: ResponseHead,
         request_time: float,
     ) -> None:
-        asked, _, _ = count(exchange.request)
+        asked, _, _ = selected_request(exchange.request)
         self._exchange = exchange
         self._storage = storage
         self._key = key

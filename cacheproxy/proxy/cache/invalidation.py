@@ -21,8 +21,9 @@ from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import Store, decide_storing
 from cacheproxy.proxy.answer.representation import tell
 from cacheproxy.proxy.interfaces import Storage
-from cacheproxy.proxy.site.cache_key import holds, key_of_target, unsliced_key
-from cacheproxy.proxy.site.selecting import count, counts_whole
+from cacheproxy.proxy.site.cache_key import key_of_target, unsliced_key
+from cacheproxy.proxy.site.conditions import holds
+from cacheproxy.proxy.site.selecting import selected_request, selects_with_all
 from cacheproxy.proxy.upstream.response_taker import FailureVerdict, RelayedResponse, Verdict
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Invalidation:
                             exchange.request.method, exchange.site.scheme, host, target, head
                         )
                         # Nothing that a GET's answer could not depend on has reached the origin.
-                        and counts_whole(exchange.request)
+                        and selects_with_all(exchange.request)
                     ):
                         stored = self._storable(head, key, place)
                     self._storage.purge(ByKey(place), lambda count: None)
@@ -97,7 +98,7 @@ class Invalidation:
         location = exchange.request.location
         options = location.cache
         assert options is not None
-        asked, _, _ = count(exchange.request)
+        asked, _, _ = selected_request(exchange.request)
         decision = decide_storing(
             RequestHead(b"GET", asked.target, asked.version, asked.fields),
             head,

@@ -37,8 +37,10 @@ from cacheproxy.proxy.cache.sharing import Sharing
 from cacheproxy.proxy.cache.stored_answer import StoredAnswer
 from cacheproxy.proxy.cache.unattended import unattended
 from cacheproxy.proxy.interfaces import Entry, GrowingResponse, GrowingWriter, Storage
-from cacheproxy.proxy.site.cache_key import holds, keys_of, zone_of
-from cacheproxy.proxy.site.selecting import count
+from cacheproxy.proxy.site.cache_key import keys_of
+from cacheproxy.proxy.site.conditions import holds
+from cacheproxy.proxy.site.selecting import selected_request
+from cacheproxy.proxy.site.zone import zone_of
 from cacheproxy.proxy.upstream.relay import Relay
 
 if TYPE_CHECKING:
@@ -152,7 +154,7 @@ class CacheLookup:
         """Make the key and look for a stored response."""
         exchange = self.exchange
         exchange.answer_from(self)
-        self.request, suffix, self.detail = count(exchange.request)
+        self.request, suffix, self.detail = selected_request(exchange.request)
         # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
         self.key, self.primary, self.base = keys_of(
             exchange.request, self.options.convert_head, suffix

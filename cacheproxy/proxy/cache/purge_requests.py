@@ -30,8 +30,9 @@ from cacheproxy.policy.purge import ByHost, ByKey, ByPrefix, ByTags, Everything,
 from cacheproxy.policy.tags import TAG_FIELDS, TagLimitError, tags_of
 from cacheproxy.proxy.exchange.no_client import NoClient
 from cacheproxy.proxy.interfaces import Storage
-from cacheproxy.proxy.site.cache_key import cache_key, zone_of
+from cacheproxy.proxy.site.cache_key import cache_key
 from cacheproxy.proxy.site.site import keyed_by_slice
+from cacheproxy.proxy.site.zone import zone_of
 
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange

@@ -22,7 +22,7 @@ from cacheproxy.policy.reuse import Action, Reason, decide_reuse
 from cacheproxy.proxy.cache.fills import MAX_FOLLOWERS, Growing
 from cacheproxy.proxy.cache.following import Way, way_to_answer
 from cacheproxy.proxy.interfaces import Fill, GrowingResponse
-from cacheproxy.proxy.site.cache_key import holds
+from cacheproxy.proxy.site.conditions import holds
 from cacheproxy.proxy.upstream.delivery import is_buffered
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from cacheproxy.proxy.answer import static
 from cacheproxy.proxy.cache import lookup as caching
 from cacheproxy.proxy.cache import purge_requests as purging
 from cacheproxy.proxy.exchange.exchange import Exchange
-from cacheproxy.proxy.site.cache_key import holds
+from cacheproxy.proxy.site.conditions import holds
 from cacheproxy.proxy.site.file_path import path_of, path_of_tried
 from cacheproxy.proxy.site.phases import Phase, Progress
 from cacheproxy.proxy.site.site import CompiledLocation

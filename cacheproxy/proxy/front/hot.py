@@ -71,7 +71,7 @@ class HotHits:
 def _selected(route: Route, traits: Traits, fields: Fields) -> Ready | None:
     """What is ready for a request that has cookies, or fields that could steer the answer."""
     known = route.ready
-    selector = traits.selector_for(route.location.counts, fields)
+    selector = traits.selector_for(route.location.selection, fields)
     ready: Ready | None = known.get(selector)
     if ready is None and selector is not traits.cookieless:
         ready = known.get(traits.cookieless)

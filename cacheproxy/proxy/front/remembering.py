@@ -59,8 +59,8 @@ class RememberedAnswers:
         names = [name for name, _ in base.stored.vary]
         if names and not _SELECTING.issuperset(names):
             return
-        rules = exchange.request.location.counts
-        if names and rules is not None and not rules.told.keys().isdisjoint(names):
+        rules = exchange.request.location.selection
+        if names and rules is not None and not rules.made_fields.keys().isdisjoint(names):
             return  # it is not the client's own field that selected it
         ready = ReadyHit(_context(exchange), storage, base, entry)
         ready.by_cookie = b"cookie" in names
@@ -83,7 +83,7 @@ class RememberedAnswers:
         traits = traits_of(fields)
         if exchange.site.routes.get((fields.get(b"host"), head.target)) is not route:
             return  # nobody would find it
-        rules = route.location.counts
+        rules = route.location.selection
         selector = traits.selector_for(rules, fields)
         if ready.by_cookie and selector is not traits.cookieless:
             if rules is None or rules.cookies is None or len(selector) > MAX_SELECTOR:

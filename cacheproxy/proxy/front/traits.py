@@ -13,13 +13,13 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.key import normal_accept_encoding
 from cacheproxy.policy.reuse import STEERING_FIELDS
-from cacheproxy.policy.unkeyed import METHOD_FIELDS, forms
-from cacheproxy.proxy.site.selection_rules import COUNTED_FIELDS, CountRules
+from cacheproxy.policy.unkeyed import METHOD_FIELDS, spellings
+from cacheproxy.proxy.site.selection_rules import SELECTING_FIELDS, SelectionRules
 
 __all__ = ["Traits", "is_simple", "traits_of"]
 
 #: Fields that leave a request to the general path.
-_SLOW_FIELDS = STEERING_FIELDS | forms(METHOD_FIELDS) | {
+_SLOW_FIELDS = STEERING_FIELDS | spellings(METHOD_FIELDS) | {
     b"authorization",
     b"expect",
     b"if-range",
@@ -48,12 +48,12 @@ class Traits:
             and (connection is None or connection.lower() == b"keep-alive")
             and (agent is None or b"MSIE " not in agent)
         )
-        self.bare = COUNTED_FIELDS.isdisjoint(names)
+        self.bare = SELECTING_FIELDS.isdisjoint(names)
         #: The selector, and that of the request without its cookies, by the rules used last.
         self.selector = self.cookieless = self.encoding
-        self._rules: CountRules | None = None
+        self._rules: SelectionRules | None = None
 
-    def selector_for(self, rules: CountRules | None, fields: Fields) -> bytes:
+    def selector_for(self, rules: SelectionRules | None, fields: Fields) -> bytes:
         """What selects an answer for a request with *fields* in a location with *rules*."""
         if rules is not self._rules:
             self._rules = rules

@@ -1,6 +1,6 @@
-"""The cache key of a request, or of a target that another request named; its conditions.
+"""The cache key of a request, or of a target that another request named.
 
-Source: nginx ``proxy_cache_key``, ``proxy_cache_bypass``, ``proxy_no_cache``; RFC 9111 §2, §4.4.
+Source: nginx ``proxy_cache_key``; RFC 9111 §2, §4.4.
 """
 
 from __future__ import annotations
@@ -11,20 +11,16 @@ from cacheproxy.errors import ProtocolError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.key import digest, request_key
-from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.site.context import TemplateContext
 from cacheproxy.proxy.site.selecting import as_selected
 from cacheproxy.proxy.site.site import CompiledLocation, Route, Site
-from cacheproxy.template import Template
 
 __all__ = [
     "RouteContext",
     "cache_key",
-    "holds",
     "key_of_target",
     "keys_of",
     "unsliced_key",
-    "zone_of",
 ]
 
 
@@ -88,7 +84,7 @@ class RouteContext:
 
 
 def cache_key(context: TemplateContext) -> bytes:
-    """``proxy_cache_key``, for a location with a cache, with the query that counts."""
+    """``proxy_cache_key``, for a location with a cache, with the part of the query that selects."""
     template = context.location.cache_key
     assert template is not None
     return template.render(as_selected(context))
@@ -114,31 +110,6 @@ def keys_of(
         key += suffix
         return key, primary, digest(key)
     return key, primary, primary
-
-
-def zone_of(request: TemplateContext) -> Storage | None:
-    """The zone of the request's location, None for none.
-
-    Errors: ``LookupError`` where no zone has the name that it is given.
-
-    Source: nginx ``ngx_http_upstream_cache_get``.
-    """
-    location = request.location
-    options = location.cache
-    if location.storage is not None or options is None or options.cache is None:
-        return location.storage
-    if isinstance(options.cache, str):
-        return None
-    name = options.cache.render(request).decode("utf-8", "replace")
-    storage = request.world.storage(name)
-    if storage is None and name not in ("", "off"):
-        raise LookupError(f'cache "{name}" not found')
-    return storage
-
-
-def holds(conditions: tuple[Template, ...], request: TemplateContext) -> bool:
-    """Whether any of the conditions is neither empty nor ``0``."""
-    return any(condition.render(request) not in (b"", b"0") for condition in conditions)
 
 
 def key_of_target(request: TemplateContext, host: bytes, target: bytes) -> bytes | None:

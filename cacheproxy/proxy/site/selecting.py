@@ -1,7 +1,7 @@
-"""What of a request counts in a cached location: for the key, for Vary, for the origin.
+"""Which parts of a request select a cached response: by the key, by Vary, at the origin.
 
-The three must agree. What the cache does not tell answers apart by must not reach the
-origin, and what reaches the origin and can steer the answer must tell answers apart:
+The three must agree. What does not select a stored response must not reach the origin,
+and what reaches the origin and can steer its answer must select:
 cookies (``proxy_cache_cookies``), the query (``proxy_cache_ignore_args``,
 ``proxy_cache_sort_args``) and the fields of ``policy.unkeyed``. Logs, redirects and the
 operator's own conditions go on reading what the client sent.
@@ -15,48 +15,48 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cacheproxy.http.messages import RequestHead
-from cacheproxy.policy.key import ToldFields
+from cacheproxy.policy.key import FieldsAsSent
 from cacheproxy.proxy.site.context import TemplateContext
-from cacheproxy.proxy.site.selection_rules import TELLING_FIELDS, with_fields
+from cacheproxy.proxy.site.selection_rules import RELEVANT_FIELDS, with_fields
 from cacheproxy.template import Template
 
 __all__ = [
     "as_selected",
-    "count",
-    "counts_whole",
     "forwarded",
+    "selected_request",
+    "selects_with_all",
 ]
 
 C = TypeVar("C", bound=TemplateContext)
 
-def count(request: TemplateContext) -> tuple[RequestHead, bytes, bytes]:
+def selected_request(request: TemplateContext) -> tuple[RequestHead, bytes, bytes]:
     """The request as the cache sees it, what its key ends in, and its obstacle.
 
-    Vary selects by what the origin is told: ``proxy_set_header`` has the last word.
+    Vary selects by what the origin is sent: ``proxy_set_header`` has the last word.
     The last two are empty for nearly every request; see ``UnkeyedFields``.
     """
     head, suffix, obstacle = _passed_on(request)
-    rules = request.location.counts
-    if rules is not None and rules.told:
-        told = {name: _teller(request, template) for name, template in rules.told.items()}
-        head = with_fields(head, ToldFields(head.fields, told))
+    rules = request.location.selection
+    if rules is not None and rules.made_fields:
+        made = {name: _as_made(request, template) for name, template in rules.made_fields.items()}
+        head = with_fields(head, FieldsAsSent(head.fields, made))
     return head, suffix, obstacle
 
 
-def _teller(request: TemplateContext, template: Template) -> Callable[[], bytes | None]:
+def _as_made(request: TemplateContext, template: Template) -> Callable[[], bytes | None]:
     return lambda: template.render(as_selected(request)) or None
 
 
 def forwarded(request: TemplateContext) -> RequestHead:
     """The request with those of the client's fields that go on to the origin."""
-    rules = request.location.counts
+    rules = request.location.selection
     return request.head if rules is None else rules.head(request.head)
 
 
 def _passed_on(request: TemplateContext) -> tuple[RequestHead, bytes, bytes]:
-    """As for `count`, with the client's fields that go on to the origin."""
+    """As for `selected_request`, with the client's fields that go on to the origin."""
     head = request.head
-    rules = request.location.counts
+    rules = request.location.selection
     if rules is None:
         return head, b"", b""
     fields, unkeyed = head.fields, rules.unkeyed
@@ -64,7 +64,7 @@ def _passed_on(request: TemplateContext) -> tuple[RequestHead, bytes, bytes]:
     if unkeyed.watches:
         said = fields.get(b"host") or b""
         spelling = unkeyed.spelling(said, _expected_host(request), request.route.raw_path)
-    if not spelling and TELLING_FIELDS.isdisjoint(fields.names()):
+    if not spelling and RELEVANT_FIELDS.isdisjoint(fields.names()):
         return head, b"", b""
     return rules.head(head), unkeyed.suffix(fields, spelling), unkeyed.obstacle(fields)
 
@@ -78,17 +78,17 @@ def _expected_host(request: TemplateContext) -> bytes:
     return b"%b:%d" % (host, port)
 
 
-def counts_whole(request: TemplateContext) -> bool:
-    """Whether all of the request counts, so that it may as well go on as it came."""
+def selects_with_all(request: TemplateContext) -> bool:
+    """Whether every part of the request selects, so that it may go on as it came."""
     head, suffix, obstacle = _passed_on(request)
     return (
-        head is request.head and not suffix and not obstacle and request.route.counted is None
+        head is request.head and not suffix and not obstacle and request.route.selecting is None
     )
 
 
 def as_selected(context: C) -> C:
-    """What cache keys and requests to the origin are rendered on: with the query that counts."""
-    rules = context.location.counts
+    """*context* with only the part of its query that selects: for keys and the origin."""
+    rules = context.location.selection
     if rules is None or rules.query is None:
         return context
     head, route = context.head, context.route
@@ -99,4 +99,4 @@ def as_selected(context: C) -> C:
         head = RequestHead(
             head.method, target, head.version, head.fields, head.body_length, head.keep_alive
         )
-    return context.replaced(head, route.counted or route)
+    return context.replaced(head, route.selecting or route)

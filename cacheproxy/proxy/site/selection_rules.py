@@ -17,28 +17,28 @@ from cacheproxy.policy.options import CacheOptions, ProxyOptions
 from cacheproxy.policy.query import QueryRules
 from cacheproxy.policy.unkeyed import UNKEYED_FIELDS, UnkeyedFields
 
-__all__ = ["COUNTED_FIELDS", "TELLING_FIELDS", "CountRules", "with_fields", "without_query"]
+__all__ = ["RELEVANT_FIELDS", "SELECTING_FIELDS", "SelectionRules", "with_fields", "without_query"]
 
-#: A request with none of these is what it is, whatever the location's rules are.
-COUNTED_FIELDS = UNKEYED_FIELDS | {b"cookie"}
+#: Fields that may select. Without any, a request selects the same whatever the rules are.
+SELECTING_FIELDS = UNKEYED_FIELDS | {b"cookie"}
 
-#: Nor does the cache have anything to tell it apart by, if it has none of these.
-TELLING_FIELDS = COUNTED_FIELDS | {b"connection"}
+#: Without any of these, nothing in the fields matters to the cache, nor to what is passed on.
+RELEVANT_FIELDS = SELECTING_FIELDS | {b"connection"}
 
 #: Variables whose value is, or is made from, the query.
 _QUERY_VARIABLES = frozenset({"args", "is_args", "query_string", "request_uri"})
 
 
-class CountRules:
+class SelectionRules:
     """The rules of one location, made ready at load."""
 
-    __slots__ = ("cookies", "query", "told", "unkeyed")
+    __slots__ = ("cookies", "made_fields", "query", "unkeyed")
 
     def __init__(self, proxy: ProxyOptions, cache: CacheOptions) -> None:
         self.unkeyed = UnkeyedFields(proxy, cache)
         self.cookies = None if cache.cookies is None else CookieFilter(cache.cookies)
         #: The fields that are made for the origin of what may differ between clients.
-        self.told = {
+        self.made_fields = {
             name.lower(): template
             for name, template in proxy.set_header
             if template.constant is None
@@ -48,17 +48,17 @@ class CountRules:
             self.query = QueryRules(cache.ignore_args, cache.sort_args)
 
     def head(self, head: RequestHead) -> RequestHead:
-        """The request with the cookies that count; the same object where all do."""
+        """The request with the cookies that select; the same object where all do."""
         if self.cookies is None or b"cookie" not in head.fields:
             return head
         return with_fields(head, self.cookies.apply(head.fields))
 
     def cookie(self, fields: Fields) -> bytes | None:
-        """The value of Cookie that counts."""
+        """The part of Cookie that selects."""
         return cookie_value(fields) if self.cookies is None else self.cookies.value(fields)
 
     def target(self, target: Target) -> Target:
-        """*target* with the query that counts; the same object where it is that already."""
+        """*target* with the part of the query that selects; the same object where that is all."""
         if self.query is None or not target.has_args:
             return target
         args = self.query.apply(target.args)

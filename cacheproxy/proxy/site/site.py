@@ -39,7 +39,7 @@ from cacheproxy.proxy.interfaces import Storage, UpstreamChoice, World
 from cacheproxy.proxy.site.added_fields import FieldAdder, TrailerAdder, compile_field_adder
 from cacheproxy.proxy.site.phases import Phase
 from cacheproxy.proxy.site.ready import Ready, RemembersAnswers
-from cacheproxy.proxy.site.selection_rules import CountRules, without_query
+from cacheproxy.proxy.site.selection_rules import SelectionRules, without_query
 from cacheproxy.template import Getter, Template
 
 __all__ = [
@@ -112,7 +112,6 @@ class CompiledLocation:
         "cache",
         "cache_key",
         "core",
-        "counts",
         "error_pages",
         "field_adder",
         "free_methods",
@@ -129,6 +128,7 @@ class CompiledLocation:
         "purge",
         "redirects",
         "response_rewriter",
+        "selection",
         "server",
         "slice_keys_follow_route",
         "storage",
@@ -162,8 +162,8 @@ class CompiledLocation:
         self.redirects: RedirectRewriter | None = None
         self.storage: Storage | None = None
         self.cache_key: Template | None = None
-        #: What of a request counts for the cache; None where there is none.
-        self.counts: CountRules | None = None
+        #: Which parts of a request select a cached response; None without a cache.
+        self.selection: SelectionRules | None = None
         if proxy.proxy_pass is not None:
             self._compile_pass(proxy.proxy_pass, world)
         if self.cache is not None:
@@ -202,7 +202,7 @@ class CompiledLocation:
         self.response_rewriter = compile_response_fields(proxy)
         if self.cache is not None:
             self.stored_rewriter = self.response_rewriter
-            self.counts = CountRules(proxy, self.cache)
+            self.selection = SelectionRules(proxy, self.cache)
         self.redirects = compile_redirects(proxy, self.location.pattern)
 
     def _look_at_keys(self) -> None:
@@ -343,7 +343,6 @@ class Route:
     __slots__ = (
         "args",
         "captures",
-        "counted",
         "digest",
         "has_args",
         "host",
@@ -352,6 +351,7 @@ class Route:
         "raw_path",
         "ready",
         "redirect",
+        "selecting",
         "server",
         "target",
         "uri",
@@ -381,13 +381,13 @@ class Route:
         self.digest: bytes | None = None
         #: The answers that are ready to send, by what in a request's fields selects them.
         self.ready: dict[bytes, Ready] = {}
-        #: The route of the query that counts, where that is not the client's.
-        self.counted: Route | None = None
-        rules = location.counts
+        #: The route with the part of the query that selects, where that is not all of it.
+        self.selecting: Route | None = None
+        rules = location.selection
         if rules is not None and rules.query is not None:
             theirs = rules.target(target)
             if theirs is not target:
-                self.counted = Route(server, location, host, uri, theirs, captures, redirect)
+                self.selecting = Route(server, location, host, uri, theirs, captures, redirect)
 
 
 class Site:
@@ -424,8 +424,8 @@ class Site:
         route = self.routes.get(memo)
         if route is None:
             route = self._find(head, host_field)
-            if route.counted is not None:
-                self._share(route, route.counted, head)
+            if route.selecting is not None:
+                self._share(route, route.selecting, head)
             if len(head.target) <= ROUTE_MEMO_TARGET:
                 if len(self.routes) >= ROUTE_MEMO_SIZE:
                     self.routes.clear()
@@ -434,13 +434,13 @@ class Site:
                 self.routes[memo] = route
         return route
 
-    def _share(self, route: Route, counted: Route, head: RequestHead) -> None:
-        """Let what is ready for one query serve all that count as the same."""
+    def _share(self, route: Route, selecting: Route, head: RequestHead) -> None:
+        """Let what is ready for one query serve all that select the same."""
         location = route.location
         adder, cache = location.field_adder, location.cache
         read = set() if adder is None else set(adder.variables)
         if cache is not None and without_query(read | cache.purge_reads):
-            path, args = counted.target.path, counted.target.args
+            path, args = selecting.target.path, selecting.target.args
             target = path + b"?" + args if args else path
             route.ready = self.route(
                 RequestHead(head.method, target, head.version, head.fields)

@@ -44,9 +44,9 @@ class UpstreamRequest:
         "chunked",
         "client_head",
         "conditional",
-        "counts",
         "length",
         "method",
+        "selected",
         "target",
     )
 
@@ -58,8 +58,8 @@ class UpstreamRequest:
         self._protocol = protocol
         #: What is passed on of the client's request.
         self.client_head = exchange.request.head
-        #: Whether only the part of the query that counts is sent.
-        self.counts = False
+        #: Whether only the part of the query that selects a stored response is sent.
+        self.selected = False
         #: Fields that ask the upstream to validate a stored response, or for a part.
         self.conditional: Pairs = []
         self.target = b""
@@ -92,7 +92,7 @@ class UpstreamRequest:
     def _context(self) -> Request:
         """What is rendered on: the client's request, with the query that is to be sent."""
         request = self._exchange.request
-        return as_selected(request) if self.counts else request
+        return as_selected(request) if self.selected else request
 
     def _resolve(self) -> tuple[UpstreamChoice, bytes]:
         """The upstream group, and the request-target to send."""

@@ -11,9 +11,9 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.policy.options import CacheOptions, ProxyOptions
 from cacheproxy.proxy.front.traits import is_simple, traits_of
-from cacheproxy.proxy.site.selection_rules import CountRules
+from cacheproxy.proxy.site.selection_rules import SelectionRules
 
-RULES = CountRules(ProxyOptions(), CacheOptions(cookies=(b"lang",)))
+RULES = SelectionRules(ProxyOptions(), CacheOptions(cookies=(b"lang",)))
 
 
 def head(*pairs: tuple[bytes, bytes], method: bytes = b"GET", version: int = 11) -> RequestHead:
@@ -55,7 +55,7 @@ class SimpleTests(SynchronousTestCase):
 class SelectorTests(SynchronousTestCase):
     """``selector_for``."""
 
-    def selector(self, *pairs: tuple[bytes, bytes], rules: CountRules | None = RULES) -> bytes:
+    def selector(self, *pairs: tuple[bytes, bytes], rules: SelectionRules | None = RULES) -> bytes:
         """The selector of a request with *pairs*."""
         fields = Fields(list(pairs))
         return traits_of(fields).selector_for(rules, fields)

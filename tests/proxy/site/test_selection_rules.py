@@ -14,20 +14,20 @@ from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.target import parse_target
 from cacheproxy.policy.options import CacheOptions, ProxyOptions
 from cacheproxy.proxy.site.selection_rules import (
-    COUNTED_FIELDS,
-    TELLING_FIELDS,
-    CountRules,
+    RELEVANT_FIELDS,
+    SELECTING_FIELDS,
+    SelectionRules,
     without_query,
 )
 
 
-def rules(**cache: Any) -> CountRules:
+def rules(**cache: Any) -> SelectionRules:
     """The rules of a location with these options of the cache's."""
-    return CountRules(ProxyOptions(), CacheOptions(cache="z", **cache))
+    return SelectionRules(ProxyOptions(), CacheOptions(cache="z", **cache))
 
 
 class RulesTests(SynchronousTestCase):
-    """``CountRules``: nothing is made anew where nothing changes."""
+    """``SelectionRules``: nothing is made anew where nothing changes."""
 
     def test_head(self) -> None:
         """Only the cookies differ."""
@@ -62,8 +62,8 @@ class RulesTests(SynchronousTestCase):
 
     def test_fields_that_tell(self) -> None:
         """Cookies, what is unkeyed, and for the general path Connection."""
-        self.assertEqual(TELLING_FIELDS - COUNTED_FIELDS, {b"connection"})
-        self.assertLessEqual({b"cookie", b"x-forwarded-host", b"forwarded"}, COUNTED_FIELDS)
+        self.assertEqual(RELEVANT_FIELDS - SELECTING_FIELDS, {b"connection"})
+        self.assertLessEqual({b"cookie", b"x-forwarded-host", b"forwarded"}, SELECTING_FIELDS)
 
     def test_variables_of_the_query(self) -> None:
         """What may be shared between queries that count as one."""
