@@ -1,4 +1,4 @@
-"""A configuration file to the frozen model, or every fault of it at once.
+"""Turns a configuration file into the frozen model, or reports all its faults at once.
 
 Three steps: read the text (``source``), walk it with the directive table, which
 fills levels (``table``), then check what spans directives and freeze

@@ -1,4 +1,4 @@
-"""Files that configurations include by habit, for where they do not exist.
+"""Copies of the files that configurations usually include, for systems that lack them.
 
 An nginx.conf says ``include mime.types;`` or ``include uwsgi_params;`` and Debian's sites
 say ``include proxy_params;``: files that come with nginx's package. Where the named file is

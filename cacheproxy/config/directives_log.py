@@ -51,7 +51,7 @@ def escape_default(data: bytes) -> bytes:
 
 
 def escape_json(data: bytes) -> bytes:
-    """Fit for the inside of a JSON string; octets that are not UTF-8 are replaced."""
+    """Fit for the inside of a JSON string; bytes that are not UTF-8 are replaced."""
     if data.isalnum():
         return data
     return json.dumps(data.decode("utf-8", "replace"), ensure_ascii=False)[1:-1].encode()

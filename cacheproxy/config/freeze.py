@@ -1,4 +1,4 @@
-"""Levels to the frozen model: inheritance, computed defaults, checks across directives.
+"""Turns levels into the frozen model: inheritance, computed defaults, checks across directives.
 
 nginx's ``merge_*_conf`` functions and ``ngx_http_block``.
 
@@ -220,7 +220,7 @@ def _core(build: Build, level: Level) -> CoreOptions:
 
 
 def _files(build: Build, level: Level) -> tuple[Template | None, Template | None, int | None]:
-    """(root, alias, octets that the alias replaces) of the nearest level that has either."""
+    """(root, alias, bytes that the alias replaces) of the nearest level that has either."""
     at: Level | None = level
     while at is not None:
         if "core.root" in at.values:

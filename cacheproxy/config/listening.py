@@ -1,4 +1,4 @@
-"""What the ``listen`` and ``server_name`` of all servers say together.
+"""Combines the ``listen`` and ``server_name`` of all servers into listening addresses.
 
 nginx's ``ngx_http_add_addresses`` and ``ngx_http_server_names``: options of a
 socket are given once, one server is the default of an address, a name belongs

@@ -1,6 +1,6 @@
-"""Warnings about configurations that mix up the pages of those who are logged in.
+"""Warnings about configurations that could serve one user's pages to another.
 
-Nothing here changes what is served: the operator's word holds (``proxy_ignore_headers``,
+Nothing here changes what is served: what the operator writes holds (``proxy_ignore_headers``,
 ``proxy_set_header``). It is said at load what it amounts to.
 
 Imports: ``policy``, ``model``, ``source``, ``table``, ``variables``.

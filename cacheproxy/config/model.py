@@ -216,7 +216,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class CacheZone:
-    """``proxy_cache_path``. *memory* is ours: octets of ready-to-send entries in memory.
+    """``proxy_cache_path``. *memory* is ours: bytes of ready-to-send entries in memory.
 
     *loader_* and *manager_*: items, then seconds, of one iteration, and seconds between two.
     """

@@ -40,7 +40,7 @@ _ESCAPES = {"z": r"\Z", "Z": r"(?=\n?\Z)", "h": r"[ \t]", "K": None, "G": None}
 
 
 def compile_pattern(text: str, *, ignore_case: bool = False) -> re.Pattern[bytes]:
-    """Compile a PCRE expression over octets; raises :class:`ConfigError` if it is faulty."""
+    """Compile a PCRE expression over bytes; raises :class:`ConfigError` if it is faulty."""
     flags = re.IGNORECASE if ignore_case else re.RegexFlag(0)
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A warning about ``proxy_cache_purge`` that nothing guards.
+"""A warning about ``proxy_cache_purge`` that any client can trigger.
 
 Whoever can purge can make the origin do all the work, so that a door left open is worth a
 word when the configuration is read. Only what is certain is said: the conditions follow

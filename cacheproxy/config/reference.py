@@ -86,8 +86,8 @@ _ACCEPTED_HEAD = """\
 Accepted without effect
 -----------------------
 
-These ask for what has no meaning here, or for the only thing that is done
-anyway. They are accepted so that a configuration can stay as it is.
+These have no meaning here, or request what cacheproxy always does. They are
+accepted so that an existing configuration can be used unchanged.
 """
 
 _REFUSED_HEAD = """\
@@ -205,11 +205,11 @@ def _shown(row: Row, field: dataclasses.Field[object]) -> str:
     return str(value)
 
 
-def _size(octets: int) -> str:
+def _size(size: int) -> str:
     for letter, shift in (("g", 30), ("m", 20), ("k", 10)):
-        if octets and octets % (1 << shift) == 0:
-            return f"{octets >> shift}{letter}"
-    return str(octets)
+        if size and size % (1 << shift) == 0:
+            return f"{size >> shift}{letter}"
+    return str(size)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

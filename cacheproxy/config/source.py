@@ -1,4 +1,4 @@
-"""Configuration text to a tree of directives, with the place of each.
+"""Parses configuration text into a tree of directives, each with its file and line.
 
 crossplane's lexer cuts the text into tokens; what its parser leaves to an
 analyzer of its own (contexts, arity, which names exist) is decided by our
@@ -36,7 +36,7 @@ MAX_INCLUDE_DEPTH = 32
 #: How deep blocks may nest; nginx's own contexts need a handful.
 MAX_BLOCK_DEPTH = 64
 
-#: The largest configuration file that is read, octets.
+#: The largest configuration file that is read, bytes.
 MAX_FILE_SIZE = 16 << 20
 
 

@@ -1,4 +1,4 @@
-"""Words of the configuration to numbers: sizes, times, flags, codes.
+"""Parses words of the configuration: sizes, times, flags, codes.
 
 nginx's ``ngx_parse.c`` and ``ngx_conf_file.c``. Every function raises
 :class:`ValueError` with nginx's short reason; the caller knows the directive.
@@ -42,12 +42,12 @@ def number(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """Octets: ``8192``, ``8k``, ``1m``. Source: ``ngx_parse_size``."""
+    """Bytes: ``8192``, ``8k``, ``1m``. Source: ``ngx_parse_size``."""
     return _scaled(_SIZE, text)
 
 
 def offset(text: str) -> int:
-    """Octets, with ``g`` as well. Source: ``ngx_parse_offset``."""
+    """Bytes, with ``g`` as well. Source: ``ngx_parse_offset``."""
     return _scaled(_OFFSET, text)
 
 

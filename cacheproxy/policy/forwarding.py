@@ -1,4 +1,4 @@
-"""What of a head is passed on, and what is added: RFC 9110 §7.6, ``proxy_set_header`` and kin.
+"""Which fields of a head are passed on, and which are added: RFC 9110 §7.6, ``proxy_set_header``.
 
 nginx: ``ngx_http_proxy_create_request``, ``ngx_http_upstream_hide_headers_hash``,
 ``ngx_http_proxy_rewrite_redirect``. Compiled per location at load; rendering a
@@ -139,7 +139,7 @@ class RequestRewriter:
         return [*self._constant_host, *self._rendered(context), *self._unrendered(head.fields)]
 
     def encode(self, context: Any, head: RequestHead) -> bytes:
-        """The same lines as octets, each with its end.
+        """The same lines as bytes, each with its end.
 
         What does not hang on variables is kept with the fields, which successive
         requests share where they send the same ones.
@@ -174,7 +174,7 @@ class RequestRewriter:
         return out
 
 
-#: What would end or split a field line (RFC 9110 §5.5): percent-decoding puts it in ``$uri``.
+#: Bytes that would end or split a field line (RFC 9110 §5.5); decoding can put them in ``$uri``.
 _CONTROL = re.compile(rb"[\x00\r\n]")
 
 

@@ -2,7 +2,7 @@
 
 One frozen record per concern, each attribute named after the nginx directive
 that sets it and given nginx's default. The records hold values only; the policy
-functions and the exchange read them, ``config`` fills them. Sizes are octets,
+functions and the exchange read them, ``config`` fills them. Sizes are bytes,
 times are seconds, names of fields are lower-case bytes unless said otherwise.
 
 Imports: ``template``, ``policy.access``.
@@ -119,7 +119,7 @@ class CoreOptions:
 
     root: Template | None = None
     alias: Template | None = None
-    #: Octets of the URI that *alias* replaces; None where it replaces all of it
+    #: Bytes of the URI that *alias* replaces; None where it replaces all of it
     #: (``alias`` in a location given by a regular expression).
     alias_length: int | None = None
     index: tuple[Template, ...] = ()
@@ -278,7 +278,7 @@ class ProxyOptions:
     #: ``proxy_store``: False, True for the file that the URI names, or the file's path.
     store: bool | Template = False
     store_access: int = 0o600
-    #: ``slice``: octets asked for at a time; 0 where that is off or nothing reads the range.
+    #: ``slice``: bytes asked for at a time; 0 where that is off or nothing reads the range.
     slice: int = 0
     #: ``proxy_force_ranges``; None where it is not set.
     force_ranges: bool | None = None

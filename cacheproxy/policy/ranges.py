@@ -2,7 +2,7 @@
 
 nginx: ``ngx_http_range_filter_module``, ``max_ranges``. A malformed specifier
 gets 416 as in nginx (§14.2 leaves the choice), one that ends before it starts is
-passed over, and a set of ranges that asks for more octets than there are, or for
+passed over, and a set of ranges that asks for more bytes than there are, or for
 too many parts, gets the whole, as does every range of an empty representation.
 
 Laxer than nginx: empty list members are skipped (§5.6.1.2) and positions of any
@@ -71,7 +71,7 @@ class Unsatisfiable:
 
 @dataclass(slots=True)
 class Ranges:
-    """206 with *ranges*, each [start, stop) in octets; one, or several as multipart."""
+    """206 with *ranges*, each [start, stop) in bytes; one, or several as multipart."""
 
     ranges: list[tuple[int, int]]
 
@@ -81,9 +81,9 @@ RangeDecision = Whole | Unsatisfiable | Ranges
 
 @dataclass(slots=True)
 class Multipart:
-    """A multipart/byteranges body: ``heads[i]``, then octets of ``ranges[i]``, …, ``trailer``.
+    """A multipart/byteranges body: ``heads[i]``, then bytes of ``ranges[i]``, …, ``trailer``.
 
-    *content_length* is the length of all of it, in octets.
+    *content_length* is the length of all of it, in bytes.
     """
 
     content_type: bytes
@@ -94,7 +94,7 @@ class Multipart:
 
 
 def decide_ranges(value: bytes | None, length: int, max_ranges: int | None) -> RangeDecision:
-    """What a Range field *value* asks of a representation of *length* octets.
+    """What a Range field *value* asks of a representation of *length* bytes.
 
     To be asked for GET and status 200 only, when If-Range holds (RFC 9110 §14.2,
     ``conditional.if_range_holds``). *max_ranges* is nginx's directive, None where
@@ -173,7 +173,7 @@ def offering_ranges(
 
 
 def content_range(start: int, stop: int, length: int) -> bytes:
-    """The Content-Range value for [start, stop) of *length* octets."""
+    """The Content-Range value for [start, stop) of *length* bytes."""
     return b"bytes %d-%d/%d" % (start, stop - 1, length)
 
 

@@ -1,4 +1,4 @@
-"""Which ``server`` a host name means, which ``location`` a URI, and what the upstream is asked.
+"""Which server a host name selects, which location a URI selects, and the upstream's target.
 
 nginx's ``ngx_http_find_virtual_server``, ``ngx_http_core_find_location`` and
 ``ngx_http_proxy_create_request``. Everything is compiled once per
@@ -326,7 +326,7 @@ def proxy_uri(
         target = escape_uri(uri)
     else:
         path = uri[len(location) :]
-        # what was sent plain is sent on plain, octets above 127 included
+        # what was sent plain is sent on plain, bytes above 127 included
         if raw_path is None or b"%" in raw_path:
             path = escape_uri(path)
         if climbs(replacement, path):

@@ -229,7 +229,7 @@ def _close(it: Representation) -> None:
 
 
 class ReaderSource:
-    """A ``Source`` whose octets come from a reader, at the pace of the client."""
+    """A ``Source`` whose bytes come from a reader, at the pace of the client."""
 
     __slots__ = ("_exchange", "_reader")
 
