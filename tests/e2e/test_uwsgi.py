@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.certificates import make_certificate
 from tests.support.client import get
 from tests.support.ports import free_port
 from tests.support.processes import TOP, environment, fill, proxy
@@ -97,6 +98,47 @@ def flask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """
     with uwsgi(folder, "app:app", FLASK, bind=port), proxy(folder, conf, ports=(listen,)):
         yield listen
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """Two ports of a proxy before the Flask app over TLS: one trusts its certificate."""
+    folder = tmp_path_factory.mktemp("suwsgi")
+    made = make_certificate(folder, "localhost")
+    (folder / "other").mkdir()
+    other = make_certificate(folder / "other", "localhost")
+    port, trusting, distrusting = free_port(), free_port(), free_port()
+    servers = "".join(
+        f"""
+        server {{
+            listen 127.0.0.1:{listen};
+            include uwsgi_params;
+            uwsgi_ssl_verify on;
+            uwsgi_ssl_name localhost;
+            uwsgi_ssl_trusted_certificate {trusted.certificate};
+            location / {{ uwsgi_pass suwsgi://127.0.0.1:{port}; }}
+        }}
+        """
+        for listen, trusted in ((trusting, made), (distrusting, other))
+    )
+    tls = ("--suwsgi-socket", f"127.0.0.1:{port},{made.certificate},{made.key}")
+    with (
+        uwsgi(folder, "app:app", FLASK, bind=free_port(), arguments=tls),
+        proxy(
+            folder,
+            f"error_log {folder}/error.log info;\nhttp {{ {servers} }}",
+            ports=(trusting, distrusting),
+        ),
+    ):
+        yield trusting, distrusting
+
+
+def test_tls_to_the_application(encrypted: tuple[int, int]) -> None:
+    """``suwsgi://``: with a certificate that is trusted; with another one 502."""
+    body = bytes(range(256)) * 500
+    trusting, distrusting = encrypted
+    assert httpx.post(f"http://localhost:{trusting}/echo", content=body).content == body
+    assert get(distrusting, "/").status == 502
 
 
 def test_page_of_django(django: int) -> None:
