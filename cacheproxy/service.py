@@ -13,16 +13,13 @@ HUP reloads, USR1 reopens the logs.
 
 from __future__ import annotations
 
-import gc
-import grp
 import itertools
 import os
-import pwd
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from OpenSSL import SSL
 from twisted.application.service import Service
@@ -30,13 +27,14 @@ from twisted.internet import defer
 from twisted.logger import Logger, globalLogPublisher
 
 from cacheproxy.config.model import Config, Listen, Server
-from cacheproxy.errors import CacheproxyError, ConfigError
+from cacheproxy.errors import CacheproxyError
 from cacheproxy.net.descriptors import DescriptorGuard
 from cacheproxy.net.listen import Listener
 from cacheproxy.net.logs.error_log import ErrorLogObserver
 from cacheproxy.net.tls.contexts import ContextStore, ServerContexts
 from cacheproxy.net.tls.named import NamedContexts, is_named
 from cacheproxy.policy.routing import ServerChooser
+from cacheproxy.process import account_of, become, raise_descriptor_limit, settle_memory
 from cacheproxy.proxy.front.phases import FRONT
 from cacheproxy.proxy.front.remembering import RememberedAnswers
 from cacheproxy.proxy.site.site import Site
@@ -110,7 +108,7 @@ def check(config: Config) -> None:
     store = ContextStore()
     for address in _addresses(config):
         _contexts(address, store)
-    _account(config)
+    account_of(config)
 
 
 class ProxyService(Service):
@@ -158,19 +156,19 @@ class ProxyService(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's
         runtime, config = self._runtime, self._config
         assert runtime is not None and config is not None
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         self._write_pid(config.pid)
-        account = _account(config)
+        account = account_of(config)
         if account is not None:
-            _become(config, account, runtime)
+            become(config, account, runtime)
         sys.setswitchinterval(_SWITCH_INTERVAL)
         runtime.open()
-        _settle_memory()
+        settle_memory()
         for warning in config.warnings:
             runtime.error_log.log("warn", warning)
 
     def _begin(self, config: Config) -> None:
-        _account(config)
+        account_of(config)
         runtime = Runtime(self._reactor, config)
         for address in _addresses(config):
             listener = self._listener(address, runtime, self._contexts)
@@ -315,7 +313,7 @@ class ProxyService(Service):
 
     def _settle(self) -> None:
         self._settling = None
-        _settle_memory()
+        settle_memory()
 
     # -- stop --------------------------------------------------------------
 
@@ -392,67 +390,3 @@ def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable
         second()
 
     return call
-
-
-def _raise_descriptor_limit() -> None:
-    """As many open files as the system allows (``worker_rlimit_nofile`` asks for no less)."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY or soft < hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError):
-            return
-
-
-def _settle_memory() -> None:
-    """Collect what is left of the start or of earlier configurations, then set the rest aside.
-
-    What was loaded stays: a full collection need not look at it each time, and stop
-    requests meanwhile.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
-class _Account(NamedTuple):
-    """Who ``user`` says to become."""
-
-    name: str
-    uid: int
-    gid: int
-
-
-def _account(config: Config) -> _Account | None:
-    """The account of ``user``; None without it, or without root, which alone can change it.
-
-    Raises :class:`ConfigError` for a name that the system does not know.
-    """
-    if config.user is None or os.geteuid() != 0:
-        return None
-    name, group = config.user
-    try:
-        account = pwd.getpwnam(name)
-    except KeyError as failure:
-        raise ConfigError(f'getpwnam("{name}") failed') from failure
-    try:
-        gid = grp.getgrnam(group).gr_gid if group else account.pw_gid
-    except KeyError as failure:
-        raise ConfigError(f'getgrnam("{group}") failed') from failure
-    return _Account(name, account.pw_uid, gid)
-
-
-def _become(config: Config, account: _Account, runtime: Runtime) -> None:
-    """``user``: give up root for the rest of the process's life."""
-    for zone in config.zones.values():
-        try:
-            os.makedirs(zone.path, mode=0o700, exist_ok=True)
-            os.chown(zone.path, account.uid, account.gid)
-        except OSError:
-            continue  # the zone itself complains, and is served without its disk
-    runtime.give_logs_to(account.uid, account.gid)
-    os.initgroups(account.name, account.gid)
-    os.setgid(account.gid)
-    os.setuid(account.uid)

@@ -73,7 +73,7 @@ class ServiceCase(SynchronousTestCase):
         for user in (cacheproxy.runtime, cacheproxy.storage.zone):
             self.patch(user, "ThreadExecutor", lambda *_: InlineExecutor())
         self.patch(signal, "signal", self.handlers.__setitem__)
-        self.patch(module, "_raise_descriptor_limit", lambda: None)
+        self.patch(module, "raise_descriptor_limit", lambda: None)
         self.path = os.path.join(self.folder, "site.conf")
         self.service = ProxyService(lambda: load(self.path, None, resolve), self.reactor)
         self.started = False
@@ -226,7 +226,7 @@ class ReloadTests(ServiceCase):
         self.start()
         before = len(os.listdir("/proc/self/fd"))
         settled: list[float] = []
-        self.patch(module, "_settle_memory", lambda: settled.append(self.reactor.seconds()))
+        self.patch(module, "settle_memory", lambda: settled.append(self.reactor.seconds()))
         origin = self.reactor.origin(("127.0.0.1", 8000))
         kept: list[weakref.ref[Any]] = []
         busy: list[tuple[Client, Any]] = []

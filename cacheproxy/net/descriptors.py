@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-__all__ = ["RESERVE", "DescriptorGuard", "Pausable", "lowest_free"]
+__all__ = ["RESERVE", "DescriptorGuard", "Pausable", "descriptor_limit", "lowest_free"]
 
 #: Descriptors that stay free for files and upstream connections; of a small limit an eighth.
 RESERVE = 32
@@ -59,8 +60,10 @@ def lowest_free() -> int | None:
     return descriptor
 
 
-def _limit() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+def descriptor_limit() -> int:
+    """``RLIMIT_NOFILE``; a number that is never reached where there is none."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 class DescriptorGuard:
@@ -73,7 +76,7 @@ class DescriptorGuard:
         self,
         clock: Any,
         free: Callable[[], int | None] = lowest_free,
-        limit: Callable[[], int] = _limit,
+        limit: Callable[[], int] = descriptor_limit,
     ) -> None:
         self._clock = clock
         self._free = free

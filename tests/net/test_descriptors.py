@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
+import resource
 
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from cacheproxy.net.descriptors import DescriptorGuard, lowest_free
+from cacheproxy.net.descriptors import DescriptorGuard, descriptor_limit, lowest_free
 
 
 class _Listener:
@@ -111,6 +112,15 @@ class GuardTests(SynchronousTestCase):
     def test_a_small_limit_keeps_an_eighth(self) -> None:
         """Of 64 descriptors not half are kept back."""
         guard = DescriptorGuard(self.clock, lambda: 55, lambda: 64)
+        guard.accepted()
+        self.assertFalse(guard.paused)
+
+    def test_no_limit_is_never_reached(self) -> None:
+        """Where the system sets none."""
+        self.assertEqual(descriptor_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        self.patch(resource, "getrlimit", lambda which: unlimited)
+        guard = DescriptorGuard(self.clock, lambda: 100_000)
         guard.accepted()
         self.assertFalse(guard.paused)
 
