@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cacheproxy.policy.purge import ByHost, Selection
+from cacheproxy.storage.memory.memory import FileEntry
 from tests.proxy.harness import (
     BenchCase,
     Client,
@@ -36,6 +37,7 @@ FRESH = b"Cache-Control: max-age=30"
 
 HTTP = """
     client_body_timeout 5s; send_timeout 7s; client_max_body_size 16;
+    proxy_read_timeout 1h; proxy_send_timeout 1h;
     map $request_method $purging { PURGE 1; default 0; }
 """
 SERVER = """
@@ -93,7 +95,7 @@ _TOO_MUCH = b"20\r\n" + b"x" * 32
 class _Machine(RuleBasedStateMachine):
     """One proxy; *memory* is what its zone may keep of it."""
 
-    def __init__(self, case: BenchCase, memory: bytes) -> None:
+    def __init__(self, case: ClientEndsTests, memory: bytes) -> None:
         super().__init__()
         self.case = case
         zone = f"memory={memory.decode()}"
@@ -108,6 +110,7 @@ class _Machine(RuleBasedStateMachine):
         self.begun: list[tuple[OriginConnection, bytes]] = []
         self.origin_failed = False
         self.open_before = self._open_files()
+        case.entries.clear()
 
     # -- the origin --------------------------------------------------------
 
@@ -295,6 +298,8 @@ class _Machine(RuleBasedStateMachine):
         storage: Any = bench.runtime.storage("z")
         fills: Any = bench.runtime.fills(storage)
         case.assertEqual(fills._fills, {})
+        held = [entry for entry in case.entries if entry._holders > 0]
+        case.assertEqual(held, [], "entries that nobody has released")
         case.assertEqual(self._open_files(), self.open_before)
 
     def _open_files(self) -> list[str]:
@@ -318,6 +323,15 @@ class ClientEndsTests(BenchCase):
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
+        #: Every stored response that was looked up on disk in this run.
+        self.entries: list[FileEntry] = []
+        made = FileEntry.__init__
+
+        def record(entry: FileEntry, *arguments: Any) -> None:
+            made(entry, *arguments)
+            self.entries.append(entry)
+
+        self.patch(FileEntry, "__init__", record)
 
     def run_machine(self, memory: bytes) -> None:
         """Search with a zone that keeps *memory* in memory."""
