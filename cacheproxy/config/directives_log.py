@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from cacheproxy.config import units
@@ -40,19 +41,23 @@ _HEX = {
     octet: f"\\x{octet:02X}" for octet in range(256) if octet < 32 or octet > 126 or octet in b'"\\'
 }
 
+#: What no escaping leaves as it is. Nearly every value is free of it, and searching
+#: is many times faster than translating.
+_find_special = re.compile(rb'[^ !#-\[\]-~]').search
+
 
 def escape_default(data: bytes) -> bytes:
     r"""``"``, ``\`` and what is not printable ASCII as ``\xXX``; a missing value as ``-``."""
     if not data:
         return b"-"
-    if data.isalnum():
+    if _find_special(data) is None:
         return data
     return data.decode("latin-1").translate(_HEX).encode("latin-1")
 
 
 def escape_json(data: bytes) -> bytes:
     """Fit for the inside of a JSON string; bytes that are not UTF-8 are replaced."""
-    if data.isalnum():
+    if _find_special(data) is None:
         return data
     return json.dumps(data.decode("utf-8", "replace"), ensure_ascii=False)[1:-1].encode()
 

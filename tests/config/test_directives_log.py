@@ -38,6 +38,13 @@ class FormatTests(SynchronousTestCase):
         line = log.format.template.render(Request(remote_addr=b"::1", request=b"GET / HTTP/1.1"))
         self.assertEqual(line, b'::1 - - [-] "GET / HTTP/1.1" - - "-" "-"')
 
+    def test_each_byte_is_escaped_unless_it_is_plain(self) -> None:
+        """Quotes, backslashes and what is not printable ASCII, wherever they stand."""
+        for octet in range(256):
+            plain = 32 <= octet < 127 and octet not in b'"\\'
+            expected = bytes([octet]) if plain else b"\\x%02X" % octet
+            self.assertEqual(escape_default(b"a " + bytes([octet])), b"a " + expected)
+
     @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=30))
     def test_escaped_values_stay_in_place(self, data: bytes) -> None:
