@@ -6,22 +6,18 @@ Source: nginx ``ngx_http_rewrite_module`` (``return``), ``ngx_http_send_response
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cacheproxy.http.fields import Pairs
 from cacheproxy.policy.options import ErrorPage, Return
 from cacheproxy.proxy.answer.fields import media_type
 from cacheproxy.proxy.answer.pages import error_page
 from cacheproxy.proxy.answer.redirects import absolute_location
-
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
+from cacheproxy.proxy.exchange.exchange import Exchange
 
 __all__ = ["answer_error", "answer_redirect", "answer_return"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-#: What a response that named another place has said of the resource (``elsewhere``).
+#: Fields kept from a response with X-Accel-Redirect that are not true of the page of an error.
 _NOT_OF_PAGES = frozenset(
     {b"accept-ranges", b"content-disposition", b"content-type", b"last-modified"}
 )
@@ -71,7 +67,7 @@ def answer_error(exchange: Exchange, status: int, extra: Pairs | None) -> None:
         response.keep_fields(
             [pair for pair in response.kept_fields if pair[0].lower() not in _NOT_OF_PAGES]
         )
-    # As nginx: an error on the way to an error page is what is told.
+    # As nginx: an error on the way to an error page is the one that is answered.
     response.override_status(0)
     shown = 400 if status in (494, 495, 496, 497) else status
     body = error_page(status, exchange.request.location.core.server_tokens)

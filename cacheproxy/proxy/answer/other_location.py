@@ -1,23 +1,19 @@
-"""Answers from another place than the one that was asked: ``X-Accel-Redirect``, error pages.
+"""Answering from a different location (``X-Accel-Redirect``, ``error_page``).
 
 Source: nginx ``ngx_http_upstream_process_headers``, ``proxy_intercept_errors``.
-Imports: ``http``.
+Imports: ``http``, ``proxy.exchange``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.target import parse_internal
+from cacheproxy.proxy.exchange.exchange import Exchange
 
-if TYPE_CHECKING:
-    from cacheproxy.proxy.exchange.exchange import Exchange
+__all__ = ["answer_elsewhere", "has_accel_redirect", "is_answered_elsewhere"]
 
-__all__ = ["go_elsewhere", "goes_elsewhere", "names_another"]
-
-#: Fields of the response that named another place which are kept for that one.
+#: Fields of the response with X-Accel-Redirect that the answer from there has too.
 _KEPT = frozenset(
     {
         b"accept-ranges",
@@ -30,24 +26,24 @@ _KEPT = frozenset(
 )
 
 
-def goes_elsewhere(exchange: Exchange, head: ResponseHead) -> bool:
-    """Whether something else answers than the response: a place it names, or an error page."""
-    return names_another(exchange, head) or (
+def is_answered_elsewhere(exchange: Exchange, head: ResponseHead) -> bool:
+    """Whether another location answers in place of the response *head*."""
+    return has_accel_redirect(exchange, head) or (
         exchange.request.location.proxy.intercept_errors
         and head.status >= 300
         and head.status in exchange.request.location.error_pages
     )
 
 
-def names_another(exchange: Exchange, head: ResponseHead) -> bool:
-    """Whether the application names another place that answers (``X-Accel-Redirect``)."""
+def has_accel_redirect(exchange: Exchange, head: ResponseHead) -> bool:
+    """Whether the application names a location that is to answer."""
     ignored = exchange.request.location.proxy.ignore_headers
     return b"x-accel-redirect" in head.fields and b"x-accel-redirect" not in ignored
 
 
-def go_elsewhere(exchange: Exchange, head: ResponseHead) -> None:
-    """Have the exchange answered there; the response itself was let go of."""
-    if not names_another(exchange, head):
+def answer_elsewhere(exchange: Exchange, head: ResponseHead) -> None:
+    """Answer from the location that is to; the response itself has been discarded."""
+    if not has_accel_redirect(exchange, head):
         exchange.answer_status(head.status)
         return
     exchange.response.say_cache_status(b"")

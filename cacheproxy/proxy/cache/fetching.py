@@ -29,7 +29,7 @@ from cacheproxy.policy.validation import (
     selects,
     validation_fields,
 )
-from cacheproxy.proxy.answer.other_location import goes_elsewhere
+from cacheproxy.proxy.answer.other_location import is_answered_elsewhere
 from cacheproxy.proxy.answer.representation import tell
 from cacheproxy.proxy.cache.fills import UNSHARED_TIME
 from cacheproxy.proxy.cache.head_update import keep_length, update_get
@@ -185,7 +185,7 @@ class Fetch:
         if not question.has_client:
             delivery.muted = True
             return Verdict.BEGUN
-        if goes_elsewhere(exchange, head):
+        if is_answered_elsewhere(exchange, head):
             return Verdict.PASS_ON
         if exchange.request.method == b"HEAD" and self.converts_head:
             delivery.begin(head)
@@ -227,7 +227,7 @@ class Fetch:
             return  # nobody asked for a part
         if options.min_uses > 1 and storage.note_use(question.base) < options.min_uses:
             self._asker.release()
-        elif not storage.fits(head.body_length) or goes_elsewhere(exchange, head):
+        elif not storage.fits(head.body_length) or is_answered_elsewhere(exchange, head):
             self._set_free(head.status)
         else:
             self._store(relayed, head, decision.stored, partial)

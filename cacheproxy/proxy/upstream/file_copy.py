@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from cacheproxy.errors import UpstreamError
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.syntax import parse_http_date
-from cacheproxy.proxy.answer.other_location import names_another
+from cacheproxy.proxy.answer.other_location import has_accel_redirect
 from cacheproxy.proxy.site.file_path import path_of
 from cacheproxy.proxy.upstream.relay import Relay
 from cacheproxy.proxy.upstream.response_taker import FailureVerdict, RelayedResponse, Verdict
@@ -89,7 +89,7 @@ class FileStore:
         return Verdict.PASS_ON
 
     def _wanted(self, head: ResponseHead) -> bool:
-        return head.status == 200 and not names_another(self._exchange, head)
+        return head.status == 200 and not has_accel_redirect(self._exchange, head)
 
     def _path(self) -> bytes | None:
         """Where to; None where nothing can be stored."""

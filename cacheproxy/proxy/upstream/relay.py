@@ -29,7 +29,7 @@ from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.upgrade import answers_handshake
 from cacheproxy.policy.combining import Union
-from cacheproxy.proxy.answer.other_location import go_elsewhere, goes_elsewhere
+from cacheproxy.proxy.answer.other_location import answer_elsewhere, is_answered_elsewhere
 from cacheproxy.proxy.interfaces import Entry, UpstreamStream
 from cacheproxy.proxy.upstream.attempts import Attempts, Retry
 from cacheproxy.proxy.upstream.delivery import READ_ON, Delivery
@@ -185,9 +185,9 @@ class Relay:
     def _pass_on(self, delivery: Delivery, head: ResponseHead) -> None:
         """Have the response sent as it is, or another location answer in its stead."""
         exchange = self.exchange
-        if goes_elsewhere(exchange, head):
+        if is_answered_elsewhere(exchange, head):
             self._discard_for_all()
-            go_elsewhere(exchange, head)
+            answer_elsewhere(exchange, head)
         elif not exchange.request.location.proxy.force_ranges or not delivery.answer_range(head):
             delivery.begin(head)
         else:
