@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,20 @@ def echo(peer: Peer, made: Origin) -> None:
     )
     while data := peer.receive():
         peer.send(data)
+
+
+def answer_at_the_end(peer: Peer, made: Origin) -> None:
+    """Accept the handshake, read until the client has finished, and answer only then."""
+    seen = peer.read()
+    key = seen.get("Sec-WebSocket-Key") or ""
+    peer.send(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept_of(key).encode() + b"\r\n\r\n"
+    )
+    received = 0
+    while data := peer.receive():
+        received += len(data)
+    peer.send(b"%d bytes;" % received + b"x" * 1_000_000)
 
 
 @dataclass
@@ -111,6 +126,19 @@ def test_either_end_may_close(front: Front) -> None:
         assert connection.exactly(5) == b"first"
         connection.socket.shutdown(1)
         assert connection.closed()
+
+
+def test_rest_arrives_after_the_client_has_finished(tmp_path: Path) -> None:
+    """Half-close: the end of what the client sends is not the end of what it gets."""
+    port = free_port()
+    with origin(script=answer_at_the_end) as app:
+        arguments = ["--upstream", f"http://127.0.0.1:{app.port}", "--listen", str(port)]
+        with proxy(tmp_path, arguments=arguments, ports=(port,)), Connection(port) as connection:
+            assert shake(connection)[0].status == 101
+            connection.send(b"a" * 200_000)
+            connection.socket.shutdown(1)
+            assert connection.exactly(13 + 1_000_000) == b"200000 bytes;" + b"x" * 1_000_000
+            assert connection.closed()
 
 
 def test_refusal_is_an_ordinary_answer(front: Front) -> None:
