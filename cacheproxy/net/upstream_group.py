@@ -15,7 +15,7 @@ from typing import Any
 
 from cacheproxy.config.model import Balancing, Upstream, UpstreamServer
 from cacheproxy.http.response_parser import ResponseParser
-from cacheproxy.net.http1.upstream import KeepAlive, Peer, plain_endpoint
+from cacheproxy.net.http1.pool import KeepAlive, Peer, plain_endpoint
 from cacheproxy.net.tls.client import TlsEndpoint, UpstreamTls
 from cacheproxy.policy.balancing import Balancer, Method
 from cacheproxy.policy.balancing import Peer as BalancedPeer

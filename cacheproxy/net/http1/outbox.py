@@ -19,10 +19,10 @@ from twisted.logger import Logger
 
 __all__ = ["DIRECT", "Outbox", "Turn"]
 
-#: Octets from which a piece is written at once, beside what waits, uncopied.
+#: Bytes from which a piece is written at once, beside what waits, uncopied.
 DIRECT = 16 * 1024
 
-#: Octets that one connection may gather; beyond them it sends, so that the transport
+#: Bytes that one connection may gather; beyond them it sends, so that the transport
 #: can say that it is full while one read brings a thousand pipelined requests.
 GATHERED = 64 * 1024
 
@@ -55,7 +55,7 @@ class Turn:
             try:
                 outbox.flush()
             except Exception:
-                # One connection's fault must not take the others' octets with it.
+                # One connection's fault must not take the others' bytes with it.
                 _log.failure("a write failed")
 
 

@@ -1,10 +1,8 @@
-"""Connections to upstream servers: one request at a time, kept between requests.
+"""A connection to an upstream server: one request at a time, kept between requests.
 
 ``UpstreamConnection`` joins a transport to the parser of the upstream's protocol (for
 HTTP ``http.response_parser``) and tells the exchange that uses it, through
-``UpstreamSink``, what arrives. ``Peer`` is one
-address: it opens connections and keeps idle ones, as many as the group's
-``keepalive`` allows (nginx ``ngx_http_upstream_keepalive_module``).
+``UpstreamSink``, what arrives. Who opens and keeps connections is in ``pool``.
 
 When a connection may be used again is decided here, and strictly: the response
 was whole and said so, nothing came after it, the request had been sent to its
@@ -16,44 +14,30 @@ May import ``http``, ``policy.upstream_protocol``, ``proxy.interfaces``, ``confi
 
 from __future__ import annotations
 
-import os
+import typing
 from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet import error
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-)
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cacheproxy.config.model import Upstream, UpstreamServer
+from cacheproxy.config.model import UpstreamServer
 from cacheproxy.errors import ProtocolError, Stage, UpstreamError
 from cacheproxy.http.fields import Fields
 from cacheproxy.http.messages import ResponseHead
-from cacheproxy.http.response_parser import ResponseParser
 from cacheproxy.net.deadline import Deadline
 from cacheproxy.net.http1.outbox import Outbox, Turn
-from cacheproxy.net.reactor.interfaces import (
-    LONG_READ,
-    IByteStreamFactory,
-    IDirectProtocol,
-    give_way,
-)
+from cacheproxy.net.reactor.interfaces import LONG_READ, IDirectProtocol, give_way
 from cacheproxy.net.tls.stream import TruncatedClose
 from cacheproxy.policy.upstream_protocol import MakeReader, ResponseReader
 from cacheproxy.proxy.interfaces import Tunnel, UpstreamSink
 
-__all__ = ["KeepAlive", "Peer", "UpstreamConnection", "plain_endpoint"]
+__all__ = ["ConnectionOwner", "KeepAliveLimits", "UpstreamConnection"]
 
-#: Octets of a response's head that an upstream may send.
+#: Bytes of a response's head that an upstream may send.
 MAX_RESPONSE_HEAD = 64 * 1024
 
 #: Seconds by which our idle time-out stays below the one that the upstream
@@ -64,40 +48,37 @@ KEEP_ALIVE_MARGIN = 1.0
 _SEND, _HEAD, _BODY = Stage.SEND, Stage.HEAD, Stage.BODY
 
 
-class KeepAlive:
-    """The idle connections of one upstream group, least recently used out first.
+class KeepAliveLimits(typing.Protocol):
+    """How long a connection is used: nginx ``keepalive_requests`` and its like, in seconds."""
 
-    Source: nginx ``keepalive``, ``keepalive_requests``, ``keepalive_time``,
-    ``keepalive_timeout``.
-    """
+    requests: int
+    time: float
+    timeout: float
 
-    def __init__(self, upstream: Upstream) -> None:
-        self.limit = upstream.keepalive
-        self.requests = upstream.keepalive_requests
-        self.time = upstream.keepalive_time
-        self.timeout = upstream.keepalive_timeout
-        #: In order of use, the latest last.
-        self.idle: dict[UpstreamConnection, None] = {}
 
-    def drop_oldest(self) -> None:
-        """Close the connection that was idle longest."""
-        oldest = next(iter(self.idle))
-        del self.idle[oldest]
-        oldest.peer.idle.remove(oldest)
-        oldest.close()
+class ConnectionOwner(typing.Protocol):
+    """Who opened a connection, and keeps it between requests (``pool.Peer``)."""
 
-    def close(self) -> None:
-        """Close every idle connection and keep none from now on."""
-        self.limit = 0
-        for connection in list(self.idle):
-            connection.close()
+    reactor: Any
+    server: UpstreamServer
+    reader: MakeReader
+    turn: Turn
+
+    @property
+    def keep_alive(self) -> KeepAliveLimits: ...
+
+    def keep(self, connection: UpstreamConnection) -> None:
+        """It has finished a request: keep it for another, or close it."""
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """It has closed."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer, IDirectProtocol)
 class UpstreamConnection(Protocol):
     """One connection to an upstream server; an ``UpstreamStream`` while in use."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: ConnectionOwner) -> None:
         self.peer = peer
         self.sink: UpstreamSink | None = None
         self.reused = False
@@ -125,7 +106,7 @@ class UpstreamConnection(Protocol):
     def connectionMade(self) -> None:
         transport = cast(Any, self.transport)
         if getattr(transport, "protocol", self) is not self:
-            # An endpoint's wrapper, which is of no more use, would see every octet.
+            # An endpoint's wrapper, which is of no more use, would see every byte.
             transport.protocol = self
         transport.registerProducer(self, True)
         if not self.peer.server.path:
@@ -407,129 +388,3 @@ def _why_lost(reason: Failure) -> str:
     if reason.check(TruncatedClose):
         return "upstream closed the connection without close_notify"
     return "upstream reset the connection"
-
-
-class _Attempt:
-    """A connection being opened; cancellable until it is handed over."""
-
-    __slots__ = ("_deferred", "_done")
-
-    def __init__(self, deferred: Deferred[Any]) -> None:
-        self._deferred = deferred
-        self._done = False
-
-    def done(self) -> None:
-        self._done = True
-
-    def active(self) -> bool:
-        return not self._done
-
-    def cancel(self) -> None:
-        if not self._done:
-            self._done = True
-            self._deferred.cancel()
-
-
-@implementer(IByteStreamFactory)
-class _Factory(Factory):
-    noisy = False
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-
-    def buildProtocol(self, addr: Any) -> UpstreamConnection:
-        return UpstreamConnection(self.peer)
-
-
-class Peer:
-    """One server of an upstream group, and its idle connections (``UpstreamPeer``)."""
-
-    def __init__(
-        self,
-        reactor: Any,
-        server: UpstreamServer,
-        keep_alive: KeepAlive,
-        endpoint: Callable[[Any, UpstreamServer, float], Any] | None = None,
-        reader: MakeReader = ResponseParser,
-    ) -> None:
-        self.reactor = reactor
-        self.reader = reader
-        self.server = server
-        self.keep_alive = keep_alive
-        self.idle: list[UpstreamConnection] = []
-        self.connections = 0
-        self._endpoint: Callable[[Any, UpstreamServer, float], Any] = endpoint or plain_endpoint
-        self._factory = _Factory(self)
-        self.turn = Turn(reactor)
-
-    def acquire(
-        self,
-        sink: UpstreamSink,
-        connect_timeout: float,
-        send_timeout: float,
-        read_timeout: float,
-        fresh: bool = False,
-    ) -> _Attempt | None:
-        if self.idle and not fresh:
-            connection = self.idle.pop()
-            del self.keep_alive.idle[connection]
-            connection.start(sink, send_timeout, read_timeout)
-            sink.on_connected(connection)
-            return None
-        deferred = self._endpoint(self.reactor, self.server, connect_timeout).connect(self._factory)
-        attempt = _Attempt(deferred)
-
-        def connected(connection: Any) -> None:
-            attempt.done()
-            self.connections += 1
-            connection.start(sink, send_timeout, read_timeout)
-            sink.on_connected(connection)
-
-        def failed(reason: Failure) -> None:
-            if not attempt.active() or reason.check(CancelledError):
-                return
-            attempt.done()
-            sink.on_upstream_error(_connect_error(reason))
-
-        deferred.addCallbacks(connected, failed)
-        return attempt
-
-    def keep(self, connection: UpstreamConnection) -> None:
-        """Put a connection that has finished among the idle ones."""
-        keep_alive = self.keep_alive
-        if keep_alive.limit <= 0:
-            connection.close()
-            return
-        self.idle.append(connection)
-        keep_alive.idle[connection] = None
-        if len(keep_alive.idle) > keep_alive.limit:
-            keep_alive.drop_oldest()
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """A connection has closed."""
-        if connection in self.idle:
-            self.idle.remove(connection)
-            self.keep_alive.idle.pop(connection, None)
-
-
-def _connect_error(reason: Failure) -> UpstreamError:
-    if reason.check(UpstreamError):
-        return cast(UpstreamError, reason.value)
-    if reason.check(error.TimeoutError):
-        return UpstreamError("upstream timed out while connecting", Stage.CONNECT, timeout=True)
-    number = getattr(reason.value, "osError", None)
-    why = f"{number}: {os.strerror(number)}" if isinstance(number, int) else str(reason.value)
-    return UpstreamError(f"connect() failed ({why})", Stage.CONNECT)
-
-
-def plain_endpoint(reactor: Any, server: UpstreamServer, timeout: float) -> Any:
-    """Where *server* listens: a UNIX socket, or a host by address or name."""
-    if server.path:
-        return UNIXClientEndpoint(reactor, server.path, timeout)
-    # A name is looked up at each connection, so that a moved container is found.
-    kind: Any = HostnameEndpoint
-    if isIPAddress(server.host):
-        kind = TCP4ClientEndpoint
-    elif isIPv6Address(server.host):
-        kind = TCP6ClientEndpoint
-    return kind(reactor, server.host, server.port, timeout)

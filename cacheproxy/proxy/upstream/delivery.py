@@ -39,10 +39,10 @@ __all__ = ["READ_ON", "Delivery", "is_buffered", "response_pairs"]
 
 _NOTHING: frozenset[str] = frozenset()
 
-#: Octets of a temporary file beside which a response is stored.
+#: Bytes of a temporary file beside which a response is stored.
 UNLIMITED = 1 << 62
 
-#: Octets that nobody wants which are still read, so that the connection can be used again.
+#: Bytes that nobody wants which are still read, so that the connection can be used again.
 READ_ON = 64 * 1024
 
 
@@ -85,9 +85,9 @@ class Delivery:
         self.muted = False
         self._buffering = True
         self._position = 0
-        #: The octets [start, stop) of the body that the client asked for.
+        #: The bytes [start, stop) of the body that the client asked for.
         self._window: tuple[int, int] | None = None
-        #: Octets that follow those.
+        #: Bytes that follow those.
         self.tail = 0
         #: Called when the client has its range and nothing is being stored.
         self.on_enough: Callable[[], None] | None = None
@@ -183,7 +183,7 @@ class Delivery:
         return True
 
     def begin_window(self, head: ResponseHead, start: int, stop: int, described: bytes) -> None:
-        """Send of the body octets [start, stop) alone, as a 206 whose Content-Range is given."""
+        """Send of the body bytes [start, stop) alone, as a 206 whose Content-Range is given."""
         request = self._exchange.request
         pairs = part_of(request, response_pairs(self._exchange, head), None, described)
         self._window = start, stop

@@ -104,7 +104,7 @@ class OutboxTests(SynchronousTestCase):
         st.lists(st.tuples(st.sampled_from("wnft"), st.sampled_from([b"", b"ab", b"c" * DIRECT])))
     )
     def test_order_is_kept(self, steps: list[tuple[str, bytes]]) -> None:
-        """Whatever is called when, the octets come out in the order they went in."""
+        """Whatever is called when, the bytes come out in the order they went in."""
         clock, transport = Clock(), CountingTransport()
         outbox = Outbox(Turn(clock), transport)
         expected = b""

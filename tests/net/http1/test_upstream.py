@@ -1,4 +1,4 @@
-"""Connections to origins: reuse, keep-alive, failures and time-outs, octets in and out.
+"""Connections to origins: reuse, keep-alive, failures and time-outs, bytes in and out.
 
 RFC 9112 §9; nginx ``ngx_http_upstream_keepalive_module``.
 """
@@ -8,15 +8,6 @@ RFC 9112 §9; nginx ``ngx_http_upstream_keepalive_module``.
 
 from __future__ import annotations
 
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-)
-
-from cacheproxy.config.model import UpstreamServer
-from cacheproxy.net.http1.upstream import plain_endpoint
 from tests.proxy.harness import (
     Bench,
     BenchCase,
@@ -146,30 +137,6 @@ class ReuseTests(UpstreamCase):
                 self.assertEqual(self.origin.open, 0)
                 bench.close()
 
-    def test_limit_closes_the_least_recent(self) -> None:
-        """``keepalive 2`` keeps the two used last."""
-        bench = self.up("", "keepalive 2;")
-        clients = [bench.client() for _ in range(4)]
-        for client in clients:
-            client.send(message(b"GET", b"/"))
-        connections = list(self.origin.connections)
-        self.assertEqual(len(connections), 4)
-        for connection in connections:
-            connection.send(OK)
-        self.assertEqual([c.closed for c in connections], [True, True, False, False])
-
-    def test_most_recent_is_used_first(self) -> None:
-        """The connection least likely to have been closed is taken."""
-        bench = self.up()
-        for _ in range(2):
-            bench.client().send(message(b"GET", b"/"))
-        first, second = self.origin.connections
-        first.send(OK)
-        second.send(OK)
-        self.origin.default = OK
-        bench.get(b"/")
-        self.assertEqual(second.received.count(b"GET"), 2)
-
     def test_data_on_an_idle_connection(self) -> None:
         """What nobody asked for is never taken for an answer: the connection is closed."""
         bench = self.up()
@@ -199,21 +166,12 @@ class ReuseTests(UpstreamCase):
         self.assertTrue(self.origin.last.closed)
 
     def test_unread_response_is_not_kept(self) -> None:
-        """A connection with octets of a response still to come is closed with its client."""
+        """A connection with bytes of a response still to come is closed with its client."""
         bench = self.up()
         client = bench.client()
         client.send(message(b"GET", b"/"))
         self.origin.last.send(OK[:-1])
         client.vanish()
-        self.assertEqual(self.origin.open, 0)
-
-    def test_close_of_the_group(self) -> None:
-        """Ending the runtime closes what is idle."""
-        bench = self.up()
-        self.origin.default = OK
-        bench.get(b"/")
-        bench.close()
-        bench.reactor.settle()
         self.assertEqual(self.origin.open, 0)
 
     def test_head_response_is_kept(self) -> None:
@@ -281,7 +239,7 @@ class StaleConnectionTests(UpstreamCase):
         self.assertEqual(bench.client().request(b"PUT", b"/", body=b"body").body, b"body")
 
     def test_not_after_part_of_an_answer(self) -> None:
-        """Octets of a response have come: no second try."""
+        """Bytes of a response have come: no second try."""
         bench = self.up()
         self.origin.reply(OK)
         bench.get(b"/")
@@ -372,12 +330,12 @@ class FailureTests(UpstreamCase):
         self.assertTrue(self.origin.last.closed)
 
     def test_read_timeout_is_between_reads(self) -> None:
-        """Octets that keep coming keep the connection."""
+        """Bytes that keep coming keep the connection."""
         client = self.asked("proxy_read_timeout 5s;")
         self.origin.last.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-        for octet in (b"a", b"b", b"c", b"d"):
+        for byte in (b"a", b"b", b"c", b"d"):
             self.bench.advance(4)
-            self.origin.last.send(octet)
+            self.origin.last.send(byte)
         self.assertEqual(client.response().body, b"abcd")
 
     def test_read_timeout_within_the_body(self) -> None:
@@ -454,34 +412,6 @@ class FailureTests(UpstreamCase):
         client = self.asked()
         self.origin.last.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
         self.assertEqual(client.response().status, 502)
-
-
-class EndpointTests(UpstreamCase):
-    """Where connections go."""
-
-    def test_unix(self) -> None:
-        """``proxy_pass http://unix:…``."""
-        bench = self.serve("proxy_pass http://unix:/run/app.sock:/base/;")
-        origin = bench.reactor.origin("/run/app.sock")
-        origin.default = OK
-        self.assertEqual(bench.get(b"/x").body, b"fine")
-        self.assertEqual(origin.requests[0].target, b"/base/x")
-        self.assertEqual(origin.requests[0].get(b"host"), b"localhost")
-        self.assertFalse(origin.last.transport.no_delay)
-
-    def test_kinds(self) -> None:
-        """Addresses are not looked up, names are, at each connection."""
-        reactor = Bench(self, "server { listen 127.0.0.1:80; return 200; }").reactor
-        for server, kind in (
-            (UpstreamServer("127.0.0.1", 80), TCP4ClientEndpoint),
-            (UpstreamServer("::1", 80), TCP6ClientEndpoint),
-            (UpstreamServer(path="/s", port=0), UNIXClientEndpoint),
-        ):
-            self.assertIsInstance(plain_endpoint(reactor, server, 5.0), kind)
-        from twisted.internet.testing import MemoryReactorClock
-
-        named = plain_endpoint(MemoryReactorClock(), UpstreamServer("app", 80), 5.0)
-        self.assertIsInstance(named, HostnameEndpoint)
 
 
 #: What an origin may do in the middle of a response, and what is logged then.
