@@ -42,12 +42,12 @@ __all__ = [
     "Readable",
     "ReaderSource",
     "Representation",
+    "add_cache_status",
     "asked_ranges",
     "not_modified",
     "part_of",
     "send",
     "send_part",
-    "tell",
 ]
 
 #: Fields that describe content, which a 304 has none of (RFC 9110 §15.4.5).
@@ -128,15 +128,15 @@ def send_part(exchange: Exchange, pairs: Pairs, readable: Readable, piece: Slice
     BodySource(exchange, readable, [(b"", piece.start, piece.stop)], b"").start()
 
 
-def tell(exchange: Exchange, did: bytes, head: ResponseHead) -> None:
-    """Have Cache-Status say *did*, after what caches nearer to the origin say in *head*.
+def add_cache_status(exchange: Exchange, value: bytes, head: ResponseHead) -> None:
+    """Have Cache-Status end with *value*, after what caches nearer to the origin say in *head*.
 
     Source: RFC 9211 §2.
     """
     theirs = None
     if b"cache-status" not in exchange.request.location.proxy.hide_header:
         theirs = head.fields.combined(b"cache-status")
-    exchange.response.say_cache_status(did if theirs is None else theirs + b", " + did)
+    exchange.response.say_cache_status(value if theirs is None else theirs + b", " + value)
 
 
 def _answer_precondition(exchange: Exchange, it: Representation) -> bool:

@@ -30,7 +30,7 @@ from cacheproxy.policy.validation import (
     validation_fields,
 )
 from cacheproxy.proxy.answer.other_location import is_answered_elsewhere
-from cacheproxy.proxy.answer.representation import tell
+from cacheproxy.proxy.answer.representation import add_cache_status
 from cacheproxy.proxy.cache.fills import UNSHARED_TIME
 from cacheproxy.proxy.cache.head_update import keep_length, update_get
 from cacheproxy.proxy.cache.parts import Missing, combined_selection, part_digest
@@ -132,7 +132,7 @@ class Fetch:
         value = cache_status.forward_value(
             question.forward_reason, 206 if part else 0, stored=stored, detail=self._detail
         )
-        tell(question.exchange, value, head)
+        add_cache_status(question.exchange, value, head)
 
     def _answer_from_storage(
         self, relayed: RelayedResponse, head: ResponseHead, entry: Entry, now: float
@@ -183,13 +183,13 @@ class Fetch:
         delivery = relayed.delivery
         assert delivery is not None
         if not question.has_client:
-            delivery.muted = True
+            delivery.client_done = True
             return Verdict.BEGUN
         if is_answered_elsewhere(exchange, head):
             return Verdict.PASS_ON
         if exchange.request.method == b"HEAD" and self.converts_head:
             delivery.begin(head)
-            delivery.muted = True
+            delivery.client_done = True
             exchange.end()
             return Verdict.BEGUN
         return Verdict.BEGUN if delivery.answer_partially(head) else Verdict.PASS_ON

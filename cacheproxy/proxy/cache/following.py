@@ -6,7 +6,7 @@ preconditions and ranges are answered here, each octet as it comes. The head is 
 until the first octet of the body is there, so that a fill which fails before has cost the
 follower nothing but time; after that its connection is cut, and the client can tell.
 
-nginx has nothing of it: there, who waits does so until the whole is stored.
+nginx has nothing like it: there a request waits until the whole response is stored.
 
 Imports: ``policy``, ``proxy.answer``, ``proxy.interfaces``.
 """
@@ -77,18 +77,22 @@ def way_to_answer(exchange: Exchange, growing: GrowingResponse) -> Way:
 class Following(ReaderSource):
     """One client's answer from a growing response (``Source``, ``BodySink``).
 
-    *did* is what Cache-Status says; *again* is called if the response comes to nothing
+    *forwarded* is what Cache-Status says; *again* is called if the response comes to nothing
     before anything of it was sent.
     """
 
-    __slots__ = ("_again", "_begun", "_did", "_growing", "_span")
+    __slots__ = ("_again", "_begun", "_forwarded", "_growing", "_span")
 
     def __init__(
-        self, exchange: Exchange, growing: GrowingResponse, did: bytes, again: Callable[[], None]
+        self,
+        exchange: Exchange,
+        growing: GrowingResponse,
+        forwarded: bytes,
+        again: Callable[[], None],
     ) -> None:
         super().__init__(exchange)
         self._growing = growing
-        self._did = did
+        self._forwarded = forwarded
         self._again = again
         self._begun = False
         #: The octets [start, stop) that are asked for; None for all.
@@ -136,7 +140,7 @@ class Following(ReaderSource):
     def _pairs(self) -> Pairs:
         exchange, stored = self._exchange, self._growing.stored
         age = stored.age(exchange.world.scheduler.wall())
-        return hit_pairs(exchange.request.location, stored, age, self._did)
+        return hit_pairs(exchange.request.location, stored, age, self._forwarded)
 
     def _begin(self) -> None:
         """Send the head."""

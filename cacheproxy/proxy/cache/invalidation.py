@@ -19,7 +19,7 @@ from cacheproxy.policy.purge import ByKey, ByPrefix
 from cacheproxy.policy.reuse import invalidated_targets, invalidates, represents_target
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import Store, decide_storing
-from cacheproxy.proxy.answer.representation import tell
+from cacheproxy.proxy.answer.representation import add_cache_status
 from cacheproxy.proxy.interfaces import Storage
 from cacheproxy.proxy.site.cache_key import key_of_target, unsliced_key
 from cacheproxy.proxy.site.conditions import holds
@@ -63,7 +63,7 @@ class Invalidation:
         exchange = self._exchange
         options = exchange.request.location.cache
         if options is not None and options.status:
-            tell(exchange, cache_status.forward_value(b"method"), head)
+            add_cache_status(exchange, cache_status.forward_value(b"method"), head)
         if invalidates(exchange.request.method, head.status):
             host = exchange.request.head.fields.get(b"host") or exchange.request.route.host
             targets = invalidated_targets(

@@ -136,7 +136,7 @@ class Missing:
         assert delivery is not None and union is not None
         head, rest = union.head, self.rest
         if self._exchange.lost:
-            delivery.muted = True
+            delivery.client_done = True
         elif head.status == 206:
             described = content_range(rest.start, rest.stop, rest.part.total)
             start = rest.start - union.start

@@ -21,19 +21,19 @@ __all__ = ["StoredAnswer"]
 
 
 class StoredAnswer:
-    """One answer from *storage*. *did* is what Cache-Status says where it is not just a hit.
+    """One answer from *storage*. *forwarded* is what Cache-Status says where it is not just a hit.
 
     *fresh*: requests like this one are to be answered with the same (``RemembersAnswers``).
     """
 
-    __slots__ = ("_did", "_exchange", "_fresh", "_storage")
+    __slots__ = ("_exchange", "_forwarded", "_fresh", "_storage")
 
     def __init__(
-        self, exchange: Exchange, storage: Storage, did: bytes | None, fresh: bool
+        self, exchange: Exchange, storage: Storage, forwarded: bytes | None, fresh: bool
     ) -> None:
         self._exchange = exchange
         self._storage = storage
-        self._did = did
+        self._forwarded = forwarded
         self._fresh = fresh
 
     def start(self, entry: Entry, age: float) -> None:
@@ -79,7 +79,8 @@ class StoredAnswer:
         exchange = self._exchange
         stored = entry.stored
         exchange.record.note_upstream_fields(stored.fields)
-        pairs = hit_pairs(exchange.request.location, stored, age, self._did, base is not entry)
+        location = exchange.request.location
+        pairs = hit_pairs(location, stored, age, self._forwarded, base is not entry)
         length: int | None = stored.body_length
         options = exchange.request.location.cache
         if exchange.request.method == b"HEAD" and options is not None and not options.convert_head:

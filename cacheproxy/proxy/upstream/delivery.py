@@ -68,7 +68,7 @@ class Delivery:
         "_trailers",
         "_waits",
         "_window",
-        "muted",
+        "client_done",
         "on_enough",
         "stores",
         "tail",
@@ -82,7 +82,7 @@ class Delivery:
         #: There was one, which may have come to nothing since.
         self.stores = False
         #: The client gets nothing (more) of the body.
-        self.muted = False
+        self.client_done = False
         self._buffering = True
         self._position = 0
         #: The bytes [start, stop) of the body that the client asked for.
@@ -137,14 +137,14 @@ class Delivery:
             if_modified_since=exchange.request.location.core.if_modified_since,
         )
         if outcome is Precondition.NOT_MODIFIED:
-            self.muted = True
+            self.client_done = True
             length = head.body_length if head.body_length >= 0 else None
             pairs = not_modified(exchange.request, response_pairs(exchange, head), length)
             exchange.begin(304, pairs, None)
             exchange.end()
             return True
         if outcome is Precondition.PRECONDITION_FAILED:
-            self.muted = True
+            self.client_done = True
             exchange.answer_status(412)
             return True
         return self.answer_range(head)
@@ -169,7 +169,7 @@ class Delivery:
             return False
         decision = decide_ranges(value, length, exchange.request.location.core.max_ranges)
         if isinstance(decision, Unsatisfiable):
-            self.muted = True
+            self.client_done = True
             exchange.answer_status(416, [(b"Content-Range", decision.content_range)])
             return True
         if not isinstance(decision, Ranges) or len(decision.ranges) != 1:
@@ -209,7 +209,7 @@ class Delivery:
             elif writer.congested:
                 self._wait("writer")
         exchange = self._exchange
-        if self.muted or exchange.lost:
+        if self.client_done or exchange.lost:
             return
         if self._window is not None:
             self._feed_window(data, self._window)
@@ -249,7 +249,7 @@ class Delivery:
             self._client_is_done()
 
     def _finish_client(self) -> None:
-        self.muted = True
+        self.client_done = True
         if self._spool is None:
             self._exchange.end(self._trailers)
         else:
@@ -286,7 +286,7 @@ class Delivery:
         """Whether nobody gets what comes, and what was to store it came to nothing."""
         if self.writer is not None:
             return False
-        return self._failed or (self.stores and (self.muted or self._exchange.lost))
+        return self._failed or (self.stores and (self.client_done or self._exchange.lost))
 
     # -- its end -----------------------------------------------------------
 
@@ -304,10 +304,10 @@ class Delivery:
         """The upstream has sent everything."""
         self._stream = None
         exchange = self._exchange
-        if not self.muted and not exchange.lost:
+        if not self.client_done and not exchange.lost:
             self._trailers = trailers
             if self._spool is None:
-                self.muted = True
+                self.client_done = True
                 exchange.end(trailers)
             else:
                 self._finish_client()
@@ -315,7 +315,7 @@ class Delivery:
     def fail(self) -> None:
         """The upstream broke off: nothing of it may look whole."""
         self._stream = None
-        if not self.muted or self._spool is not None:
+        if not self.client_done or self._spool is not None:
             self.close()
             self._exchange.abort()
 
@@ -356,7 +356,7 @@ class Delivery:
     def on_body_error(self, error: StorageError) -> None:
         self.close()
         self._exchange.log_error("crit", "the response's temporary file failed")
-        self.muted = self._failed = True
+        self.client_done = self._failed = True
         self._exchange.abort()
         self._client_is_done()
 

@@ -84,7 +84,7 @@ class FileStore:
             )
             delivery.store_to(writer)
         if exchange.lost:
-            delivery.muted = True
+            delivery.client_done = True
             return Verdict.BEGUN
         return Verdict.PASS_ON
 

@@ -198,7 +198,7 @@ class Relay:
         if (
             delivery.writer is None
             and self._state is RelayState.RESPONDING
-            and (delivery.muted or self.exchange.lost)
+            and (delivery.client_done or self.exchange.lost)
         ):
             self._discard_for_all()
 
@@ -275,7 +275,7 @@ class Relay:
         self._state = RelayState.REPLACING
         self._answer_at_end = answer
         if self.delivery is not None:
-            self.delivery.muted = True
+            self.delivery.client_done = True
 
     def discard_response(self) -> None:
         self._drop_stream()
