@@ -230,7 +230,7 @@ class Runtime:
         ssl: ProxySsl | None,
         reader: MakeReader = ResponseParser,
     ) -> UpstreamGroup:
-        name = authority.decode("latin-1")
+        name = _text(authority)
         if name in self.config.upstreams:
             return self.upstream(name, ssl, reader)
         group = self._rendered.get((scheme, authority, ssl))
@@ -343,6 +343,14 @@ class Runtime:
         """USR1: open every log file anew."""
         self.logs.reopen_all()
         self.error_log.reopen()
+
+
+def _text(authority: bytes) -> str:
+    """*authority* as a configuration would have it, where it is such text at all."""
+    try:
+        return authority.decode()
+    except UnicodeDecodeError:
+        return authority.decode("latin-1")
 
 
 def _rendered_server(scheme: str, authority: str) -> UpstreamServer:

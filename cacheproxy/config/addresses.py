@@ -27,6 +27,9 @@ __all__ = [
 
 _HOST = re.compile(r"[^\s/:?#@\[\]\\]+")
 _SCHEMES = {"http": 80, "https": 443}
+#: Bytes that the path of a UNIX socket may have (``sockaddr_un`` without the NUL at its end).
+MAX_SOCKET_PATH = 107
+
 _SOCKET_PARAMETERS = ("backlog", "rcvbuf", "sndbuf")
 
 
@@ -67,6 +70,15 @@ def split_host(text: str, default: int, *, least: int = 1) -> tuple[str, int, bo
     return host, port, True
 
 
+def _socket_path(path: str, place: str) -> str:
+    """The path of a UNIX socket; raises :class:`ConfigError`, with *place* at its end."""
+    if not path:
+        raise ConfigError(f"no path in the unix domain socket in {place}")
+    if len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH:
+        raise ConfigError(f"too long path in the unix domain socket in {place}")
+    return path
+
+
 def parse_listen(args: tuple[str, ...]) -> list[Listen]:
     """One ``listen``: several results for a range of ports.
 
@@ -75,9 +87,8 @@ def parse_listen(args: tuple[str, ...]) -> list[Listen]:
     options = _listen_options(args)
     address = args[0]
     if address.startswith("unix:"):
-        if not address[5:]:
-            raise ConfigError(f'no path in the unix domain socket in "{address}" of the "listen"')
-        return [Listen(host="", port=0, path=address[5:], **options)]
+        path = _socket_path(address[5:], f'"{address}" of the "listen"')
+        return [Listen(host="", port=0, path=path, **options)]
     ports = re.fullmatch(r"((?:.*:)?)([0-9]+)-([0-9]+)", address)
     first = last = 0
     if ports is not None:
@@ -145,9 +156,8 @@ def parse_upstream_server(args: tuple[str, ...]) -> UpstreamServer:
     address = args[0]
     options = _upstream_options(args[1:])
     if address.startswith("unix:"):
-        if not address[5:]:
-            raise ConfigError(f'no path in the unix domain socket in upstream "{address}"')
-        return UpstreamServer(path=address[5:], port=0, label=address, **options)
+        path = _socket_path(address[5:], f'upstream "{address}"')
+        return UpstreamServer(path=path, port=0, label=address, **options)
     try:
         host, port, _ = split_host(address, 80)
     except ValueError as error:
@@ -216,9 +226,7 @@ def parse_proxy_pass(url: str) -> tuple[ProxyPass, UpstreamServer, bool]:
 
 def _unix_pass(url: str, scheme: str, rest: str) -> tuple[ProxyPass, UpstreamServer, bool]:
     path, colon, uri = rest.partition(":")
-    if not path:
-        raise ConfigError(f'no path in the unix domain socket in upstream "{url}"')
-    server = UpstreamServer(path=path, port=0)
+    server = UpstreamServer(path=_socket_path(path, f'upstream "{url}"'), port=0)
     target = uri.encode("utf-8", "surrogateescape") if colon and uri else None
     return ProxyPass(scheme.encode(), b"localhost", server.name, target), server, False
 
@@ -236,9 +244,7 @@ def parse_uwsgi_pass(url: str) -> tuple[ProxyPass, UpstreamServer, bool]:
         scheme, address = "uwsgi", url
     scheme = scheme.lower()
     if address.startswith("unix:"):
-        path = address[5:]
-        if not path:
-            raise ConfigError(f'no path in the unix domain socket in upstream "{address}"')
+        path = _socket_path(address[5:], f'upstream "{address}"')
         server = UpstreamServer(path=path, port=0)
         return ProxyPass(scheme.encode(), b"localhost", server.name), server, False
     try:

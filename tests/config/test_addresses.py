@@ -8,6 +8,7 @@ from cacheproxy.config.addresses import (
     parse_listen,
     parse_proxy_pass,
     parse_upstream_server,
+    parse_uwsgi_pass,
     split_host,
 )
 from cacheproxy.config.model import Listen, UpstreamServer
@@ -165,3 +166,24 @@ class ProxyPassTests(SynchronousTestCase):
         """A port that is given counts even where it is the default one."""
         self.assertEqual(split_host("a:80", 80), ("a", 80, True))
         self.assertEqual(split_host("a", 80), ("a", 80, False))
+
+
+class SocketPathTests(SynchronousTestCase):
+    """Paths of UNIX sockets, wherever they may stand."""
+
+    def test_as_long_as_the_system_takes(self) -> None:
+        """107 bytes, whatever they are; a longer one would never connect (nginx refuses it)."""
+        for path in ("/" + "x" * 106, "/" + "\u00fc" * 53):
+            longer = path + "x"
+            self.assertEqual(parse_listen((f"unix:{path}",))[0].path, path)
+            self.assertEqual(parse_upstream_server((f"unix:{path}",)).path, path)
+            self.assertEqual(parse_proxy_pass(f"http://unix:{path}:/")[1].path, path)
+            self.assertEqual(parse_uwsgi_pass(f"unix:{path}")[1].path, path)
+            for refused in (
+                lambda longer=longer: parse_listen((f"unix:{longer}",)),
+                lambda longer=longer: parse_upstream_server((f"unix:{longer}",)),
+                lambda longer=longer: parse_proxy_pass(f"http://unix:{longer}:/"),
+                lambda longer=longer: parse_uwsgi_pass(f"unix:{longer}"),
+            ):
+                with self.assertRaisesRegex(ConfigError, "too long path in the unix domain"):
+                    refused()

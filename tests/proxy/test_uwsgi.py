@@ -208,6 +208,14 @@ class AddressTests(UwsgiCase):
         for to in (b"127.0.0.1", b"http://127.0.0.1:8000", b"", b"a/b:1"):
             self.assertEqual(bench.get(b"/?to=" + to).status, 500, to)
 
+    def test_rendered_socket(self) -> None:
+        """Its bytes are those of the name; one that no socket can have is 500 at once."""
+        bench = self.serve("uwsgi_pass unix:$uri.sock; include uwsgi_params;")
+        origin = bench.reactor.origin("/run/\u00fc.sock")
+        origin.parse, origin.default = parse, echo
+        self.assertEqual(bench.get(b"/run/%C3%BC").status, 200)
+        self.assertEqual(bench.get(b"/" + b"x" * 200).status, 500)
+
     def test_one_group_by_both_protocols(self) -> None:
         """A group that both kinds of ``…_pass`` name keeps their connections apart."""
         bench = self.serve(
