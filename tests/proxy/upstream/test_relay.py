@@ -47,6 +47,20 @@ class ClientGoneTests(BenchCase):
         self.assertEqual(bench.get(b"/").status, 200)
         self.assertEqual(len(self.origin.connections), 1)
 
+    def test_on_with_a_body_that_is_still_being_sent(self) -> None:
+        """The upstream gets all of the body that was collected, then it is freed."""
+        bench = self.proxy("proxy_ignore_client_abort on; client_body_buffer_size 8k;")
+        self.origin.reads = False
+        client = bench.client()
+        body = b"x" * 300_000
+        client.send(message(b"POST", b"/", body=body))
+        client.vanish()
+        self.origin.last.transport.release()
+        bench.reactor.settle()
+        self.assertEqual([request.body for request in self.origin.requests], [body])
+        self.origin.last.send(OK)
+        self.assertEqual(bench.log("error.log"), [])
+
     def test_on_with_failures(self) -> None:
         """Its failure has nobody to be told to."""
         for how in ("close", "reset"):
