@@ -18,7 +18,7 @@ Back-pressure: whoever pauses a producer resumes it, on an event that is certain
   (``net.http1``).
 - An upstream's connection reads nothing while ``Delivery`` holds it: for the client until
   ``on_writable``, for the spool and the writer of the cache until their ``on_drain``; the
-  first two end also when the client gets no more of the body. A ``Splice`` passes that on
+  first two end also when the client gets no more of the body. A ``JoinedBody`` passes that on
   to whichever of stored part and upstream is being read.
 - A ``BodyReader`` is paused by its sink where ``Downstream.writable`` is false, or
   ``BodyTarget.takes_body``, and resumed by ``on_writable`` or ``on_target_writable``, which a

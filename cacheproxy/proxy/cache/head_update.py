@@ -3,7 +3,7 @@
 RFC 9110 §9.3.2, RFC 9111 §4.3.5. Only where ``proxy_cache_convert_head`` is off does a HEAD
 reach the origin. Its answer has the fields that a GET would have got: one that has the validators
 and the length of what is stored freshens it, one that has others makes it stale. nginx does
-nothing of it.
+neither.
 
 Imports: ``policy``, ``proxy.interfaces``, ``proxy.site.cache_key``.
 """

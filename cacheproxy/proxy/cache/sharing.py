@@ -1,7 +1,7 @@
-"""One request's part in collapsing: it leads a fill, waits for one, or follows one.
+"""Request collapsing for one request: it leads a fill, waits for one, or follows one.
 
 ``proxy_cache_lock`` (nginx): of the requests that miss, one goes to the origin. Its
-response, once it has begun and is being stored, is offered to the others (``collapse``).
+response, once it has begun and is being stored, is offered to the others (``fills``).
 Each judges it as it would a stored response (RFC 9111 §4) and follows it, or goes its own
 way: to its own variant, or to the origin.
 

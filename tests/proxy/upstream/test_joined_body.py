@@ -18,7 +18,7 @@ SIZE = len(BODY)
 TAG = b'ETag: "a"'
 
 
-class SpliceTests(CachingCase):
+class JoinedBodyTests(CachingCase):
     """A whole of three million octets; the memory tier keeps nothing of it."""
 
     def part(self, first: int, stop: int, chunked: bool = False) -> bytes:
