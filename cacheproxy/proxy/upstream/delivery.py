@@ -183,7 +183,7 @@ class Delivery:
         return True
 
     def begin_window(self, head: ResponseHead, start: int, stop: int, described: bytes) -> None:
-        """Send of the body bytes [start, stop) alone, as a 206 whose Content-Range is given."""
+        """Send bytes [start, stop) of the body alone; *described* is the Content-Range."""
         request = self._exchange.request
         pairs = part_of(request, response_pairs(self._exchange, head), None, described)
         self._window = start, stop

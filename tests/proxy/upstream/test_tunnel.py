@@ -333,7 +333,7 @@ class TunnelTests(BenchCase):
 
     @given(st.lists(st.tuples(st.sampled_from("coHhRr"), st.binary(min_size=1, max_size=9))))
     def test_any_traffic(self, steps: list[tuple[str, bytes]]) -> None:
-        """Each end gets exactly what the other sent, in order."""
+        """Each end gets exactly what the other sent, in order, and both ends close the tunnel."""
         client = self.joined()
         sent = {"c": b"", "o": b""}
         for kind, data in steps:
@@ -358,4 +358,11 @@ class TunnelTests(BenchCase):
         self.bench.reactor.settle()
         self.assertEqual(self.arrived, sent["c"])
         self.assertEqual(client.unread, sent["o"])
+        for end in (client, self.origin.last):
+            self.assertFalse(end.transport.paused)
+        client.eof()
+        self.assertFalse(client.transport.lost)
+        self.origin.last.close()
+        self.assertTrue(client.transport.lost)
+        self.assertEqual((self.origin.open, self.bench.connections), (0, 0))
         self.bench.close()
