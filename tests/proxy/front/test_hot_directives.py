@@ -286,7 +286,7 @@ class DirectiveTests(BenchCase):
 
         client = connect()
         for method, target, fields in REQUESTS:
-            for pause in (0, 0, 1):
+            for pause in (0, 1):
                 if client.transport.closed:
                     client = connect()
                 client.send(message(method, target % path, *fields))
@@ -327,7 +327,7 @@ class DirectiveTests(BenchCase):
     def test_nothing_said_is_hot(self) -> None:
         """The measure for the cases below."""
         for path in (b"/page", b"/files/a.txt"):
-            self.assertGreater(self.compare(None, "", path), 10)
+            self.assertGreater(self.compare(None, "", path), 5)
 
     def test_hits_equal_the_general_path_under_each_directive(self) -> None:
         """Each that says that answers may be ready in spite of it: they are, and are the same."""
