@@ -90,7 +90,7 @@ class Attempts:
         exchange, choice = self._exchange, self._choice
         if not fresh or self._peer is None:
             key = choice.key
-            picked = choice.pick(self._tried, b"" if key is None else key.render(exchange))
+            picked = choice.pick(self._tried, b"" if key is None else key.render(exchange.request))
             if picked is None:
                 message = f'no live upstreams while connecting to "{choice.name}"'
                 exchange.log_error("error", message)

@@ -16,6 +16,11 @@ from tests.proxy.harness import (
 OK = response(200, b"fine")
 
 
+def _any_packet(data: bytes) -> tuple[bytes | None, int]:
+    """Whatever has come, as one request."""
+    return (data, len(data)) if data else (None, 0)
+
+
 class RetryTests(BenchCase):
     """``proxy_next_upstream`` over several servers."""
 
@@ -39,6 +44,24 @@ class RetryTests(BenchCase):
             bench.log(),
             ["200 127.0.0.1:8000, 127.0.0.1:8001, 127.0.0.1:8002|502, 502, 200"],
         )
+
+    def test_key_is_read_from_the_request(self) -> None:
+        """``hash``: one value leads to one server, by ``proxy_pass`` and by ``uwsgi_pass``."""
+        servers = "".join(f"server 127.0.0.1:{8000 + n};" for n in range(3))
+        bench = self.serve(
+            "proxy_pass http://up;",
+            "location /u { uwsgi_pass up; include uwsgi_params; }",
+            f"upstream up {{ hash $arg_key; {servers} }}",
+        )
+        for port in (8000, 8001, 8002):
+            bench.origin(port).default = response(200, b"%d" % port)
+        answers = [[bench.get(b"/?key=%d" % key).body for key in range(20)] for _ in range(2)]
+        self.assertEqual(answers[0], answers[1])
+        self.assertEqual(set(answers[0]), {b"8000", b"8001", b"8002"})
+        for port in (8000, 8001, 8002):
+            bench.origin(port).parse = _any_packet
+            bench.origin(port).default = b"Content-Length: 4\r\n\r\n%d" % port
+        self.assertEqual([bench.get(b"/u?key=%d" % key).body for key in range(20)], answers[0])
 
     def test_all_fail(self) -> None:
         """Every server is tried once; then 502, and while all are down at once."""
