@@ -74,7 +74,7 @@ def _build(source: Source, prefix: str, resolve: Resolve) -> Config:
 
 def _declare(build: Build, variables: Declared, source: Source) -> None:
     """Make the configuration's own variables known before any text that uses them is compiled."""
-    captures, maps = declared_names(source.directives)
+    captures, maps, sets = declared_names(source.directives)
     for name in captures:
         variables.add_capture(name)
     for name, place in maps.items():
@@ -82,6 +82,12 @@ def _declare(build: Build, variables: Declared, source: Source) -> None:
         if variables.built_in(name) and not assignable:
             build.fault(f'the duplicate "{name}" variable', place)
         build.of("map").setdefault(name, variables.add_map(name))
+    for name, place in sets.items():
+        taken = name in maps or variables.built_in(name)
+        if not taken or name.startswith(_PREFIXES):
+            variables.add_set(name)
+        elif name not in _ASSIGNABLE:
+            build.fault(f'the duplicate "{name}" variable', place)
     for name, place in declared_geos(source.directives).items():
         assignable = name in _ASSIGNABLE or name.startswith(_PREFIXES)
         if name in maps or (variables.built_in(name) and not assignable):

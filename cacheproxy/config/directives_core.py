@@ -20,6 +20,7 @@ from cacheproxy.config.table import (
     FLAG,
     HS,
     HSL,
+    HSL_IF,
     MANY,
     NUMBER,
     OFFSET,
@@ -40,7 +41,7 @@ from cacheproxy.config.table import (
 )
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.keep_alive import MSIE6, SAFARI
-from cacheproxy.policy.options import AddHeader, ErrorPage, Expires, Return, TryFiles
+from cacheproxy.policy.options import AddHeader, ErrorPage, Expires, TryFiles
 from cacheproxy.template import Template, constant_template
 
 __all__ = ["ROWS"]
@@ -105,20 +106,6 @@ def _error_page(build: Build, directive: Directive) -> ErrorPage:
         if not 300 <= int(word) <= 599:
             raise ConfigError(f'value "{word}" must be between 300 and 599')
     return ErrorPage(frozenset(map(int, words)), build.template(uri), response)
-
-
-def _return(build: Build, level: Level, directive: Directive) -> None:
-    first, *rest = directive.args
-    if first.isdigit() and int(first) <= 999:
-        text = build.template(rest[0]) if rest else None
-        answer = Return(int(first), text)
-    elif rest or not first.startswith(("http://", "https://", "$scheme")):
-        raise ConfigError(f'invalid return code "{first}"')
-    else:
-        answer = Return(302, build.template(first))
-    # the first one answers: what follows it on its level is never reached
-    if "core.return_" not in level.values:
-        level.put("core.return_", answer, directive)
 
 
 def _types(build: Build, level: Level, directive: Directive) -> None:
@@ -212,36 +199,34 @@ def _internal(build: Build, directive: Directive) -> bool:
 
 
 ROWS: list[Row] = [
-    Row("root", HSL, (1, 1), _root, "core.root"),
+    Row("root", HSL_IF, (1, 1), _root, "core.root"),
     Row("alias", Context.LOCATION, (1, 1), _root, "core.alias"),
     listed("index", HSL, (1, MANY), _index, "core.index"),
     value("try_files", _SL, (2, MANY), _try_files, "core.try_files", merge=Merge.LOCAL),
-    listed("error_page", HSL, (2, MANY), _error_page, "core.error_page"),
+    listed("error_page", HSL_IF, (2, MANY), _error_page, "core.error_page"),
     value("recursive_error_pages", HSL, 1, FLAG, "core.recursive_error_pages"),
     value("internal", Context.LOCATION, 0, _internal, "core.internal", merge=Merge.LOCAL),
-    Row(
-        "return",
-        _SL,
-        (1, 2),
-        _return,
-        "core.return_",
-        Merge.LOCAL,
-        note="The first one of a level answers.",
-    ),
     Row("types", HSL, (0, 0), _types, "core.types", Merge.LIST, block=True),
     value("default_type", HSL, 1, _default_type, "core.default_type"),
-    value("charset", HSL, 1, _charset, "core.charset", note="Names the charset, converts nothing."),
+    value(
+        "charset",
+        HSL_IF,
+        1,
+        _charset,
+        "core.charset",
+        note="Names the charset, converts nothing.",
+    ),
     value("charset_types", HSL, (1, MANY), types_option(b"text/html"), "core.charset_types"),
-    listed("add_header", HSL, (2, 3), _add_header, "core.add_header"),
+    listed("add_header", HSL_IF, (2, 3), _add_header, "core.add_header"),
     listed(
         "add_trailer",
-        HSL,
+        HSL_IF,
         (2, 3),
         _add_trailer,
         "core.add_trailer",
         note="Not for HTTP/1.0, nor with chunked_transfer_encoding off.",
     ),
-    value("expires", HSL, (1, 2), _expires, "core.expires"),
+    value("expires", HSL_IF, (1, 2), _expires, "core.expires"),
     value("etag", HSL, 1, FLAG, "core.etag"),
     value(
         "if_modified_since",
@@ -292,7 +277,7 @@ ROWS: list[Row] = [
     value("underscores_in_headers", HS, 1, FLAG, "server.underscores_in_headers"),
     value("ignore_invalid_headers", HS, 1, FLAG, "server.ignore_invalid_headers"),
     value("merge_slashes", HS, 1, FLAG, "server.merge_slashes"),
-    *accepted("sendfile tcp_nopush tcp_nodelay", HSL, "The event loop's transports decide."),
+    *accepted("sendfile tcp_nopush tcp_nodelay", HSL_IF, "The event loop's transports decide."),
     *accepted("aio aio_write directio", HSL, "Files are read off the reactor.", (1, 2)),
     *accepted("directio_alignment", HSL, "Files are read off the reactor."),
     *accepted(
@@ -316,7 +301,7 @@ ROWS: list[Row] = [
     *accepted("connection_pool_size request_pool_size", HS, "Memory is Python's to pool."),
     *only("autoindex random_index", HSL, "off", "Folders are never listed."),
     *only("gzip_static", HSL, "off", "Files compressed beforehand are not looked for."),
-    *only("limit_rate", HSL, "0", "Rates are not limited."),
+    *only("limit_rate", HSL_IF, "0", "Rates are not limited."),
     *only(
         "auth_basic", HSL | Context.LIMIT_EXCEPT, "off", "Requests are not authenticated."
     ),

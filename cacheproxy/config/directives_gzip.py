@@ -8,6 +8,7 @@ from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
     FLAG,
     HSL,
+    HSL_IF,
     MANY,
     SIZE,
     Build,
@@ -59,7 +60,7 @@ def _disable(build: Build, level: Level, directive: Directive) -> None:
 
 
 ROWS: list[Row] = [
-    value("gzip", HSL, 1, FLAG, "gzip.gzip"),
+    value("gzip", HSL_IF, 1, FLAG, "gzip.gzip"),
     value("gzip_types", HSL, (1, MANY), types_option(b"text/html"), "gzip.types"),
     value("gzip_min_length", HSL, 1, SIZE, "gzip.min_length"),
     value("gzip_comp_level", HSL, 1, _level, "gzip.comp_level"),

@@ -13,6 +13,7 @@ from cacheproxy.config.syslog import parse_syslog
 from cacheproxy.config.table import (
     FLAG,
     HSL,
+    HSL_IF,
     MANY,
     Build,
     Context,
@@ -167,7 +168,7 @@ def _error_log(build: Build, directive: Directive) -> ErrorLog:
 ROWS: list[Row] = [
     Row(
         "access_log",
-        HSL | Context.LIMIT_EXCEPT,
+        HSL_IF | Context.LIMIT_EXCEPT,
         (1, MANY),
         _access_log,
         "core.access_log",

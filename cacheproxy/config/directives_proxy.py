@@ -65,7 +65,7 @@ def _proxy_pass(build: Build, level: Level, directive: Directive) -> None:
     if proxy_pass.uri is not None and (
         level.facts.get("regex")
         or level.facts.get("named")
-        or level.context is Context.LIMIT_EXCEPT
+        or level.context in (Context.LIMIT_EXCEPT, Context.LOCATION_IF)
     ):
         raise ConfigError(
             '"proxy_pass" cannot have URI part in location given by regular expression, '
@@ -177,7 +177,7 @@ _PACE = "Its bounds are checked, as in nginx; how much is written at once follow
 ROWS: list[Row] = [
     Row(
         "proxy_pass",
-        Context.LOCATION | Context.LIMIT_EXCEPT,
+        Context.LOCATION | Context.LIMIT_EXCEPT | Context.LOCATION_IF,
         (1, 1),
         _proxy_pass,
         "proxy.proxy_pass",

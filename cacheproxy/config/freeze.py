@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from cacheproxy.config.bundled import DEFAULT_TYPES
 from cacheproxy.config.directives import LOCAL_TARGETS
+from cacheproxy.config.directives_rewrite import INSTRUCTIONS, REWRITE_READS
 from cacheproxy.config.fast_path import Hot
 from cacheproxy.config.listening import check_listens, server_listens
 from cacheproxy.config.logins import warn_of_logins
@@ -39,7 +40,9 @@ from cacheproxy.policy.options import (
     GzipOptions,
     ProxyOptions,
     ProxySsl,
+    Return,
 )
+from cacheproxy.policy.rewrite import If, Instruction
 from cacheproxy.template import Template, constant_template
 
 __all__ = ["freeze"]
@@ -179,6 +182,8 @@ def _location(build: Build, level: Level) -> Location:
         regex=level.facts["regex"] if inside else None,
         locations=tuple(_location(build, child) for child in level.children),
         limit_except=_limit_except(build, level),
+        instructions=_instructions(build, level),
+        nameless=level.context is Context.LOCATION_IF,
         error_log=level.get("error_log"),
         never_hot=tuple(sorted(row.name for row in level.rows_in_force() if row.hot is Hot.NO)),
         file=place.file,
@@ -187,6 +192,23 @@ def _location(build: Build, level: Level) -> Location:
     if level.context is not Context.LIMIT_EXCEPT:
         warn_unguarded(build, passing, location)
     return location
+
+
+def _instructions(build: Build, level: Level) -> tuple[Instruction, ...]:
+    """What the rewrite module has here, each ``if`` of a location with the location that it is."""
+    found = level.values.get(INSTRUCTIONS, ())
+    if found and isinstance(found[0], Return):
+        return ()  # It answers before anything else: ``CoreOptions.return_``.
+    made: list[Instruction] = []
+    for instruction in found:
+        if isinstance(instruction, If) and instruction.location is not None:
+            inner: Level = instruction.location
+            if "proxy.proxy_pass" in level.values:
+                # Unlike try_files, what answers in the location answers in its ifs.
+                inner.values.setdefault("proxy.proxy_pass", level.values["proxy.proxy_pass"])
+            instruction = dataclasses.replace(instruction, location=_location(build, inner))
+        made.append(instruction)
+    return tuple(made)
 
 
 def _limit_except(build: Build, level: Level) -> LimitExcept | None:
@@ -216,7 +238,14 @@ def _core(build: Build, level: Level) -> CoreOptions:
         root=root,
         alias=alias,
         alias_length=length,
+        return_=_first_return(level),
     )
+
+
+def _first_return(level: Level) -> Return | None:
+    """A ``return`` that no other instruction comes before."""
+    found = level.values.get(INSTRUCTIONS, ())
+    return found[0] if found and isinstance(found[0], Return) else None
 
 
 def _files(build: Build, level: Level) -> tuple[Template | None, Template | None, int | None]:
@@ -269,9 +298,22 @@ def _proxy(build: Build, level: Level, around: Level) -> ProxyOptions:
             )
     _buffers(build, level, extra)
     options = _record(ProxyOptions, "proxy", level, **extra)
-    options = dataclasses.replace(options, reads=behind(_read_by(options), build.of("map")))
+    options = dataclasses.replace(options, reads=_reads(build, level, options))
     _check_tls(build, level, options)
     return options
+
+
+def _reads(build: Build, level: Level, options: ProxyOptions) -> frozenset[str]:
+    """The variables that a request to the origin may be made of, the rewrite module's included.
+
+    Which of its instructions come before is not looked into: any of the server counts.
+    """
+    read = _read_by(options)
+    at: Level | None = level
+    while at is not None:
+        read |= at.values.get(REWRITE_READS, set())
+        at = at.parent
+    return behind(read, build.of("map"))
 
 
 def _sliced(build: Build, proxy: ProxyOptions, cache: CacheOptions) -> ProxyOptions:

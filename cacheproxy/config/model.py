@@ -21,6 +21,7 @@ from cacheproxy.policy.options import (
     GzipOptions,
     ProxyOptions,
 )
+from cacheproxy.policy.rewrite import Instruction
 from cacheproxy.template import Template
 
 __all__ = [
@@ -123,6 +124,10 @@ class Location:
     regex: re.Pattern[bytes] | None = None
     locations: tuple[Location, ...] = ()
     limit_except: LimitExcept | None = None
+    #: ``rewrite``, ``set``, ``if`` …, in their order; an ``If`` holds the ``Location`` that it is.
+    instructions: tuple[Instruction, ...] = ()
+    #: An ``if`` of a location, which is found by its condition and not by a URI.
+    nameless: bool = False
     error_log: ErrorLog | None = None
     never_hot: tuple[str, ...] = ()
     file: str = ""

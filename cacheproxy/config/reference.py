@@ -71,9 +71,9 @@ where something is particular. A directive that is not in these tables is an
 error that names its file and line.
 
 In *Where*, M is the top of the file, E ``events``, H ``http``, S ``server``, L
-``location``, U ``upstream`` and X ``limit_except``. *Inherited* says what a level has that does not
-use the directive: ``value``, the one of the level around it; ``list``, the whole
-list of the level around it, if it adds nothing to it itself; ``no``, nothing.
+``location``, U ``upstream``, X ``limit_except`` and I ``if``. *Inherited* says what a level
+has that does not use the directive: ``value``, the one of the level around it; ``list``, the
+whole list of the level around it, if it adds nothing to it itself; ``no``, nothing.
 
 ``include`` may stand anywhere. ``mime.types``, ``proxy_params`` and ``uwsgi_params`` may be
 included where no such file exists: then bundled ones are used, with a warning.
@@ -105,6 +105,8 @@ _LETTERS = {
     Context.LOCATION: "L",
     Context.UPSTREAM: "U",
     Context.LIMIT_EXCEPT: "X",
+    Context.SERVER_IF: "I",
+    Context.LOCATION_IF: "I",
 }
 _INHERITED = {Merge.SINGLE: "value", Merge.LIST: "list", Merge.LOCAL: "no", Merge.GLOBAL: "no"}
 

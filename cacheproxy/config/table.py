@@ -27,6 +27,7 @@ __all__ = [
     "FLAG",
     "HS",
     "HSL",
+    "HSL_IF",
     "MANY",
     "METHODS",
     "MISSING",
@@ -68,10 +69,16 @@ class Context(Flag):
     LOCATION = auto()
     UPSTREAM = auto()
     LIMIT_EXCEPT = auto()
+    #: ``if`` in a server; only the rewrite module's directives may stand there.
+    SERVER_IF = auto()
+    #: ``if`` in a location, a nameless location.
+    LOCATION_IF = auto()
 
 
 HS = Context.HTTP | Context.SERVER
 HSL = HS | Context.LOCATION
+#: The same, and in an ``if`` of a location.
+HSL_IF = HSL | Context.LOCATION_IF
 
 
 class Merge(Enum):

@@ -1,8 +1,9 @@
-"""Variables that the configuration itself declares: captures and ``map``.
+"""Variables that the configuration itself declares: captures, ``map`` and ``set``.
 
-A request's context, the object that getters are given, must have two
+A request's context, the object that getters are given, must have three
 dictionaries: ``captures`` (named groups by name, positional ones under ``"1"``,
-``"2"``, …) and ``map_values`` (what maps have answered so far).
+``"2"``, …), ``map_values`` (what maps have answered so far) and ``set_values`` (what ``set`` has
+set).
 
 nginx's ``ngx_http_map_module`` and ``ngx_http_regex_exec``.
 
@@ -35,6 +36,7 @@ class CaptureContext(Protocol):
 
     captures: dict[str, bytes]
     map_values: dict[str, bytes]
+    set_values: Mapping[str, bytes]
 
 
 def _capture(name: str) -> Getter:
@@ -49,7 +51,6 @@ class Declared:
         self._getters: dict[str, Getter] = {
             str(digit): _capture(str(digit)) for digit in "123456789"
         }
-        self._maps: dict[str, Map] = {}
         self.names: set[str] = set()
         self.used: set[str] = set()
 
@@ -73,6 +74,10 @@ class Declared:
         self.add(name, found.get)
         return found
 
+    def add_set(self, name: str) -> None:
+        """Declare a variable of ``set``: empty until it is set."""
+        self.add(name, lambda context: context.set_values.get(name, b""))
+
     def add(self, name: str, getter: Getter) -> None:
         """Declare a variable with a getter of its own."""
         self.names.add(name)
@@ -84,20 +89,26 @@ _GROUP = re.compile(r"\(\?P?(?:<([A-Za-z_]\w*)>|'([A-Za-z_]\w*)')")
 
 def declared_names(
     directives: Iterable[Directive],
-) -> tuple[set[str], dict[str, Directive]]:
-    """The named groups of every regular expression, and each ``map``'s variable with its place.
+) -> tuple[set[str], dict[str, Directive], dict[str, Directive]]:
+    """The named groups of every regular expression, and the variables of ``map`` and of ``set``.
+
+    The last two come with the places where they stand.
 
     Read before anything is converted, because a variable may be used above the
     block that declares it.
     """
     captures: set[str] = set()
     maps: dict[str, Directive] = {}
+    sets: dict[str, Directive] = {}
     for directive in directives:
         if directive.name == "map" and len(directive.args) == 2:
             maps[directive.args[1].removeprefix("$").lower()] = directive
             texts = [line.name for line in directive.block or ()]
-        elif directive.name in ("server_name", "location", "proxy_redirect"):
+        elif directive.name in ("server_name", "location", "proxy_redirect", "rewrite", "if"):
             texts = list(directive.args)
+        elif directive.name == "set" and directive.args:
+            sets.setdefault(directive.args[0].removeprefix("$").lower(), directive)
+            texts = []
         else:
             texts = []
         for text in texts:
@@ -106,7 +117,8 @@ def declared_names(
             inner = declared_names(directive.block)
             captures |= inner[0]
             maps.update(inner[1])
-    return captures, maps
+            sets = {**inner[2], **sets}
+    return captures, maps, sets
 
 
 class Map:

@@ -128,6 +128,7 @@ class CoreOptions:
     recursive_error_pages: bool = False
     internal: bool = False
     return_: Return | None = None
+    rewrite_log: bool = False
     #: ``allow`` and ``deny``, in their order.
     access: tuple[AccessRule, ...] = ()
     types: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))

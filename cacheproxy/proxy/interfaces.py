@@ -329,6 +329,12 @@ class FileSystem(Protocol):
 
     def is_directory(self, path: bytes) -> bool: ...
 
+    def exists(self, path: bytes) -> bool:
+        """Whether *path* is a file of any kind, or a directory."""
+
+    def is_executable(self, path: bytes) -> bool:
+        """Whether *path* exists and its owner may execute it (``-x`` of ``if``)."""
+
 
 class TlsInfo(Protocol):
     """What the ``$ssl_*`` variables read off a TLS connection."""

@@ -162,6 +162,21 @@ class Files:
         except (OSError, ValueError):
             return False
 
+    def exists(self, path: bytes) -> bool:
+        """Whether *path* is a file of any kind, or a directory."""
+        try:
+            os.stat(path)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def is_executable(self, path: bytes) -> bool:
+        """Whether *path* exists and its owner may execute it."""
+        try:
+            return bool(os.stat(path).st_mode & stat.S_IXUSR)
+        except (OSError, ValueError):
+            return False
+
     def _open(self, path: bytes) -> SmallFile | LargeFile | int:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

@@ -60,6 +60,7 @@ class Request:
         self.variables = variables
         self.captures: dict[str, bytes] = {}
         self.map_values: dict[str, bytes] = {}
+        self.set_values: dict[str, bytes] = {}
         self.reads: list[str] = []
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.config.directives import LOCAL_TARGETS, ROWS, TABLE
+from cacheproxy.config.directives_rewrite import INSTRUCTIONS
 from cacheproxy.config.model import Server, SslOptions, Upstream
 from cacheproxy.policy.options import (
     CacheOptions,
@@ -56,5 +57,5 @@ class TableTests(SynchronousTestCase):
     def test_handlers_are_not_inherited(self) -> None:
         """What answers a request holds in its own location only (nginx's content handlers)."""
         self.assertTrue(
-            {"proxy.proxy_pass", "core.return_", "core.try_files", "core.internal"} <= LOCAL_TARGETS
+            {"proxy.proxy_pass", INSTRUCTIONS, "core.try_files", "core.internal"} <= LOCAL_TARGETS
         )

@@ -74,7 +74,7 @@ def rendered(place: Location, captures: dict[str, bytes]) -> bytes | None:
     answer = place.core.return_
     if answer is None or answer.text is None:
         return None
-    return answer.text.render(SimpleNamespace(captures=captures, map_values={}))
+    return answer.text.render(SimpleNamespace(captures=captures, map_values={}, set_values={}))
 
 
 def check_uri(tree: LocationTree[Location], uri: str, response: http.client.HTTPResponse) -> bool:

@@ -34,7 +34,7 @@ from cacheproxy.proxy.exchange.response import Response, ResponseState
 from cacheproxy.proxy.interfaces import Downstream
 from cacheproxy.proxy.site.phases import Phase, Progress
 from cacheproxy.proxy.site.server_line import server_line
-from cacheproxy.proxy.site.site import Route, Site
+from cacheproxy.proxy.site.site import Route, Site, merged_captures
 
 __all__ = ["Exchange", "Source"]
 
@@ -108,7 +108,10 @@ class Exchange:
             self.downstream.close_after_response()
             self.answer_status(405)
             return
-        self.enter(route)
+        if route.server.rewrites:
+            self.site.front.rewrite_in_server(self, route, self.site.server_of(route.host)[1])
+        else:
+            self.enter(route)
 
     def reject(self, status: int) -> None:
         """Answer a request that cannot be routed, and close after it."""
@@ -139,7 +142,11 @@ class Exchange:
             arguments = b"?" + route.args if route.args else b""
             self.redirect(301, route.redirect + arguments)
             return
-        self._run(iter(location.phases))
+        self.run_phases(location.phases)
+
+    def run_phases(self, phases: tuple[Phase, ...]) -> None:
+        """Run *phases*, one after the other."""
+        self._run(iter(phases))
 
     def _run(self, phases: Iterator[Phase]) -> None:
         """Run *phases* until one of them answers or waits."""
@@ -176,11 +183,7 @@ class Exchange:
             self.stop()
             return
         request = self.request
-        request.redirects += 1
-        if request.redirects > MAX_INTERNAL_REDIRECTS:
-            self._log_error("error", "rewrite or internal redirection cycle")
-            request.note_error_page()
-            self.answer_status(500)
+        if self.goes_in_circles():
             return
         request.internal = request.uri_changed = True
         try:
@@ -189,10 +192,29 @@ class Exchange:
             self._log_error("error", problem.message)
             self.answer_status(404)
             return
-        target = Target(uri, args or b"", bool(args))
+        request.passes_whole_uri = False
+        self.locate(uri, Target(uri, args or b"", bool(args)))
+
+    def locate(self, uri: bytes, target: Target) -> None:
+        """Enter the location that *uri* leads to in the server where the request is."""
+        request = self.request
         route = self.site.locate(request.server, request.route.host, uri, target, {})
-        route.captures = {**request.captures, **route.captures}
+        if route.server.rewrites:
+            self.site.front.rewrite_in_server(self, route, request.captures)
+            return
+        route.captures = merged_captures(request.captures, route.captures)
         self.enter(route)
+
+    def goes_in_circles(self) -> bool:
+        """Count one more internal redirect; whether it is one too many, and answered with 500."""
+        request = self.request
+        request.redirects += 1
+        if request.redirects <= MAX_INTERNAL_REDIRECTS:
+            return False
+        self._log_error("error", "rewrite or internal redirection cycle")
+        request.note_error_page()
+        self.answer_status(500)
+        return True
 
     def enter_named(self, name: bytes) -> None:
         """Go on in the named location *name*, with the URI as it is."""

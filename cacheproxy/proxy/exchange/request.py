@@ -10,8 +10,12 @@ Imports: ``http``, ``proxy.site``, ``proxy.exchange`` below it.
 from __future__ import annotations
 
 import copy
+import re
 
+from cacheproxy.config.model import Location
 from cacheproxy.http.messages import RequestHead
+from cacheproxy.http.target import Target
+from cacheproxy.policy.routing import captured
 from cacheproxy.proxy.exchange.record import Record
 from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.exchange.response import Response
@@ -39,12 +43,14 @@ class Request:
         "location",
         "map_values",
         "method",
+        "passes_whole_uri",
         "proxy_host",
         "record",
         "redirects",
         "response",
         "route",
         "server",
+        "set_values",
         "site",
         "slice_range",
         "tried_path",
@@ -90,6 +96,10 @@ class Request:
         #: Internal redirects so far.
         self.redirects = 0
         self.map_values: dict[str, bytes] = {}
+        #: What ``set`` has set.
+        self.set_values: dict[str, bytes] = {}
+        #: The URI of ``proxy_pass`` takes no part (nginx ``valid_location``).
+        self.passes_whole_uri = False
         #: The authority of a proxy_pass with variables, once rendered.
         self.proxy_host: bytes | None = None
         #: ``$slice_range``, while a slice is being asked for.
@@ -116,6 +126,50 @@ class Request:
         self.captures = other.captures
         self.internal = other.internal
         self.uri_changed = other.uri_changed
+        self.set_values = dict(other.set_values)
+        self.passes_whole_uri = other.passes_whole_uri
+
+    def capture(self, match: re.Match[bytes] | None) -> None:
+        """What ``$1`` and named captures read after an expression of the rewrite module.
+
+        One that did not match leaves none of the numbered ones (nginx).
+        """
+        if match is not None:
+            self.captures = captured(self.captures, match)
+        elif "1" in self.captures:
+            before = self.captures.items()
+            self.captures = {name: value for name, value in before if not name.isdigit()}
+
+    def with_captures(self, captures: dict[str, bytes]) -> Request:
+        """What text is rendered on as if these had been captured."""
+        other = copy.copy(self)
+        other.captures = captures
+        return other
+
+    def set_variable(self, name: str, value: bytes) -> None:
+        """``set``."""
+        self.set_values[name] = value
+
+    def enter_inside(self) -> None:
+        """It may enter locations that are ``internal``."""
+        self.internal = True
+
+    def enter_if(self, location: Location) -> None:
+        """An ``if`` of the location holds: its options are read from here on."""
+        self.location = self.server.compiled(location)
+
+    def rewrite_to(self, uri: bytes, args: bytes) -> None:
+        """Change ``$uri`` and ``$args``, without choosing a location again (``rewrite``)."""
+        old = self.route
+        self.uri_changed = True
+        target = Target(old.target.path, args, bool(args))
+        self.route = Route(
+            self.server, self.location, old.host, uri, target, self.captures, None
+        )
+
+    def keep_location(self) -> None:
+        """``break``: no location is looked for again, whatever the URI is now."""
+        self.passes_whole_uri = True
 
     def set_uri(self, uri: bytes) -> None:
         """Change ``$uri`` without choosing a location again (``try_files``)."""

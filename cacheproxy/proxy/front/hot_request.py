@@ -10,7 +10,8 @@ Imports: ``http``, ``policy``, ``proxy.interfaces``, ``proxy.site``, ``proxy.exc
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
@@ -41,6 +42,8 @@ class HotRequest:
     # The request.
     method = b"GET"
     body = None
+    #: Where the rewrite module is at work nothing is answered hot.
+    set_values: Mapping[str, bytes] = MappingProxyType({})
     uri_changed = False
     proxy_host: bytes | None = None
     slice_range = b""

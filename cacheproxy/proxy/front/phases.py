@@ -2,7 +2,8 @@
 
 An exchange and a site know nothing of what stands above them. They reach it through the
 ``Front`` that the site was given: which phases a location has, in nginx's order (``return``,
-``allow`` and ``deny``, ``try_files``, content), and how errors and redirects are answered.
+``rewrite``, ``allow`` and ``deny``, ``try_files``, content), and how errors and redirects are
+answered.
 
 Source: nginx ``ngx_http_core_module`` phases.
 Imports: ``proxy`` below it.
@@ -14,8 +15,9 @@ from cacheproxy.http.fields import Pairs
 from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
 from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.front.content import content_phases, try_files
+from cacheproxy.proxy.front.rewriting import rewrite_in_location, rewrite_in_server
 from cacheproxy.proxy.site.phases import Phase, Progress
-from cacheproxy.proxy.site.site import CompiledLocation, Front
+from cacheproxy.proxy.site.site import CompiledLocation, Front, Route
 
 __all__ = ["FRONT", "ProxyFront"]
 
@@ -31,6 +33,10 @@ class ProxyFront:
         phases: list[Phase] = []
         if core.return_ is not None:
             phases.append(_return)
+        here, server = location.location, location.server.server
+        if here.instructions and here is not server.root:
+            # As in nginx those of a server's own level run before a location is looked for.
+            phases.append(rewrite_in_location)
         if location.access is not None:
             phases.append(_access)
         if core.try_files is not None:
@@ -44,6 +50,13 @@ class ProxyFront:
     def redirect(self, exchange: Exchange, status: int, location: bytes) -> None:
         """Answer with a redirect to *location*."""
         answer_redirect(exchange, status, location)
+
+
+    def rewrite_in_server(
+        self, exchange: Exchange, route: Route, captures: dict[str, bytes]
+    ) -> None:
+        """Carry out the instructions of the server's own level, then enter a location."""
+        rewrite_in_server(exchange, route, captures)
 
 
 #: It has no state, so that all sites share it.

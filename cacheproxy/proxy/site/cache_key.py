@@ -53,6 +53,7 @@ class RouteContext:
         "record",
         "route",
         "server",
+        "set_values",
         "site",
         "slice_range",
         "uri_changed",
@@ -69,6 +70,7 @@ class RouteContext:
         self.location: CompiledLocation = route.location
         self.captures = route.captures
         self.map_values: dict[str, bytes] = {}
+        self.set_values: dict[str, bytes] = {}
         self.record = RouteRecord()
         self.uri_changed = False
         self.proxy_host: bytes | None = None

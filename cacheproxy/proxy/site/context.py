@@ -10,7 +10,7 @@ Imports: ``http``, ``policy``, ``proxy.interfaces``, ``proxy.site.site``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from cacheproxy.http.fields import Fields, Pairs
@@ -63,6 +63,9 @@ class TemplateContext(Protocol):
 
     @property
     def map_values(self) -> dict[str, bytes]: ...
+
+    @property
+    def set_values(self) -> Mapping[str, bytes]: ...
 
     @property
     def uri_changed(self) -> bool: ...

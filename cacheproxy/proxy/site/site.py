@@ -31,6 +31,7 @@ from cacheproxy.policy.forwarding import (
 )
 from cacheproxy.policy.http_upstream import HttpUpstream
 from cacheproxy.policy.options import ErrorPage, ProxyPass
+from cacheproxy.policy.rewrite import If, Instruction
 from cacheproxy.policy.route_variables import follows_route
 from cacheproxy.policy.routing import LocationTree, ServerChooser
 from cacheproxy.policy.upstream_protocol import UpstreamProtocol
@@ -50,6 +51,7 @@ __all__ = [
     "Route",
     "Site",
     "keyed_by_slice",
+    "merged_captures",
     "proxy_host",
 ]
 
@@ -78,6 +80,12 @@ class Front(Protocol[X]):
 
     def redirect(self, exchange: X, status: int, location: bytes) -> None:
         """Answer with a redirect to *location*."""
+
+    def rewrite_in_server(self, exchange: X, route: Route, captures: dict[str, bytes]) -> None:
+        """Carry out the rewrite module's instructions of a server, then enter a location.
+
+        *route* is where the request goes if they change no URI; *captures* are those so far.
+        """
 
 
 class LogLine:
@@ -128,6 +136,7 @@ class CompiledLocation:
         "purge",
         "redirects",
         "response_rewriter",
+        "rewrites",
         "selection",
         "server",
         "slice_keys_follow_route",
@@ -182,6 +191,10 @@ class CompiledLocation:
             self.free_methods = limit.methods
         #: The conditions under which a request is one to purge, also where nothing is kept.
         self.purge = location.cache.purge if proxy.proxy_pass is not None else ()
+        #: Whether more than the route decides what answers: the rewrite module is at work.
+        self.rewrites = bool(
+            location.instructions or location.nameless or server.rewrites
+        )
         self._look_at_keys()
         self.hot = self._may_answer_hot()
         #: What a request goes through here; the last always answers.
@@ -208,6 +221,10 @@ class CompiledLocation:
     def _look_at_keys(self) -> None:
         """Find out which cache keys can be made without an exchange."""
         proxy = self.proxy
+        if self.rewrites:
+            self.get_key_follows_route = self.key_follows_route = False
+            self.slice_keys_follow_route = False
+            return
         #: Whether the key of a GET can be made from its route alone …
         self.get_key_follows_route = (
             self.storage is not None
@@ -239,8 +256,8 @@ class CompiledLocation:
 
     def _may_answer_hot(self) -> bool:
         """Whether hits or files of this location may be sent without making an exchange."""
-        if self.proxy.proxy_pass is not None and self.storage is None:
-            return False  # nothing is kept
+        if self.rewrites or (self.proxy.proxy_pass is not None and self.storage is None):
+            return False  # in the latter case nothing is kept
         return not hot_obstacles(self.location, self.server.default_core)
 
     def __repr__(self) -> str:
@@ -289,6 +306,11 @@ def _error_pages(pages: tuple[ErrorPage, ...]) -> dict[int, ErrorPage]:
     return found
 
 
+def _nameless(instructions: tuple[Instruction, ...]) -> tuple[Location, ...]:
+    """The locations that the ``if`` instructions of a location are."""
+    return tuple(one.location for one in instructions if isinstance(one, If))
+
+
 class CompiledServer:
     """One server: its locations compiled and arranged for look-up."""
 
@@ -299,6 +321,7 @@ class CompiledServer:
         "default_core",
         "name",
         "named",
+        "rewrites",
         "root",
         "server",
         "tree",
@@ -313,6 +336,8 @@ class CompiledServer:
         self._world = world
         self._front = front
         self.name = server.names[0].encode() if server.names else b""
+        #: Whether its own level has instructions of the rewrite module.
+        self.rewrites = bool(server.root.instructions)
         self._compiled: dict[int, CompiledLocation] = {}
         self.root = self.compiled(server.root)
         self.tree = LocationTree(server.root.locations)
@@ -327,6 +352,7 @@ class CompiledServer:
         for location in locations:
             self.compiled(location)
             self._compile_all(location.locations)
+            self._compile_all(_nameless(location.instructions))
 
     def compiled(self, location: Location) -> CompiledLocation:
         """The compiled form of one of this server's locations."""
@@ -335,6 +361,13 @@ class CompiledServer:
             found = CompiledLocation(location, self, self._world, self._front)
             self._compiled[id(location)] = found
         return found
+
+
+def merged_captures(before: dict[str, bytes], own: dict[str, bytes]) -> dict[str, bytes]:
+    """The captures of a location after those *before*; numbered ones of both never mix."""
+    if "1" in own:
+        before = {name: value for name, value in before.items() if not name.isdigit()}
+    return {**before, **own}
 
 
 class Route:

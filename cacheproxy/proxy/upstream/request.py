@@ -120,7 +120,7 @@ class UpstreamRequest:
         route = context.route
         return choice, proxy_uri(
             location.location.pattern,
-            replacement,
+            None if exchange.request.passes_whole_uri else replacement,
             route.uri,
             None if exchange.request.uri_changed else route.target.path,
             route.args if route.has_args else None,

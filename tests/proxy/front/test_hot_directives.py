@@ -32,6 +32,7 @@ AROUND = {"keepalive_time"}
 #: Settings with which answers are kept ready; in the location where they may stand there.
 READY = {
     "absolute_redirect": "absolute_redirect off;",
+    "rewrite_log": "rewrite_log on;",
     "access_log": "access_log other.log l if=$arg_b;",
     "add_header": "add_header X-Uri $uri$upstream_cache_status always;",
     "alias": "alias $folder/files/;",
@@ -181,7 +182,11 @@ NOT_READY = {
     "proxy_cache_key": "proxy_cache_key $uri$http_user_agent;",
     "proxy_cache_purge": "proxy_cache_purge $http_x_purge;",
     "proxy_store": "proxy_store $folder/stored$uri;",
+    "break": "break;",
+    "if": "if ($http_x_stop) { return 403; }",
     "return": "return 200 text;",
+    "rewrite": "rewrite ^/x /y;",
+    "set": "set $own 1;",
     "send_timeout": "send_timeout 5s;",
     "slice": "slice 1k; proxy_cache_key $uri$slice_range;",
     "try_files": "try_files /none /other;",
