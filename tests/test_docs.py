@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from pathlib import Path
@@ -50,6 +51,38 @@ def test_readme_names_every_page() -> None:
     """A page that nothing leads to is not read."""
     listed = set(re.findall(r"``docs/([a-z-]+\.rst)``", README.read_text()))
     assert listed == {page.name for page in PAGES}
+
+
+def defined(tree: ast.Module, name: str) -> bool:
+    """Whether the module has the function, class or ``Class.method`` called *name*."""
+    body: list[ast.stmt] = tree.body
+    for part in name.split("."):
+        found = [
+            node
+            for node in body
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part
+        ]
+        if not found:
+            return False
+        body = found[0].body
+    return True
+
+
+def test_architecture_names_what_exists() -> None:
+    """Each file, and each function or class in it; every package of the source is described."""
+    text = (TOP / "docs" / "architecture.rst").read_text()
+    source = TOP / "cacheproxy"
+    named = re.findall(r"``([a-z0-9_/]+\.py)(?:: ([A-Za-z_.]+))?``", text)
+    assert len([function for _, function in named if function]) > 20
+    for path, function in named:
+        files = [source / path, TOP / path] if "/" in path else [*source.rglob(path)]
+        files = [file for file in files if file.exists()]
+        assert files, path
+        if function:
+            assert defined(ast.parse(files[0].read_text()), function), f"{path}: {function}"
+    packages = {file.parent.relative_to(source) for file in source.rglob("__init__.py")}
+    for package in packages - {Path(".")}:
+        assert package.name in text, package
 
 
 def test_own_directives_are_explained() -> None:
