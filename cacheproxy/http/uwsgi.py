@@ -19,6 +19,17 @@ __all__ = ["MAX_VARIABLES", "PacketTooLarge", "encode_packet"]
 MAX_VARIABLES = 65535
 
 
+class _Lengths(dict[int, bytes]):
+    """Lengths as the protocol writes them; those of names and usual values are kept."""
+
+    def __missing__(self, length: int) -> bytes:
+        # One that 16 bits cannot say makes the whole too large, which is seen at the end.
+        return pack("<H", length & 0xFFFF)
+
+
+_LENGTHS = _Lengths({length: pack("<H", length) for length in range(1024)})
+
+
 class PacketTooLarge(ValueError):
     """The variables do not fit into a packet; *size* is what they would take."""
 
@@ -31,11 +42,14 @@ def encode_packet(
     variables: Iterable[tuple[bytes, bytes]], modifier1: int = 0, modifier2: int = 0
 ) -> bytes:
     """The packet that says *variables*; raises :class:`PacketTooLarge`."""
-    flat = [part for pair in variables for part in pair]
-    size = 2 * len(flat) + sum(map(len, flat))
-    if size > MAX_VARIABLES:
-        raise PacketTooLarge(size)
-    parts = [pack("<BHB", modifier1, size, modifier2)]
-    for part in flat:
-        parts += (pack("<H", len(part)), part)
-    return b"".join(parts)
+    lengths = _LENGTHS
+    block = b"".join(
+        [
+            part
+            for name, value in variables
+            for part in (lengths[len(name)], name, lengths[len(value)], value)
+        ]
+    )
+    if len(block) > MAX_VARIABLES:
+        raise PacketTooLarge(len(block))
+    return pack("<BHB", modifier1, len(block), modifier2) + block

@@ -118,7 +118,16 @@ def _said(request: Outgoing, what: str) -> bytes:
 
 
 def _of_fields(fields: Fields, names: _Names) -> Pairs:
-    """The variables made from the client's fields; those of one name are joined."""
+    """The variables made from the client's fields; kept with them, as requests share them."""
+    kept = fields.passed
+    if kept is None or kept[0] is not names:
+        kept = fields.passed = (names, _made_of(fields, names))
+    variables: Pairs = kept[1]
+    return variables
+
+
+def _made_of(fields: Fields, names: _Names) -> Pairs:
+    """One variable for each name that passes; the values of one name are joined."""
     found: dict[bytes, bytes] = {}
     underscored: Pairs = []
     nominated: list[bytes] = []
