@@ -42,3 +42,11 @@ class CaptureTests(BenchCase):
             answer = bench.get(b"/")
             self.assertEqual(answer.get(b"location"), b"http://test.example/inner/x")
             self.assertIsNone(answer.get(b"x-one"))
+
+    def test_refresh_is_rewritten_like_location(self) -> None:
+        """By an expression too."""
+        bench = self.proxy(r"proxy_redirect ~^http://([a-z]+)/(.*)$ /$1/$2;")
+        self.origin.default = lambda connection, request: connection.send(
+            b"HTTP/1.1 200 OK\r\nRefresh: 5; url=http://inner/x\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.assertEqual(bench.get(b"/").get(b"refresh"), b"5; url=/inner/x")

@@ -417,7 +417,7 @@ def _redirected(
         if changed is not None:
             changed = absolute_location(exchange.request, changed)
     elif lower == b"refresh":
-        changed = redirects.refresh(exchange, value)
+        changed = redirects.refresh(exchange.request, value)
     else:
         return name, value
     return name, value if changed is None else changed
