@@ -84,7 +84,7 @@ _OWN = [
 ]
 _PASS = Row(
     "uwsgi_pass",
-    Context.LOCATION,
+    Context.LOCATION | Context.LOCATION_IF,
     (1, 1),
     _uwsgi_pass,
     "proxy.proxy_pass",

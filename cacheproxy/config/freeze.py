@@ -203,9 +203,7 @@ def _instructions(build: Build, level: Level) -> tuple[Instruction, ...]:
     for instruction in found:
         if isinstance(instruction, If) and instruction.location is not None:
             inner: Level = instruction.location
-            if "proxy.proxy_pass" in level.values:
-                # Unlike try_files, what answers in the location answers in its ifs.
-                inner.values.setdefault("proxy.proxy_pass", level.values["proxy.proxy_pass"])
+            _inherit_handler(level, inner)
             instruction = dataclasses.replace(instruction, location=_location(build, inner))
         made.append(instruction)
     return tuple(made)
@@ -216,13 +214,20 @@ def _limit_except(build: Build, level: Level) -> LimitExcept | None:
     if found is None:
         return None
     methods, inner = found
-    # the one handler that it has from its location, unlike return or try_files
+    _inherit_handler(level, inner)
+    return LimitExcept(methods, _location(build, inner))
+
+
+def _inherit_handler(level: Level, inner: Level) -> None:
+    """Give *inner*, ``limit_except`` or ``if``, what answers in its location, if it has nothing.
+
+    Unlike ``proxy_pass`` and its like, ``return`` and ``try_files`` are not inherited.
+    """
     handler = level.values.get("handler")
     if handler is not None and "handler" not in inner.values:
         inner.values["handler"] = handler
         target = "proxy.proxy_pass"
         inner.in_family(handler).values[target] = level.in_family(handler).values[target]
-    return LimitExcept(methods, _location(build, inner))
 
 
 def _core(build: Build, level: Level) -> CoreOptions:

@@ -118,6 +118,18 @@ class IfTests(SynchronousTestCase):
         self.assertEqual(inner.core.expires, found.core.expires)
         self.assertEqual(inner.proxy.proxy_pass, found.proxy.proxy_pass)
 
+    def test_an_if_inherits_what_answers_in_its_location(self) -> None:
+        """Also by uwsgi, and may have its own."""
+        found = location("uwsgi_pass a:1; if ($host) { } if ($uri) { proxy_pass http://b; }")
+        schemes = []
+        for one in found.instructions:
+            assert isinstance(one, If)
+            assert isinstance(one.location, Location)
+            target = one.location.proxy.proxy_pass
+            assert target is not None
+            schemes.append(target.scheme)
+        self.assertEqual(schemes, [b"uwsgi", b"http"])
+
     def test_an_if_of_a_server_is_none(self) -> None:
         """Only instructions may stand in it."""
         (found,) = server("if ($host) { set $x 1; }").root.instructions
