@@ -22,6 +22,7 @@ from cacheproxy.config.table import (
     OFFSET,
     SIZE,
     TIME,
+    Apply,
     Build,
     Context,
     Level,
@@ -39,7 +40,7 @@ from cacheproxy.config.table import (
 )
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.containment import literal_uri
-from cacheproxy.policy.options import ProxyPass, ProxyRedirect
+from cacheproxy.policy.options import CookieFlags, CookieRule, ProxyPass, ProxyRedirect
 from cacheproxy.template import Template
 
 __all__ = ["ROWS"]
@@ -108,6 +109,67 @@ def _redirect(build: Build, level: Level, directive: Directive) -> None:
         return
     redirect = ProxyRedirect(build.template(first), build.template(rest[0]))
     level.append(target, redirect, directive)
+
+
+def _cookie_rules(name: str) -> Apply:
+    """``proxy_cookie_domain`` and ``proxy_cookie_path``; domains are compared without case."""
+    target = f"proxy.cookie_{name}"
+
+    def apply(build: Build, level: Level, directive: Directive) -> None:
+        first, *rest = directive.args
+        if not rest:
+            _cookies_off(target, level, directive)
+            return
+        subject = regex = None
+        if first.startswith("~"):
+            ignore_case = name == "domain" or first.startswith("~*")
+            text = first[1:] if name == "domain" else first.removeprefix("~").removeprefix("*")
+            regex = compile_pattern(text, ignore_case=ignore_case)
+        else:
+            subject = build.template(first)
+        level.append(target, CookieRule(subject, regex, build.template(rest[0])), directive)
+
+    return apply
+
+
+def _cookies_off(target: str, level: Level, directive: Directive) -> None:
+    if directive.args != ("off",):
+        raise ConfigError(f'invalid parameter "{directive.args[0]}"')
+    level.values[target] = []
+    level.places.setdefault(target, directive)
+
+
+#: The words of ``proxy_cookie_flags``: what each adds, and what it takes away.
+_FLAG_WORDS: dict[str, tuple[tuple[bytes, bytes] | None, bytes | None]] = {
+    "secure": ((b"secure", b""), None),
+    "httponly": ((b"httponly", b""), None),
+    "samesite=strict": ((b"samesite", b"Strict"), None),
+    "samesite=lax": ((b"samesite", b"Lax"), None),
+    "samesite=none": ((b"samesite", b"None"), None),
+    "nosecure": (None, b"secure"),
+    "nohttponly": (None, b"httponly"),
+    "nosamesite": (None, b"samesite"),
+}
+
+
+def _cookie_flags(build: Build, level: Level, directive: Directive) -> None:
+    target = "proxy.cookie_flags"
+    first, *rest = directive.args
+    if not rest and first == "off":
+        _cookies_off(target, level, directive)
+        return
+    name = regex = None
+    if first.startswith("~"):
+        regex = compile_pattern(first[1:], ignore_case=True)
+    else:
+        name = build.template(first)
+    for word in rest:
+        if word not in _FLAG_WORDS:
+            raise ConfigError(f'invalid parameter "{word}"')
+    effects = [_FLAG_WORDS[word] for word in rest]
+    added = tuple(adds for adds, _ in effects if adds is not None)
+    removed = frozenset(removes for _, removes in effects if removes is not None)
+    level.append(target, CookieFlags(name, regex, added, removed), directive)
 
 
 def _next_upstream(build: Build, directive: Directive) -> frozenset[str]:
@@ -235,6 +297,26 @@ ROWS: list[Row] = [
     value("proxy_ignore_client_abort", HSL, 1, FLAG, "proxy.ignore_client_abort"),
     value("proxy_intercept_errors", HSL, 1, FLAG, "proxy.intercept_errors"),
     Row("proxy_redirect", HSL, (1, 2), _redirect, "proxy.redirect", Merge.LIST),
+    *(
+        Row(
+            f"proxy_cookie_{name}",
+            HSL,
+            (1, 2),
+            _cookie_rules(name),
+            f"proxy.cookie_{name}",
+            Merge.LIST,
+        )
+        for name in ("domain", "path")
+    ),
+    Row(
+        "proxy_cookie_flags",
+        HSL,
+        (1, 4),
+        _cookie_flags,
+        "proxy.cookie_flags",
+        Merge.LIST,
+        note="Flags cannot be given by variables.",
+    ),
     value("proxy_next_upstream", HSL, (1, MANY), _next_upstream, "proxy.next_upstream"),
     value("proxy_next_upstream_tries", HSL, 1, NUMBER, "proxy.next_upstream_tries"),
     value("proxy_next_upstream_timeout", HSL, 1, TIME, "proxy.next_upstream_timeout"),

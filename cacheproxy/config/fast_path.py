@@ -173,7 +173,8 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
         Hot.UNAFFECTED,
         """
         proxy_buffer_size proxy_buffering proxy_buffers proxy_busy_buffers_size
-        proxy_connect_timeout proxy_http_version proxy_ignore_client_abort
+        proxy_connect_timeout proxy_cookie_domain proxy_cookie_flags proxy_cookie_path
+        proxy_http_version proxy_ignore_client_abort
         proxy_intercept_errors proxy_max_temp_file_size proxy_method proxy_next_upstream
         proxy_next_upstream_timeout proxy_next_upstream_tries proxy_pass_request_body
         proxy_pass_request_headers proxy_read_timeout proxy_redirect proxy_request_buffering

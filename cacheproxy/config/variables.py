@@ -104,7 +104,9 @@ def declared_names(
         if directive.name == "map" and len(directive.args) == 2:
             maps[directive.args[1].removeprefix("$").lower()] = directive
             texts = [line.name for line in directive.block or ()]
-        elif directive.name in ("server_name", "location", "proxy_redirect", "rewrite", "if"):
+        elif directive.name in ("server_name", "location", "proxy_redirect", "rewrite", "if") or (
+            directive.name.startswith("proxy_cookie_")
+        ):
             texts = list(directive.args)
         elif directive.name == "set" and directive.args:
             sets.setdefault(directive.args[0].removeprefix("$").lower(), directive)

@@ -195,6 +195,28 @@ class ProxyPass:
 
 
 @dataclass(frozen=True, slots=True)
+class CookieRule:
+    """``proxy_cookie_domain`` or ``_path``: *subject* or *regex*, and what replaces it."""
+
+    subject: Template | None
+    regex: re.Pattern[bytes] | None
+    replacement: Template
+
+
+@dataclass(frozen=True, slots=True)
+class CookieFlags:
+    """``proxy_cookie_flags``: the cookies by *name* or *regex*, and what becomes of their flags.
+
+    *added* are lower-case names with a value, empty for none; *removed* lower-case names.
+    """
+
+    name: Template | None
+    regex: re.Pattern[bytes] | None
+    added: tuple[tuple[bytes, bytes], ...]
+    removed: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyRedirect:
     """One ``proxy_redirect redirect replacement``.
 
@@ -272,6 +294,9 @@ class ProxyOptions:
     ignore_client_abort: bool = False
     intercept_errors: bool = False
     redirect: tuple[ProxyRedirect, ...] = (ProxyRedirect(default=True),)
+    cookie_domain: tuple[CookieRule, ...] = ()
+    cookie_path: tuple[CookieRule, ...] = ()
+    cookie_flags: tuple[CookieFlags, ...] = ()
     next_upstream: frozenset[str] = frozenset({"error", "timeout"})
     next_upstream_tries: int = 0
     next_upstream_timeout: float = 0.0

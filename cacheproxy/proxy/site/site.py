@@ -23,6 +23,7 @@ from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.request_parser import RequestLimits
 from cacheproxy.http.target import Target, normalize_path, parse_target, split_host
 from cacheproxy.policy.access import AccessList
+from cacheproxy.policy.cookie_rewriting import CookieRewriter, compile_cookies
 from cacheproxy.policy.forwarding import (
     RedirectRewriter,
     ResponseRewriter,
@@ -119,6 +120,7 @@ class CompiledLocation:
         "access",
         "cache",
         "cache_key",
+        "cookies",
         "core",
         "error_pages",
         "field_adder",
@@ -169,6 +171,7 @@ class CompiledLocation:
         #: Set where stored heads hold fields that are hidden from clients.
         self.stored_rewriter: ResponseRewriter | None = None
         self.redirects: RedirectRewriter | None = None
+        self.cookies: CookieRewriter | None = None
         self.storage: Storage | None = None
         self.cache_key: Template | None = None
         #: Which parts of a request select a cached response; None without a cache.
@@ -217,6 +220,7 @@ class CompiledLocation:
             self.stored_rewriter = self.response_rewriter
             self.selection = SelectionRules(proxy, self.cache)
         self.redirects = compile_redirects(proxy, self.location.pattern)
+        self.cookies = compile_cookies(proxy)
 
     def _look_at_keys(self) -> None:
         """Find out which cache keys can be made without an exchange."""

@@ -401,6 +401,8 @@ def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:
     redirects = location.redirects
     if redirects is not None and (b"location" in names or b"refresh" in names):
         pairs = [_redirected(exchange, redirects, name, value) for name, value in pairs]
+    if location.cookies is not None and b"set-cookie" in names:
+        pairs = location.cookies.render(exchange.request, pairs)
     if b"date" not in names:
         pairs.insert(0, exchange.own_date())
     if b"server" not in names or b"server" not in location.proxy.pass_header:
