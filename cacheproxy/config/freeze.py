@@ -49,6 +49,7 @@ __all__ = ["freeze"]
 
 #: What a request is stored under where no ``proxy_cache_key`` says so. nginx's default
 #: leaves the client's Host out, so that two sites before one origin would share entries.
+#: Where another URI than the client's is passed on, that is added (``proxy.site.cache_key``).
 DEFAULT_KEY = "$scheme$proxy_host$http_host$request_uri"
 
 R = TypeVar("R")
@@ -448,6 +449,7 @@ def _cache(build: Build, level: Level) -> CacheOptions:
     if cache is not None and level.find("cache.key") is MISSING:
         try:
             extra["key"] = build.template(DEFAULT_KEY)
+            extra["key_is_default"] = True
         except ConfigError as error:
             build.fault(error.message, level.place("cache.cache"))
     options = _record(CacheOptions, "cache", level, **extra)

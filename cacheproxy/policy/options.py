@@ -324,12 +324,14 @@ class CacheOptions:
     named and always GET and HEAD. Where ``use_stale`` is not set, what is stale
     answers while the origin cannot be reached (RFC 9111 §4.2.4). *heuristic* is the
     greatest heuristic lifetime in seconds, 0 for none. *max_range_offset* is None
-    where it is not set. *purge* are the conditions of ``proxy_cache_purge``, and
-    *purge_reads* the variables that their values depend on for a GET.
+    where it is not set. *key_is_default*: no ``proxy_cache_key`` holds. *purge* are the
+    conditions of ``proxy_cache_purge``, and *purge_reads* the variables that their values
+    depend on for a GET.
     """
 
     cache: str | Template | None = None
     key: Template | None = None
+    key_is_default: bool = False
     valid: Mapping[int | None, int] = field(default_factory=lambda: MappingProxyType({}))
     methods: frozenset[bytes] = frozenset({b"GET", b"HEAD"})
     bypass: tuple[Template, ...] = ()

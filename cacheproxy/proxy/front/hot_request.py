@@ -45,6 +45,7 @@ class HotRequest:
     #: Where the rewrite module is at work nothing is answered hot.
     set_values: Mapping[str, bytes] = MappingProxyType({})
     uri_changed = False
+    passes_whole_uri = False
     proxy_host: bytes | None = None
     slice_range = b""
     # The response.

@@ -60,6 +60,9 @@ class RouteContext:
         "world",
     )
 
+    #: No rewrite has led here.
+    passes_whole_uri = False
+
     def __init__(self, site: Site, head: RequestHead, route: Route) -> None:
         self.site = site
         self.world = site.world
@@ -87,9 +90,33 @@ class RouteContext:
 
 def cache_key(context: TemplateContext) -> bytes:
     """``proxy_cache_key``, for a location with a cache, with the part of the query that selects."""
-    template = context.location.cache_key
-    assert template is not None
-    return template.render(as_selected(context))
+    location = context.location
+    template = location.cache_key
+    assert template is not None and location.cache is not None
+    context = as_selected(context)
+    key = template.render(context)
+    return key + _where_it_is_passed(context) if location.cache.key_is_default else key
+
+
+def _where_it_is_passed(context: TemplateContext) -> bytes:
+    """What the default key ends in where the origin is asked for another URI than the client's.
+
+    A rewrite, an internal redirect or a ``proxy_pass`` with variables may bring anything of a
+    request into that URI: who is asking, for instance. nginx's default key is the URI that is
+    passed on. Every part carries its length, so that no two different ones run together.
+    """
+    target = context.location.proxy.proxy_pass
+    made = None if target is None or target.template is None else target.template
+    if made is None and not context.uri_changed:
+        return b""
+    route = context.route
+    parts = [
+        b"" if made is None else made.render(context),
+        route.uri,
+        b"?" + route.args if route.has_args else b"",
+        b"whole" if context.passes_whole_uri else b"",
+    ]
+    return b"".join(b" %d:%b" % (len(part), part) for part in parts)
 
 
 def keys_of(

@@ -71,6 +71,9 @@ class TemplateContext(Protocol):
     def uri_changed(self) -> bool: ...
 
     @property
+    def passes_whole_uri(self) -> bool: ...
+
+    @property
     def proxy_host(self) -> bytes | None: ...
 
     @property

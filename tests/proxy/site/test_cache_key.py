@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tests.proxy.harness import BenchCase, response
+from tests.proxy.harness import BenchCase, OriginConnection, Request, response
 
 FRESH = b"Cache-Control: max-age=60"
 
@@ -63,3 +63,84 @@ class KeyTests(BenchCase):
             state = bench.get(b"/a").get(b"x-cache")
             self.assertEqual(state, b"MISS" if gone else b"HIT", key)
             bench.close()
+
+
+class PassedUriTests(BenchCase):
+    """The default key where the origin is asked for another URI than the client's."""
+
+    #: What may stand in location ``/`` (before it, the server's level, another location).
+    WAYS = (
+        ("proxy_cache z; proxy_pass O; rewrite ^ /of/$http_user? break;", "", ""),
+        ("proxy_cache z; proxy_pass O; rewrite ^ /x?u=$http_user? break;", "", ""),
+        ("proxy_cache z; proxy_pass O; set $args u=$http_user;", "", ""),
+        ("proxy_cache z; proxy_pass O;", "set $args u=$http_user;", ""),
+        ("proxy_cache z; proxy_pass O;", "rewrite ^ /of/$http_user?;", ""),
+        ("proxy_cache z; proxy_pass O; if ($http_user) { rewrite ^ /$http_user break; }", "", ""),
+        ("proxy_cache z; set $rest /$http_user; proxy_pass O$rest;", "", ""),
+        ("proxy_cache z; proxy_pass O/of/$http_user;", "", ""),
+        ("rewrite ^ /in/$http_user last;", "", "/in/"),
+        ("return 404; error_page 404 = /in/$http_user;", "", "/in/"),
+        ("return 404; error_page 404 = /in/?u=$http_user;", "", "/in/"),
+        ("try_files /none /in/$http_user;", "", "/in/"),
+        ("proxy_pass O/redirect/; proxy_set_header User $http_user;", "", "/in/"),
+        ("return 404; error_page 404 = @n;", "", "@n"),
+    )
+
+    def test_who_is_asking_in_the_passed_uri_keeps_answers_apart(self) -> None:
+        """However it comes there; and each is found again."""
+        for place, server, inside in self.WAYS:
+            with self.subTest(place=place, server=server):
+                self.keeps_apart(place, server, inside)
+
+    def keeps_apart(self, place: str, server: str, inside: str) -> None:
+        rewritten = "rewrite ^ /of/$http_user? break;" if inside == "@n" else ""
+        if inside:
+            server += f"location {inside} {{ proxy_cache z; proxy_pass O; {rewritten} }}"
+        origin = "http://127.0.0.1:8000"
+        bench = self.serve(
+            place.replace("O", origin),
+            server.replace("O", origin),
+            "proxy_cache_path cache keys_zone=z:1m;",
+        )
+
+        def answer(connection: OriginConnection, request: Request) -> None:
+            if b"/redirect/" in request.line:
+                user = request.get(b"user") or b""
+                connection.send(response(200, b"", b"X-Accel-Redirect: /in/" + user))
+            else:
+                connection.send(response(200, request.line, FRESH))
+
+        self.origin.default = answer
+        for _ in range(2):
+            for user in (b"alice", b"bob"):
+                self.assertIn(user, bench.get(b"/p", b"User: " + user).body)
+        stored = [one for one in self.origin.requests if b"/redirect/" not in one.line]
+        self.assertEqual(len(stored), 2)
+        bench.close()
+
+    def test_prefix_of_the_location_is_told_apart(self) -> None:
+        """``rewrite … break`` passes the URI as it is, without the prefix of ``proxy_pass``."""
+        bench = self.serve(
+            "proxy_cache z; if ($http_beta) { rewrite ^ $uri break; }"
+            "proxy_pass http://127.0.0.1:8000/base/;",
+            "rewrite ^/p$ /q;",
+            "proxy_cache_path cache keys_zone=z:1m;",
+        )
+        self.origin.default = lambda connection, request: connection.send(
+            response(200, request.line, FRESH)
+        )
+        for _ in range(2):
+            self.assertIn(b" /base/q ", bench.get(b"/p").body)
+            self.assertIn(b" /q ", bench.get(b"/p", b"Beta: 1").body)
+
+    def test_rewritten_url_is_purged(self) -> None:
+        """By the URL that the client uses."""
+        bench = self.cache(
+            "rewrite ^ /of$uri break; proxy_cache_purge $is_purge;",
+            http="map $request_method $is_purge { PURGE 1; }",
+        )
+        self.origin.default = response(200, b"x", FRESH)
+        bench.get(b"/a")
+        self.assertEqual(bench.get(b"/a").get(b"x-cache"), b"HIT")
+        self.assertEqual(bench.client().request(b"PURGE", b"/a").status, 204)
+        self.assertEqual(bench.get(b"/a").get(b"x-cache"), b"MISS")
