@@ -290,7 +290,7 @@ class Runtime:
             return
         head = request.head
         context: dict[str, str | bytes] = {
-            "client": request.downstream.peer_host,
+            "client": request.remote_host,
             "server": request.server.name,
             "request": b"%b %b HTTP/%d.%d" % (head.method, head.target, *divmod(head.version, 10)),
         }

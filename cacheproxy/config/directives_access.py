@@ -1,7 +1,7 @@
-"""Rows of access by address: ``allow``, ``deny``, ``limit_except``, ``geo``.
+"""Rows of access by address: ``allow``, ``deny``, ``limit_except``, ``geo``, ``real_ip_*``.
 
-nginx's ``ngx_http_access_module``, ``ngx_http_geo_module``, and ``limit_except`` and
-``satisfy`` of ``ngx_http_core_module``.
+nginx's ``ngx_http_access_module``, ``ngx_http_geo_module``, ``ngx_http_realip_module``, and
+``limit_except`` and ``satisfy`` of ``ngx_http_core_module``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from cacheproxy.config.geo import Geo, network
 from cacheproxy.config.source import Directive
 from cacheproxy.config.table import (
+    FLAG,
     HSL,
     MANY,
     METHODS,
@@ -20,6 +21,7 @@ from cacheproxy.config.table import (
     checked,
     listed,
     one_of,
+    value,
 )
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.access import AccessRule
@@ -36,6 +38,27 @@ def _rule(build: Build, directive: Directive) -> AccessRule:
         return AccessRule(deny, unix=True)
     found = network(text, "parameter", lambda message: build.warn(message, directive))
     return AccessRule(deny, found)
+
+
+def _trusted(build: Build, directive: Directive) -> AccessRule:
+    text = directive.args[0]
+    if text == "unix:":
+        return AccessRule(deny=False, unix=True)
+    try:
+        found = network(text, "parameter", lambda message: build.warn(message, directive))
+    except ConfigError as error:
+        raise ConfigError(f'{error.message}: names are not looked up, write addresses') from error
+    return AccessRule(deny=False, network=found)
+
+
+def _real_ip_header(build: Build, directive: Directive) -> bytes:
+    name = directive.args[0].lower()
+    if name == "proxy_protocol":
+        raise ConfigError(
+            '"real_ip_header proxy_protocol" is not supported: have the proxy before this one '
+            "send the address in a field, such as X-Forwarded-For"
+        )
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _limit_except(build: Build, level: Level, directive: Directive) -> None:
@@ -86,6 +109,17 @@ ROWS: list[Row] = [
         block=True,
         note="Holds allow, deny, proxy_pass, access_log.",
     ),
+    listed("set_real_ip_from", HSL, 1, _trusted, "core.real_ip_from",
+           note="Addresses, networks and unix:. Names are not looked up."),
+    value(
+        "real_ip_header",
+        HSL,
+        1,
+        _real_ip_header,
+        "core.real_ip_header",
+        note="Any field; not proxy_protocol.",
+    ),
+    value("real_ip_recursive", HSL, 1, FLAG, "core.real_ip_recursive"),
     Row(
         "geo",
         Context.HTTP,

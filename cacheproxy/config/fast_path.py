@@ -211,7 +211,11 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
         "proxy_cache_cookies proxy_cache_ignore_args proxy_cache_sort_args proxy_set_header "
         "uwsgi_param",
     ),
-    (Hot.CHECKED, "access_log allow deny keepalive_requests limit_except"),
+    (
+        Hot.CHECKED,
+        "access_log allow deny keepalive_requests limit_except real_ip_header "
+        "real_ip_recursive set_real_ip_from",
+    ),
     (OnlyIf(_adds_what_is_known), "add_header"),
     (OnlyIf(_charset_is_known), "charset"),
     (OnlyIf(_expires_by_what_is_known), "expires"),

@@ -131,6 +131,10 @@ class CoreOptions:
     rewrite_log: bool = False
     #: ``allow`` and ``deny``, in their order.
     access: tuple[AccessRule, ...] = ()
+    #: ``set_real_ip_from``: peers that are believed about whom they speak for.
+    real_ip_from: tuple[AccessRule, ...] = ()
+    real_ip_header: bytes = b"x-real-ip"
+    real_ip_recursive: bool = False
     types: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     default_type: bytes = b"text/plain"
     #: ``charset``: added to Content-Type of *charset_types* (None: every type).

@@ -108,8 +108,8 @@ class Exchange:
             self.downstream.close_after_response()
             self.answer_status(405)
             return
-        if route.server.rewrites:
-            self.site.front.rewrite_in_server(self, route, self.site.server_of(route.host)[1])
+        if route.server.has_phases:
+            self.site.front.enter_server(self, route)
         else:
             self.enter(route)
 

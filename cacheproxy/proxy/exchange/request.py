@@ -15,6 +15,7 @@ import re
 from cacheproxy.config.model import Location
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.target import Target
+from cacheproxy.policy.real_ip import Peer, RealIp
 from cacheproxy.policy.routing import captured
 from cacheproxy.proxy.exchange.record import Record
 from cacheproxy.proxy.exchange.request_body import RequestBody
@@ -45,6 +46,7 @@ class Request:
         "method",
         "passes_whole_uri",
         "proxy_host",
+        "real_peer",
         "record",
         "redirects",
         "response",
@@ -95,6 +97,8 @@ class Request:
         self.denied = False
         #: Internal redirects so far.
         self.redirects = 0
+        #: Whom a trusted proxy speaks for; None: the connection's own address holds.
+        self.real_peer: Peer | None = None
         self.map_values: dict[str, bytes] = {}
         #: What ``set`` has set.
         self.set_values: dict[str, bytes] = {}
@@ -124,6 +128,7 @@ class Request:
         self.adopt(other.route)
         self.location = other.location
         self.captures = other.captures
+        self.real_peer = other.real_peer
         self.internal = other.internal
         self.uri_changed = other.uri_changed
         self.set_values = dict(other.set_values)
@@ -183,6 +188,25 @@ class Request:
     def note_tried_path(self, path: bytes | None) -> None:
         """``try_files`` has found the file at *path*."""
         self.tried_path = path
+
+    # -- whose it is -------------------------------------------------------
+
+    @property
+    def remote_host(self) -> str:
+        """The client's address (``$remote_addr``)."""
+        peer = self.real_peer
+        return self.downstream.peer_host if peer is None else peer.host
+
+    @property
+    def remote_port(self) -> int:
+        """The client's port; 0 where it is not known (``$remote_port``)."""
+        peer = self.real_peer
+        return self.downstream.peer_port if peer is None else peer.port
+
+    def find_real_peer(self, real_ip: RealIp) -> None:
+        """Ask *real_ip* whose request this is, unless that is known."""
+        if self.real_peer is None:
+            self.real_peer = real_ip.find(self.downstream.peer_host, self.head.fields)
 
     # -- what it has become ------------------------------------------------
 

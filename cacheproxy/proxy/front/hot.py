@@ -50,8 +50,11 @@ class HotHits:
         if ready is None or client.requests >= ready.keepalive_requests:
             return None
         access = route.location.access
-        if access is not None and not access.allows(client.peer_host):
-            return None  # refused, and logged, by the general path
+        if access is not None:
+            real_peer = route.location.real_peer
+            peer = None if real_peer is None else real_peer(client.peer_host, fields)
+            if not access.allows(client.peer_host if peer is None else peer.host):
+                return None  # refused, and logged, by the general path
         now = self._wall()
         if now >= client.keep_until:
             return None

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
+from cacheproxy.policy.real_ip import Peer
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.proxy.exchange.record import REQUEST_ID_BYTES
 from cacheproxy.proxy.interfaces import Client, World
@@ -96,6 +97,22 @@ class HotRequest:
     def record(self) -> HotRequest:
         """What is noted of it, as a record's facts."""
         return self
+
+    @property
+    def remote_host(self) -> str:
+        """The client's address, as trusted proxies tell it."""
+        peer = self._real_peer()
+        return self.downstream.peer_host if peer is None else peer.host
+
+    @property
+    def remote_port(self) -> int:
+        """The client's port, likewise."""
+        peer = self._real_peer()
+        return self.downstream.peer_port if peer is None else peer.port
+
+    def _real_peer(self) -> Peer | None:
+        find = self.location.real_peer
+        return None if find is None else find(self.downstream.peer_host, self.head.fields)
 
     def replaced(self, head: RequestHead, route: Route) -> HotRequest:
         """The same with another head and another route."""

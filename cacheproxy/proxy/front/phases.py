@@ -2,8 +2,8 @@
 
 An exchange and a site know nothing of what stands above them. They reach it through the
 ``Front`` that the site was given: which phases a location has, in nginx's order (``return``,
-``rewrite``, ``allow`` and ``deny``, ``try_files``, content), and how errors and redirects are
-answered.
+``rewrite``, ``set_real_ip_from``, ``allow`` and ``deny``, ``try_files``, content), and how
+errors and redirects are answered.
 
 Source: nginx ``ngx_http_core_module`` phases.
 Imports: ``proxy`` below it.
@@ -37,6 +37,8 @@ class ProxyFront:
         if here.instructions and here is not server.root:
             # As in nginx those of a server's own level run before a location is looked for.
             phases.append(rewrite_in_location)
+        if location.real_ip is not None:
+            phases.append(_real_ip)
         if location.access is not None:
             phases.append(_access)
         if core.try_files is not None:
@@ -51,6 +53,15 @@ class ProxyFront:
         """Answer with a redirect to *location*."""
         answer_redirect(exchange, status, location)
 
+    def enter_server(self, exchange: Exchange, route: Route) -> None:
+        """What a server does before a location is looked for: ``set_real_ip_from``, ``rewrite``."""
+        server = route.server
+        if server.real_ip is not None:
+            exchange.request.find_real_peer(server.real_ip)
+        if server.rewrites:
+            rewrite_in_server(exchange, route, exchange.site.server_of(route.host)[1])
+        else:
+            exchange.enter(route)
 
     def rewrite_in_server(
         self, exchange: Exchange, route: Route, captures: dict[str, bytes]
@@ -71,11 +82,20 @@ def _return(exchange: Exchange) -> Progress:
     return Progress.ANSWERED
 
 
+def _real_ip(exchange: Exchange) -> Progress:
+    """``set_real_ip_from``, where the location's is not its server's."""
+    request = exchange.request
+    real_ip = request.location.real_ip
+    assert real_ip is not None
+    request.find_real_peer(real_ip)
+    return Progress.GO_ON
+
+
 def _access(exchange: Exchange) -> Progress:
     """``allow`` and ``deny``."""
     access = exchange.request.location.access
     assert access is not None
-    if access.allows(exchange.downstream.peer_host):
+    if access.allows(exchange.request.remote_host):
         return Progress.GO_ON
     exchange.log_error("error", "access forbidden by rule")
     exchange.request.note_denied()

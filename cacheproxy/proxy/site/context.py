@@ -173,6 +173,13 @@ class RequestContext(TemplateContext, Protocol):
     def downstream(self) -> Client: ...
 
     @property
+    def remote_host(self) -> str:
+        """The client's address, as trusted proxies tell it (``set_real_ip_from``)."""
+
+    @property
+    def remote_port(self) -> int: ...
+
+    @property
     def body(self) -> BodyFacts | None: ...
 
     @property

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from cacheproxy.config.fast_path import hot_obstacles
 from cacheproxy.config.model import Listen, Location, Match, Server
-from cacheproxy.http.fields import Pairs
+from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import RequestHead
 from cacheproxy.http.request_parser import RequestLimits
 from cacheproxy.http.target import Target, normalize_path, parse_target, split_host
@@ -31,7 +31,8 @@ from cacheproxy.policy.forwarding import (
     compile_response_fields,
 )
 from cacheproxy.policy.http_upstream import HttpUpstream
-from cacheproxy.policy.options import ErrorPage, ProxyPass
+from cacheproxy.policy.options import CoreOptions, ErrorPage, ProxyPass
+from cacheproxy.policy.real_ip import Peer, RealIp
 from cacheproxy.policy.rewrite import If, Instruction
 from cacheproxy.policy.route_variables import follows_route
 from cacheproxy.policy.routing import LocationTree, ServerChooser
@@ -81,6 +82,12 @@ class Front(Protocol[X]):
 
     def redirect(self, exchange: X, status: int, location: bytes) -> None:
         """Answer with a redirect to *location*."""
+
+    def enter_server(self, exchange: X, route: Route) -> None:
+        """Do what a server does before a location is looked for, then enter one.
+
+        *route* is where the request goes if nothing there changes that.
+        """
 
     def rewrite_in_server(self, exchange: X, route: Route, captures: dict[str, bytes]) -> None:
         """Carry out the rewrite module's instructions of a server, then enter a location.
@@ -136,6 +143,8 @@ class CompiledLocation:
         "protocol",
         "proxy",
         "purge",
+        "real_ip",
+        "real_peer",
         "redirects",
         "response_rewriter",
         "rewrites",
@@ -184,6 +193,14 @@ class CompiledLocation:
                 self.storage = world.storage(self.cache.cache)
         rules = location.core.access
         self.access: AccessList | None = AccessList(rules) if rules else None
+        #: ``set_real_ip_from``, where that of the server's own level is another.
+        self.real_ip: RealIp | None = None
+        if _real_ip_options(location.core) != _real_ip_options(server.server.root.core):
+            self.real_ip = _real_ip(location.core)
+        #: Finds whom the peer speaks for; None where the connection's own address always holds.
+        self.real_peer: Callable[[str, Fields], Peer | None] | None = None
+        if self.real_ip is not None or server.real_ip is not None:
+            self.real_peer = self._find_real_peer
         #: ``limit_except``: what holds for every method but the free ones.
         self.limited: CompiledLocation | None = None
         self.free_methods: frozenset[bytes] = frozenset()
@@ -249,6 +266,14 @@ class CompiledLocation:
             and (proxy.proxy_pass is None or proxy.proxy_pass.template is None)
         )
 
+    def _find_real_peer(self, host: str, fields: Fields) -> Peer | None:
+        """As the phases of server and location find it, without an exchange."""
+        for real_ip in (self.server.real_ip, self.real_ip):
+            found = None if real_ip is None else real_ip.find(host, fields)
+            if found is not None:
+                return found
+        return None
+
     def is_limited(self) -> None:
         """Take it that a route alone does not lead here: the method decides (``limit_except``)."""
         self.hot = self.key_follows_route = False
@@ -292,6 +317,16 @@ def keyed_by_slice(key: Template | None) -> bool:
     return key is not None and key.text.endswith(("$slice_range", "${slice_range}"))
 
 
+def _real_ip_options(core: CoreOptions) -> tuple[object, ...]:
+    return core.real_ip_from, core.real_ip_header, core.real_ip_recursive
+
+
+def _real_ip(core: CoreOptions) -> RealIp | None:
+    if not core.real_ip_from:
+        return None
+    return RealIp(core.real_ip_from, core.real_ip_header, core.real_ip_recursive)
+
+
 def _limits(server: Server) -> RequestLimits:
     return RequestLimits(
         header_buffer_size=server.client_header_buffer_size,
@@ -323,8 +358,10 @@ class CompiledServer:
         "_front",
         "_world",
         "default_core",
+        "has_phases",
         "name",
         "named",
+        "real_ip",
         "rewrites",
         "root",
         "server",
@@ -342,6 +379,10 @@ class CompiledServer:
         self.name = server.names[0].encode() if server.names else b""
         #: Whether its own level has instructions of the rewrite module.
         self.rewrites = bool(server.root.instructions)
+        #: ``set_real_ip_from`` of its own level, asked before a location is looked for.
+        self.real_ip = _real_ip(server.root.core)
+        #: Whether anything is done before a location is looked for.
+        self.has_phases = self.rewrites or self.real_ip is not None
         self._compiled: dict[int, CompiledLocation] = {}
         self.root = self.compiled(server.root)
         self.tree = LocationTree(server.root.locations)

@@ -198,18 +198,29 @@ def _document_root(x: RequestContext) -> bytes:
 
 @_variable("remote_addr")
 def _remote_addr(x: RequestContext) -> bytes:
-    return x.downstream.peer_host.encode()
+    return x.remote_host.encode()
 
 
 @_variable("remote_port")
 def _remote_port(x: RequestContext) -> bytes:
+    port = x.remote_port
+    return b"%d" % port if port else b""
+
+
+@_variable("realip_remote_addr")
+def _realip_remote_addr(x: RequestContext) -> bytes:
+    return x.downstream.peer_host.encode()
+
+
+@_variable("realip_remote_port")
+def _realip_remote_port(x: RequestContext) -> bytes:
     port = x.downstream.peer_port
     return b"%d" % port if port else b""
 
 
 @_variable("binary_remote_addr")
 def _binary_remote_addr(x: RequestContext) -> bytes:
-    return _binary(x.downstream.peer_host)
+    return _binary(x.remote_host)
 
 
 @lru_cache(maxsize=1024)
@@ -248,7 +259,7 @@ def _pipe(x: RequestContext) -> bytes:
 @_variable("proxy_add_x_forwarded_for")
 def _proxy_add_x_forwarded_for(x: RequestContext) -> bytes:
     given = x.head.fields.combined(b"x-forwarded-for")
-    address = x.downstream.peer_host.encode()
+    address = x.remote_host.encode()
     return given + b", " + address if given else address
 
 

@@ -11,6 +11,7 @@ none is. What ``config.fast_path`` says of a directive is shown here.
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from cacheproxy.config.directives import ROWS
@@ -144,11 +145,16 @@ READY = {
     "proxy_temp_file_write_size": "proxy_temp_file_write_size 32k;",
     "proxy_temp_path": "proxy_temp_path spool;",
     "proxy_websocket": "proxy_websocket on;",
+    "real_ip_header": "set_real_ip_from 192.0.2.0/24; real_ip_header X-Forwarded-For; "
+    "deny 6.6.6.6;",
+    "real_ip_recursive": "set_real_ip_from 192.0.2.0/24; real_ip_header X-Forwarded-For; "
+    "real_ip_recursive on; deny 6.6.6.7;",
     "recursive_error_pages": "recursive_error_pages on;",
     "root": "root $folder/$server_name;",
     "send_timeout": "send_timeout 60s;",
     "server_name_in_redirect": "server_name_in_redirect on;",
     "server_tokens": "server_tokens off;",
+    "set_real_ip_from": "set_real_ip_from 192.0.2.1; deny 6.6.6.8;",
     "slice": "slice 0;",
     "ssl_buffer_size": "ssl_buffer_size 4k;",
     "ssl_certificate": "",
@@ -207,6 +213,10 @@ REQUESTS: tuple[tuple[bytes, bytes, tuple[bytes, ...]], ...] = (
     (b"GET", b"%b", (b"Accept-Encoding: gzip",)),
     (b"GET", b"%b", (b"Cookie: lang=de; a=1",)),
     (b"GET", b"%b", (b"X-Forwarded-Proto: https",)),
+    (b"GET", b"%b", (b"X-Forwarded-For: 6.6.6.7, 192.0.2.6, 6.6.6.6:80",)),
+    (b"GET", b"%b", (b"X-Forwarded-For: 6.6.6.7, 192.0.2.6",)),
+    (b"GET", b"%b", (b"X-Real-IP: 6.6.6.8",)),
+    (b"GET", b"%b", (b"X-Real-IP: 6.6.6.9",)),
     (b"GET", b"%b", (b"X-Bypass: 1", b"X-Purge: 1")),
     (b"HEAD", b"%b", ()),
     (b"GET", b"%b?b=1", ()),
@@ -242,7 +252,8 @@ class DirectiveTests(BenchCase):
             f"""
             proxy_cache_path cache levels=1:2 keys_zone=z:1m inactive=1h;
             log_format l '$status $body_bytes_sent $bytes_sent $upstream_cache_status $request'
-                ' $connection_requests $sent_http_content_length $sent_http_etag $uri';
+                ' $connection_requests $sent_http_content_length $sent_http_etag $uri'
+                ' $remote_addr $remote_port $realip_remote_addr';
             map $http_x_kind $kind {{ default 1h; }}
             geo $country {{ default XX; }}
             upstream app {{ server 127.0.0.1:8000; keepalive 8; }}
@@ -307,7 +318,9 @@ class DirectiveTests(BenchCase):
         for one in clients:
             seen.append(one.received)
         asked = [request.head for request in bench.origin().requests]
-        told = (seen, bench.log(), bench.log("other.log"), bench.log("error.log"), asked)
+        # Which connection it was is counted over all of them.
+        errors = [re.sub(r"\*\d+ ", "", line) for line in bench.log("error.log")]
+        told = (seen, bench.log(), bench.log("other.log"), errors, asked)
         names = bench.folder.encode()
         bench.close()
         return _without(told, names), used
