@@ -212,7 +212,7 @@ class ConfigurationTests(WebCase):
         self.assertEqual((moved.status, moved.get(b"location")), (301, b"http://b.example/new"))
 
     def test_access_log(self) -> None:
-        """``$connection_requests`` counts a connection's requests, ``$bytes_sent`` all octets."""
+        """``$connection_requests`` counts a connection's requests, ``$bytes_sent`` all bytes."""
         bench = self.configured(TWO_SERVERS)
         self.origin.default = response(200, b"hello", chunked=True)
         client = bench.client()

@@ -189,7 +189,7 @@ class WorldTests(BenchCase):
         self.assertIn("after", bench.log("error.log")[0])
 
     def test_randomness(self) -> None:
-        """As many octets as asked for."""
+        """As many bytes as asked for."""
         runtime = self.serve("return 200;").runtime
         self.assertEqual(len(runtime.random_bytes(12)), 12)
         self.assertGreater(runtime.pid, 0)

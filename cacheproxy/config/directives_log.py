@@ -39,7 +39,7 @@ COMBINED = (
 _LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 
 _HEX = {
-    octet: f"\\x{octet:02X}" for octet in range(256) if octet < 32 or octet > 126 or octet in b'"\\'
+    byte: f"\\x{byte:02X}" for byte in range(256) if byte < 32 or byte > 126 or byte in b'"\\'
 }
 
 #: What no escaping leaves as it is. Nearly every value is free of it, and searching

@@ -19,14 +19,14 @@ from cacheproxy.http.fields import HOP_BY_HOP, Fields
 
 __all__ = ["MAX_CHUNK_LINE", "MAX_OVERHEAD", "MAX_TRAILERS", "ChunkedDecoder"]
 
-#: Octets of one chunk-size line, extensions included.
+#: Bytes of one chunk-size line, extensions included.
 MAX_CHUNK_LINE = 4096
-#: Octets that chunk-size lines may take beyond what their data makes up for: a sender
+#: Bytes that chunk-size lines may take beyond what their data makes up for: a sender
 #: may sign each large chunk, but not send extensions for their own sake.
 MAX_OVERHEAD = 16384
-#: What a line may take at no charge, and more for each octet of the chunk's data.
-_FREE_LINE, _FREE_PER_OCTET = 16, 2
-#: Octets of the trailer section.
+#: What a line may take at no charge, and more for each byte of the chunk's data.
+_FREE_LINE, _FREE_PER_BYTE = 16, 2
+#: Bytes of the trailer section.
 MAX_TRAILERS = 8192
 
 #: chunk-size [ chunk-ext ]; 15 digits stay below 2^60, so no size overflows anywhere.
@@ -63,7 +63,7 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 class ChunkedDecoder:
     """Decodes one body.
 
-    ``feed`` gives the octets of the body found so far; once ``done`` is true
+    ``feed`` gives the bytes of the body found so far; once ``done`` is true
     ``rest`` holds what stood behind the body and ``trailers`` the trailer fields,
     or None. Raises :class:`ProtocolError` and is of no use afterwards.
     """
@@ -80,7 +80,7 @@ class ChunkedDecoder:
         self.trailers: Fields | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """The body's octets in *data*; empty when there are none yet."""
+        """The body's bytes in *data*; empty when there are none yet."""
         if self._kept:
             data = self._kept + data
             self._kept = b""
@@ -121,7 +121,7 @@ class ChunkedDecoder:
         if match is None:
             raise ProtocolError("invalid chunk size")
         self._remaining = size = int(match.group(1), 16)
-        excess = self._overhead + eol - position - _FREE_LINE - _FREE_PER_OCTET * size
+        excess = self._overhead + eol - position - _FREE_LINE - _FREE_PER_BYTE * size
         self._overhead = max(0, excess)
         if excess > MAX_OVERHEAD:
             raise ProtocolError("too many chunk extensions")

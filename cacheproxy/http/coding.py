@@ -2,7 +2,7 @@
 
 RFC 9110 §8.4.1.3, RFC 1952; nginx ``ngx_http_gzip_filter_module``.
 
-zlib-ng does the work. Measured on HTML (time in µs, size in octets):
+zlib-ng does the work. Measured on HTML (time in µs, size in bytes):
 
 =====================  ===========  ===========
 coder and level        10 KB        39 KB
@@ -50,11 +50,11 @@ class Gzip:
         self._deflate = zlib_ng.compressobj(_LEVELS[level], zlib_ng.DEFLATED, _WINDOW_BITS)
 
     def feed(self, data: bytes) -> bytes:
-        """Take a piece of the body; the compressed octets that are ready."""
+        """Take a piece of the body; the compressed bytes that are ready."""
         return self._deflate.compress(data)
 
     def flush(self) -> bytes:
-        """Compressed octets up to and including all that was fed (a sync flush)."""
+        """Compressed bytes up to and including all that was fed (a sync flush)."""
         return self._deflate.flush(zlib_ng.Z_SYNC_FLUSH)
 
     def finish(self) -> bytes:

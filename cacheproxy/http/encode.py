@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as octets: heads, chunks, trailers.
+"""HTTP/1.1 messages as bytes: heads, chunks, trailers.
 
 RFC 9112 §3–§5 and §7.1. Every encoder refuses CR, LF and NUL in whatever it is
 given, so that no value can end its line (response splitting).

@@ -28,10 +28,10 @@ __all__ = [
     "response_framing",
 ]
 
-#: The largest body length taken (octets): what fits nginx's ``off_t``.
+#: The largest body length taken (bytes): what fits nginx's ``off_t``.
 MAX_CONTENT_LENGTH = 2**63 - 1
 
-#: Field sections kept parsed for each set of limits, and the octets of the longest one;
+#: Field sections kept parsed for each set of limits, and the bytes of the longest one;
 #: sections remembered by their hash. When one of the two is full, it is emptied.
 _SECTIONS_KEPT = 256
 _SECTIONS_SEEN = 1024
@@ -41,7 +41,7 @@ _CHUNKED = RequestHead.CHUNKED
 
 
 def content_length(values: list[bytes]) -> int | None:
-    """The octets that Content-Length announces; None without the field.
+    """The bytes that Content-Length announces; None without the field.
 
     Stricter than RFC 9112 §6.3, which lets identical values pass: a repeated
     field or a list is refused, because parsers behind us may disagree on it.

@@ -103,7 +103,7 @@ class RequestHead:
 class ResponseHead:
     """A response's control data and fields.
 
-    ``body_length``: octets, ``CHUNKED`` (-1) for the chunked coding,
+    ``body_length``: bytes, ``CHUNKED`` (-1) for the chunked coding,
     ``UNTIL_CLOSE`` (-2) where only the end of the connection delimits the body
     (RFC 9112 §6.3); 0 for responses that have none by definition. ``keep_alive``
     tells whether the connection may carry another message after this one.

@@ -37,7 +37,7 @@ _CONTROL = bytes((*range(0x21), 0x7F, *range(0x80, 0x100)))
 _URI_ESCAPED = re.compile(b"[%b]" % re.escape(_CONTROL + b'"#%<>?\\^`{|}'))
 
 # RFC 3986 §3.2.2: IP-literal, or reg-name of unreserved, sub-delims and
-# pct-encoded. Stricter than nginx, which takes nearly every printable octet and
+# pct-encoded. Stricter than nginx, which takes nearly every printable byte and
 # anything for a port: what follows would be relayed as Host and be part of cache keys.
 _HOST = re.compile(
     rb"(\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\]"
@@ -164,8 +164,8 @@ def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
     if rest.startswith(b"unix:"):
         path, colon, uri = rest[5:].partition(b":")
         return scheme, b"unix:" + path, uri if colon else b""
-    for index, octet in enumerate(rest):
-        if octet in b"/?":
+    for index, byte in enumerate(rest):
+        if byte in b"/?":
             return scheme, rest[:index], rest[index:]
     return scheme, rest, b""
 
@@ -174,7 +174,7 @@ def escape_uri(path: bytes) -> bytes:
     """*path* as nginx writes it into a request line when ``proxy_pass`` has a URI.
 
     nginx does this only where the request's own path held an escape (or the URI
-    was changed internally); else the octets go on as they came.
+    was changed internally); else the bytes go on as they came.
     Source: ``ngx_escape_uri`` with ``NGX_ESCAPE_URI``.
     """
     return _URI_ESCAPED.sub(_escaped, path)

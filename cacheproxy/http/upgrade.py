@@ -17,7 +17,7 @@ from cacheproxy.http.syntax import list_tokens
 
 __all__ = ["accept_value", "answers_handshake", "is_websocket_handshake"]
 
-# 16 octets in base64: 22 digits, the last of which carries only two bits.
+# 16 bytes in base64: 22 digits, the last of which carries only two bits.
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -25,7 +25,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 def is_websocket_handshake(head: RequestHead) -> bool:
     """Whether *head* asks for a WebSocket, with nothing missing, repeated or odd.
 
-    Source: RFC 6455 §4.2.1. A request with a body is none: its octets could not
+    Source: RFC 6455 §4.2.1. A request with a body is none: its bytes could not
     be told from frames.
     """
     if head.method != b"GET" or head.version != 11 or head.body_length is not None:

@@ -1,7 +1,7 @@
 """Putting parts of one representation together: RFC 9111 §3.3, §3.4; RFC 9110 §15.3.7.3.
 
 Parts are combined only if both have the same strong entity-tag and the same total, if
-each has exactly the octets that its Content-Range says, and if nothing is missing between
+each has exactly the bytes that its Content-Range says, and if nothing is missing between
 them. A Last-Modified is never strong enough here. nginx combines nothing.
 
 Imports: ``conditional``, ``options``, ``partial``, ``ranges``, ``stored``, ``validation``,
@@ -20,9 +20,9 @@ from cacheproxy.policy.ranges import Ranges, content_range, decide_ranges
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.validation import transient_fields, updated_fields
 
-__all__ = ["COPY_LIMIT", "Rest", "Union", "combine", "rest_of", "strong_tag", "wanted_octets"]
+__all__ = ["COPY_LIMIT", "Rest", "Union", "combine", "requested_span", "rest_of", "strong_tag"]
 
-#: Octets of the stored part, on either side of what a client asks for, that are copied for
+#: Bytes of the stored part, on either side of what a client asks for, that are copied for
 #: the sake of what is stored alone. More would delay the client, and many small ranges of
 #: something large would copy it again and again.
 COPY_LIMIT = 4 << 20
@@ -32,7 +32,7 @@ COPY_LIMIT = 4 << 20
 class Rest:
     """What to ask the origin for beside a stored *part*.
 
-    The client wants octets [start, stop) of the whole; *first* to *last*, inclusive, are
+    The client wants bytes [start, stop) of the whole; *first* to *last*, inclusive, are
     not stored. *tag* is the strong entity-tag that the answer must have. *bound*: what is
     stored is needed for the answer, so that the origin is to send all if it has changed.
     """
@@ -57,9 +57,9 @@ class Rest:
 
 @dataclass(slots=True)
 class Union:
-    """Octets [start, stop) of the whole: *before*, what the origin sends (*length*), *after*.
+    """Bytes [start, stop) of the whole: *before*, what the origin sends (*length*), *after*.
 
-    *before* and *after* are octets [start, stop) of the stored part's body. *head* is that of
+    *before* and *after* are bytes [start, stop) of the stored part's body. *head* is that of
     the combination: 200 if it is the whole, else 206.
     """
 
@@ -80,10 +80,10 @@ def strong_tag(fields: Fields) -> bytes | None:
     return tag
 
 
-def wanted_octets(
+def requested_span(
     request: RequestHead, stored: StoredResponse, whole: bool
 ) -> tuple[int, int] | None:
-    """The octets [start, stop) that the origin would be asked for, if nothing were stored.
+    """The bytes [start, stop) that the origin would be asked for, if nothing were stored.
 
     *whole*: it would be asked for all of it, whatever range *request* names. None where a
     part is of no use to the request.
@@ -148,7 +148,7 @@ def combine(stored: StoredResponse, rest: Rest, response: ResponseHead) -> Union
 
 
 def _same_coding(stored: StoredResponse, response: ResponseHead) -> bool:
-    """Whether nothing that says how the octets were made or chosen has changed."""
+    """Whether nothing that says how the bytes were made or chosen has changed."""
     return all(
         response.fields.get_all(name) in ([], stored.fields.get_all(name))
         for name in (b"content-encoding", b"content-type", b"vary")

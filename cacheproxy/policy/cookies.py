@@ -7,7 +7,7 @@ so that nothing which is not compared can have a say in the answer.
 
 A Cookie field is split at semicolons and nowhere else (RFC 6265 §5.4, RFC 6265bis §5.7):
 not at commas, and not with regard to quotes, which origins read in different ways. What
-is kept is compared octet by octet with what the origin was sent, so that no reading of
+is kept is compared byte by byte with what the origin was sent, so that no reading of
 it can make two different requests share an answer.
 
 Imports: ``http.fields``.

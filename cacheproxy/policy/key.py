@@ -91,7 +91,7 @@ def request_key(key: bytes, method: bytes, convert_head: bool = True) -> bytes:
 
 
 def digest(key: bytes) -> bytes:
-    """The MD5 of a cache key, 16 octets."""
+    """The MD5 of a cache key, 16 bytes."""
     return md5(key, usedforsecurity=False).digest()
 
 

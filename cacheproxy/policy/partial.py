@@ -54,7 +54,7 @@ _PRECONDITIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Octets *first* to *last*, inclusive, of *total*."""
+    """Bytes *first* to *last*, inclusive, of *total*."""
 
     first: int
     last: int
@@ -63,7 +63,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Octets [start, stop) of a stored part's body; *first* is where it lies in the whole."""
+    """Bytes [start, stop) of a stored part's body; *first* is where it lies in the whole."""
 
     start: int
     stop: int
@@ -88,7 +88,7 @@ def part_of(response: ResponseHead) -> Part | None:
 
 
 def stored_part(stored: StoredResponse) -> Part | None:
-    """Which part a stored 206 is, if it has every octet that it says; else None."""
+    """Which part a stored 206 is, if it has every byte that it says; else None."""
     part = _content_range(stored.fields) if stored.status == 206 else None
     if part is None or stored.body_length != part.last - part.first + 1:
         return None

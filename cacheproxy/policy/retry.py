@@ -127,7 +127,7 @@ def may_retry_fresh(
 
     Independent of ``proxy_next_upstream`` and of the number of peers: the peer
     closed an idle connection just as the request went out (RFC 9112 §9.3.1). Only
-    before any octet of a response, never after a time-out, and a request that is
+    before any byte of a response, never after a time-out, and a request that is
     not idempotent only if none of it was sent.
     """
     if not error.reused or error.timeout or error.malformed or response_started:

@@ -28,7 +28,7 @@ _MAX_POSITION = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class SlicePart:
-    """A slice that fits: octets [start, stop) of *total*, and what tells versions apart."""
+    """A slice that fits: bytes [start, stop) of *total*, and what tells versions apart."""
 
     start: int
     stop: int
@@ -70,7 +70,7 @@ def slice_range(start: int, size: int) -> bytes:
 def judge_slice(
     status: int, fields: Fields, start: int, size: int, known: SlicePart | None
 ) -> SlicePart | MisfitSlice:
-    """Whether a response is the slice of *size* octets at *start*.
+    """Whether a response is the slice of *size* bytes at *start*.
 
     *known* is the slice before it. Never raises. Source: nginx
     ``ngx_http_slice_header_filter``.

@@ -35,7 +35,7 @@ class StoredResponse:
       *lifetime*; 0 where absent.
     - *must_revalidate*: §5.2.2.2, .8 (or s-maxage): never to be served stale.
     - *always_validate*: ``no-cache``: stored, but never used unvalidated.
-    - *body_length*: octets of the stored body; -1 until the writer finished.
+    - *body_length*: bytes of the stored body; -1 until the writer finished.
     - *host*: the host that the request was for, lower-case, without port; empty where
       it is not known.
     """

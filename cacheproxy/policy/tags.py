@@ -1,7 +1,7 @@
 """The tags of a response: names that the origin gives it, by which it can be purged.
 
 ``Surrogate-Key`` and ``xkey`` list them between white space, ``Cache-Tag`` between
-commas. All three count, together; a tag is compared octet by octet. There is no standard
+commas. All three count, together; a tag is compared byte by byte. There is no standard
 for any of them: the forms are those of the delivery networks that origins know.
 
 Limits: a purge by tag must never miss an entry, so that a response with more or longer
@@ -18,7 +18,7 @@ __all__ = ["MAX_TAGS", "MAX_TAG_LENGTH", "TAG_FIELDS", "TagLimitError", "split_t
 
 #: Tags of one response; each costs a row of the zone's index when it is stored.
 MAX_TAGS = 256
-#: Octets of one tag.
+#: Bytes of one tag.
 MAX_TAG_LENGTH = 1024
 #: The lower-case names of the fields that carry tags.
 TAG_FIELDS = (b"surrogate-key", b"xkey", b"cache-tag")
@@ -44,7 +44,7 @@ def tags_of(fields: Fields) -> frozenset[bytes]:
     if len(found) > MAX_TAGS:
         raise TagLimitError(f"more than {MAX_TAGS} tags")
     if found and max(map(len, found)) > MAX_TAG_LENGTH:
-        raise TagLimitError(f"a tag of more than {MAX_TAG_LENGTH} octets")
+        raise TagLimitError(f"a tag of more than {MAX_TAG_LENGTH} bytes")
     return frozenset(found)
 
 

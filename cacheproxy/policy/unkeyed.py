@@ -111,7 +111,7 @@ def spellings(names: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(
         b"".join(parts)
         for name in names
-        for parts in product(*[(b"-", b"_") if octet == 45 else (b"%c" % octet,) for octet in name])
+        for parts in product(*[(b"-", b"_") if byte == 45 else (b"%c" % byte,) for byte in name])
     )
 
 
@@ -165,7 +165,7 @@ class UnkeyedFields:
     def suffix(self, fields: Fields, spelling: Iterable[bytes] = ()) -> bytes:
         """What the key of a request with *fields* has to end in; empty without such a field.
 
-        It starts with an octet that is in no field and no URI, so that no other request
+        It starts with an byte that is in no field and no URI, so that no other request
         can have that key. *spelling* is what `spelling` gave.
         """
         steering = self._steering

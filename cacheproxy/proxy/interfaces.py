@@ -138,7 +138,7 @@ class Entry(Protocol):
     hot: object | None
 
     def read(self, sink: BodySink, start: int, stop: int) -> BodyReader:
-        """Deliver octets [start, stop) of the body, then ``on_body_end``."""
+        """Deliver bytes [start, stop) of the body, then ``on_body_end``."""
 
     def release(self) -> None:
         """The holder is done with it (closes files that it kept open)."""
@@ -171,7 +171,7 @@ class MissWriter(Protocol):
 class GrowingWriter(MissWriter, Protocol):
     """A ``MissWriter`` whose body others can read while it grows.
 
-    ``size`` is in octets; ``stored`` is the head, which a soft purge makes stale while the
+    ``size`` is in bytes; ``stored`` is the head, which a soft purge makes stale while the
     body still grows; ``given_up`` says that an abort was the writer's own: the body
     is too large to be stored, or the disk failed.
     """
@@ -189,7 +189,7 @@ class GrowingWriter(MissWriter, Protocol):
         """Call *call* when everything written is forgotten, before followers are told."""
 
     def follow(self, sink: BodySink, start: int, stop: int | None) -> BodyReader | None:
-        """Read octets [start, stop) as they come; *stop* None is the end, wherever it is.
+        """Read bytes [start, stop) as they come; *stop* None is the end, wherever it is.
 
         The reader is paused: ``resume`` it. ``on_body_end`` comes at *stop*, or with
         ``finish``; ``on_body_error`` (``FillAborted``) with ``abort``, even while paused.
@@ -201,7 +201,7 @@ class GrowingWriter(MissWriter, Protocol):
 class Storage(Protocol):
     """One cache zone: memory tier before disk tier.
 
-    Digests are the 16 octets of MD5 over the cache key (and, for a variant, its
+    Digests are the 16 bytes of MD5 over the cache key (and, for a variant, its
     selecting fields): ``policy.key``. *primary* is the digest over the key alone,
     which all variants of a URL share.
     """
@@ -225,7 +225,7 @@ class Storage(Protocol):
         """
 
     def fits(self, length: int) -> bool:
-        """Whether a body of *length* octets could be stored now."""
+        """Whether a body of *length* bytes could be stored now."""
 
     def update(self, digest: bytes, stored: StoredResponse) -> None:
         """Replace the head of a stored response (a 304 freshened it)."""
@@ -272,12 +272,12 @@ class Spool(Protocol):
     """A body kept while the other side is slower: memory first, then a temporary file.
 
     Writes never block; ``congested`` says that the disk is behind or that
-    ``limit`` octets are waiting. A spool made to be replayed keeps what was read.
+    ``limit`` bytes are waiting. A spool made to be replayed keeps what was read.
     """
 
     @property
     def size(self) -> int:
-        """Octets written so far."""
+        """Bytes written so far."""
 
     @property
     def congested(self) -> bool: ...
@@ -290,14 +290,14 @@ class Spool(Protocol):
         """Nothing more will be written; a reader that reaches the end gets ``on_body_end``."""
 
     def read(self, sink: BodySink) -> BodyReader:
-        """Deliver from the first octet (replayable spools) or from where reading stands."""
+        """Deliver from the first byte (replayable spools) or from where reading stands."""
 
     def close(self) -> None:
         """Free the memory and the temporary file."""
 
 
 class OpenFile(Protocol):
-    """A regular file on disk, opened for serving; sizes in octets, times in wall seconds."""
+    """A regular file on disk, opened for serving; sizes in bytes, times in wall seconds."""
 
     @property
     def size(self) -> int: ...

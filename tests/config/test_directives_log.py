@@ -40,10 +40,10 @@ class FormatTests(SynchronousTestCase):
 
     def test_each_byte_is_escaped_unless_it_is_plain(self) -> None:
         """Quotes, backslashes and what is not printable ASCII, wherever they stand."""
-        for octet in range(256):
-            plain = 32 <= octet < 127 and octet not in b'"\\'
-            expected = bytes([octet]) if plain else b"\\x%02X" % octet
-            self.assertEqual(escape_default(b"a " + bytes([octet])), b"a " + expected)
+        for byte in range(256):
+            plain = 32 <= byte < 127 and byte not in b'"\\'
+            expected = bytes([byte]) if plain else b"\\x%02X" % byte
+            self.assertEqual(escape_default(b"a " + bytes([byte])), b"a " + expected)
 
     @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=30))

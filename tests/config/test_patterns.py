@@ -48,8 +48,8 @@ class PatternTests(SynchronousTestCase):
         """``[`` in a set is itself, without a warning."""
         self.assertIsNotNone(compile_pattern("^[[a]$").search(b"["))
 
-    def test_octets(self) -> None:
-        """Patterns match octets; ``\\w`` is ASCII, as PCRE has it without UTF."""
+    def test_bytes(self) -> None:
+        """Patterns match bytes; ``\\w`` is ASCII, as PCRE has it without UTF."""
         self.assertIsNone(compile_pattern(r"\w").search("é".encode()))
         self.assertIsNotNone(compile_pattern("é").search("é".encode()))
 

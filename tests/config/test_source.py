@@ -67,8 +67,8 @@ class WordTests(SynchronousTestCase):
         self.assertEqual([inner.block for inner in outer.block], [(), None])
         self.assertIsNone(last.block)
 
-    def test_octets_that_are_not_utf8_survive(self) -> None:
-        """A file may hold any octets."""
+    def test_bytes_that_are_not_utf8_survive(self) -> None:
+        """A file may hold any bytes."""
         path = Path(self.mktemp())
         path.write_bytes(b"a \xff\xc3\xa9;")
         (directive,) = read_file(str(path), "/").directives

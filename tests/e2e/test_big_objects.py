@@ -30,7 +30,7 @@ ON_ITS_WAY = 24 * MB
 
 
 class BigOrigin:
-    """Sends *size* octets to whoever asks, as fast as they are taken, and counts them."""
+    """Sends *size* bytes to whoever asks, as fast as they are taken, and counts them."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -117,12 +117,12 @@ def test_memory_is_bounded_for_a_fast_client(tmp_path: Path) -> None:
     with standing(tmp_path) as (_, port, running):
         before = memory_of(running.pid, "VmRSS")
         reset_peak(running.pid)
-        status, head, octets, _, _ = download(port, "/big")
-        assert (status, octets) == (200, SIZE)
+        status, head, received, _, _ = download(port, "/big")
+        assert (status, received) == (200, SIZE)
         assert b"X-Cache: MISS" in head
         wait_until(lambda: stored(port, "/big"), "the object is stored")
-        status, head, octets, _, _ = download(port, "/big")
-        assert (status, octets) == (200, SIZE)
+        status, head, received, _, _ = download(port, "/big")
+        assert (status, received) == (200, SIZE)
         assert b"X-Cache: HIT" in head
         start = SIZE - 3 * MB
         head, body = numbers(port, (start, start + MB + 3))
@@ -153,11 +153,11 @@ def test_memory_and_temporary_file_are_bounded_for_a_slow_client(tmp_path: Path)
 
             wait_until(held, "the origin is held up", step=0.25)
             assert origin.sent < TEMPORARY + ON_ITS_WAY
-            octets = 0
+            received = 0
             while piece := client.recv_into(bytearray(MB), MB, socket.MSG_TRUNC):
-                octets += piece
+                received += piece
         # The head and what came with it were read before.
-        assert SIZE - 65536 <= octets <= SIZE
+        assert SIZE - 65536 <= received <= SIZE
         assert memory_of(running.pid, "VmHWM") - before < GROWTH
 
 
@@ -170,8 +170,8 @@ def test_slow_client_holds_up_neither_store_nor_memory(tmp_path: Path) -> None:
             client.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert client.recv(65536).startswith(b"HTTP/1.1 200")
             wait_until(lambda: stored(port, "/big"), "the object is stored")
-            octets = 0
+            received = 0
             while piece := client.recv_into(bytearray(MB), MB, socket.MSG_TRUNC):
-                octets += piece
-        assert SIZE - 65536 <= octets <= SIZE
+                received += piece
+        assert SIZE - 65536 <= received <= SIZE
         assert memory_of(running.pid, "VmHWM") - before < GROWTH

@@ -23,7 +23,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The proxy's port, with the app behind it."""
     folder = tmp_path_factory.mktemp("flask")
     listen = free_port()
-    # A UNIX socket's path may have 107 octets; pytest's folders can be longer.
+    # A UNIX socket's path may have 107 bytes; pytest's folders can be longer.
     with tempfile.TemporaryDirectory(prefix="cp") as short:
         socket = Path(short) / "app.sock"
         conf = fill(

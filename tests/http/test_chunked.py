@@ -9,7 +9,7 @@ from cacheproxy.http.chunked import MAX_OVERHEAD, ChunkedDecoder
 
 
 class ChunkedDecoderTests(SynchronousTestCase):
-    def test_octet_by_octet(self) -> None:
+    def test_byte_by_byte(self) -> None:
         """Any split gives the same body, trailers and rest (RFC 9112 §7.1)."""
         data = b"3 ;a=b\r\nabc\r\nA\r\n0123456789\r\n00\r\nX: y\r\n\r\nrest"
         for step in (1, 2, 5, len(data)):

@@ -1,4 +1,4 @@
-"""Heads, chunks and trailers as octets."""
+"""Heads, chunks and trailers as bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EncoderTests(SynchronousTestCase):
     @given(st.binary(max_size=8), st.binary(max_size=8))
     def test_no_splitting(self, name: bytes, value: bytes) -> None:
         """A field never breaks out of its line."""
-        hostile = any(octet in name + value for octet in b"\r\n\0")
+        hostile = any(byte in name + value for byte in b"\r\n\0")
         try:
             head = encode_response_head(200, b"OK", [(name, value)])
         except ValueError:
@@ -55,7 +55,7 @@ class EncoderTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.binary(max_size=40), max_size=5))
     def test_chunks_come_back(self, pieces: list[bytes]) -> None:
-        """What is encoded as chunks is decoded to the same octets."""
+        """What is encoded as chunks is decoded to the same bytes."""
         body = b"".join(map(encode_chunk, pieces)) + encode_trailers(Fields([(b"X", b"y")]))
         seen = Responses()
         seen.parser.feed(response(_CHUNKED, body))

@@ -38,7 +38,7 @@ class ListTests(SynchronousTestCase):
     def test_unquoting(self, value: bytes) -> None:
         """A quoted-string gives what was quoted, where it can be (RFC 9110 §5.6.4)."""
         quoted = b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        plain = all((octet >= 32 and octet != 127) or octet == 9 for octet in value)
+        plain = all((byte >= 32 and byte != 127) or byte == 9 for byte in value)
         self.assertEqual(unquote(quoted), value if plain else None)
 
     def test_parameters(self) -> None:

@@ -409,7 +409,7 @@ class RequestTests(WebCase):
         self.assertIsNone(seen.get(b"upgrade"))
 
     def test_body(self) -> None:
-        """RFC 9110 §9.3.3: a body goes on to the octet, with a length."""
+        """RFC 9110 §9.3.3: a body goes on to the byte, with a length."""
         self.cache()
         for body in (b"", b"x", LARGE):
             seen = self.seen(method=b"POST", body=body)

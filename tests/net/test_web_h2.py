@@ -22,7 +22,7 @@ import h2.connection
 import h2.events
 
 LARGE = bytes(range(256)) * 1024
-#: Octets that may be on the way (RFC 9113 §6.9.2). What is written beyond them is kept by
+#: Bytes that may be on the way (RFC 9113 §6.9.2). What is written beyond them is kept by
 #: Twisted in a loop that a clock moved by hand would never leave.
 WINDOW = 65535
 

@@ -109,7 +109,7 @@ class ResponseDirectiveTests(SynchronousTestCase):
 
     @given(st.binary(max_size=80))
     def test_never_raises_and_is_stable(self, value: bytes) -> None:
-        """Any octets give a record, and the remembered one is the same."""
+        """Any bytes give a record, and the remembered one is the same."""
         first = parse_response_directives(value)
         self.assertEqual(first, parse_response_directives(value))
         parse_request_directives(value)

@@ -12,9 +12,9 @@ from cacheproxy.policy.combining import (
     COPY_LIMIT,
     Rest,
     combine,
+    requested_span,
     rest_of,
     strong_tag,
-    wanted_octets,
 )
 from cacheproxy.policy.stored import StoredResponse
 from tests.policy.builders import date, fields, request, stored
@@ -23,7 +23,7 @@ TAG = (b"ETag", b'"a"')
 
 
 def part(first: int, last: int, total: int, *pairs: tuple[bytes, bytes]) -> StoredResponse:
-    """A stored part with every octet."""
+    """A stored part with every byte."""
     described = (b"Content-Range", b"bytes %d-%d/%d" % (first, last, total))
     return stored(*(pairs or (TAG,)), described, status=206, body_length=last - first + 1)
 
@@ -33,8 +33,8 @@ def answer(
 ) -> ResponseHead:
     """The origin's 206."""
     described = (b"Content-Range", b"bytes %d-%d/%d" % (first, last, total))
-    octets = last - first + 1 if length is None else length
-    return ResponseHead(206, Fields([*(pairs or (TAG,)), described]), body_length=octets)
+    size = last - first + 1 if length is None else length
+    return ResponseHead(206, Fields([*(pairs or (TAG,)), described]), body_length=size)
 
 
 def missing(kept: StoredResponse, start: int, stop: int) -> Rest:
@@ -86,20 +86,20 @@ class AskingTests(SynchronousTestCase):
             self.assertIsNone(rest_of(part(0, 4, 10, *pairs), (0, 10)), pairs)
         self.assertEqual(strong_tag(fields((b"ETag", b' "" '))), b'""')
 
-    def test_only_with_every_octet(self) -> None:
+    def test_only_with_every_byte(self) -> None:
         """A part that has lost its end is no part to build on."""
         kept = part(0, 4, 10)
         kept.body_length = 4
         self.assertIsNone(rest_of(kept, (0, 10)))
-        self.assertIsNone(wanted_octets(request(), kept, whole=True))
+        self.assertIsNone(requested_span(request(), kept, whole=True))
 
     def test_wanted(self) -> None:
         """The range, or all where the origin would be asked for all."""
         kept = part(0, 4, 10)
         ranged = request((b"Range", b"bytes=3-6"))
-        self.assertEqual(wanted_octets(ranged, kept, whole=False), (3, 7))
-        self.assertEqual(wanted_octets(ranged, kept, whole=True), (0, 10))
-        self.assertEqual(wanted_octets(request(), kept, whole=True), (0, 10))
+        self.assertEqual(requested_span(ranged, kept, whole=False), (3, 7))
+        self.assertEqual(requested_span(ranged, kept, whole=True), (0, 10))
+        self.assertEqual(requested_span(request(), kept, whole=True), (0, 10))
         for pairs in (
             ((b"Range", b"bytes=0-1,3-4"),),
             ((b"Range", b"bytes=10-"),),
@@ -108,7 +108,7 @@ class AskingTests(SynchronousTestCase):
             ((b"Range", b"bytes=3-6"), (b"If-Range", b'W/"a"')),
             ((b"Range", b"bytes=3-6"), (b"Range", b"bytes=3-7")),
         ):
-            self.assertIsNone(wanted_octets(request(*pairs), kept, whole=True), pairs)
+            self.assertIsNone(requested_span(request(*pairs), kept, whole=True), pairs)
 
 
 class CombiningTests(SynchronousTestCase):
@@ -180,8 +180,8 @@ class CombiningTests(SynchronousTestCase):
         self.assertEqual(union.after, (0, COPY_LIMIT))
 
     @given(st.data())
-    def test_octets_are_those_of_the_whole(self, data: st.DataObject) -> None:
-        """For any part and any range: what is fed in order is the whole's own octets."""
+    def test_bytes_are_those_of_the_whole(self, data: st.DataObject) -> None:
+        """For any part and any range: what is fed in order is the whole's own bytes."""
         total = data.draw(st.integers(1, 40))
         whole = bytes(range(total))
         first = data.draw(st.integers(0, total - 1))

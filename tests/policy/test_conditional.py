@@ -116,7 +116,7 @@ class PreconditionTests(SynchronousTestCase):
 
     @given(st.binary(max_size=40), st.binary(max_size=20))
     def test_hostile_values(self, value: bytes, etag: bytes) -> None:
-        """Any octets are compared without an error; a strong match is a weak one."""
+        """Any bytes are compared without an error; a strong match is a weak one."""
         if strong_match(value, etag):
             self.assertTrue(weak_match(value, etag))
         names = (b"If-Match", b"If-None-Match", b"If-Modified-Since", b"If-Unmodified-Since")

@@ -74,7 +74,7 @@ class FilterTests(SynchronousTestCase):
 
     @given(st.lists(st.binary(max_size=30), max_size=4))
     def test_no_cookie_but_the_named(self, lines: list[bytes]) -> None:
-        """Whatever the octets, every member of the result has a name that counts."""
+        """Whatever the bytes, every member of the result has a name that counts."""
         fields = SESSION.apply(cookies(*lines))
         value = cookie_value(fields)
         for member in [] if value is None else value.split(b";"):

@@ -194,7 +194,7 @@ class RequestTests(SynchronousTestCase):
             unique_by=lambda pair: pair[0],
         ),
     )
-    def test_octets_are_those_of_the_lines(
+    def test_bytes_are_those_of_the_lines(
         self, asked: Pairs, headers: list[tuple[bytes, str]]
     ) -> None:
         """For the first request with these fields and every later one, whoever was asked between.

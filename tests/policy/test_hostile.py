@@ -24,7 +24,7 @@ from cacheproxy.policy.cache_control import (
     parse_targeted_directives,
     response_directives,
 )
-from cacheproxy.policy.combining import combine, rest_of, wanted_octets
+from cacheproxy.policy.combining import combine, requested_span, rest_of
 from cacheproxy.policy.conditional import evaluate_preconditions, if_range_holds, weak_match
 from cacheproxy.policy.freshness import explicit_lifetime, received_age
 from cacheproxy.policy.key import MAX_NAMES, normal_accept_encoding, selecting, vary_names
@@ -80,13 +80,13 @@ _DIRECTIVES = st.sampled_from(
     ]
 )
 #: What a field line may hold once the parser of messages has let it through.
-_OCTETS = st.binary(max_size=40).map(
+_BYTES = st.binary(max_size=40).map(
     lambda raw: bytes(c for c in raw if c == 9 or 32 <= c < 127 or c >= 128)
 )
 _DATES = st.sampled_from([-900, -60, -1, 0, 1, 60, 10**9]).map(date)
 _VALUE = st.one_of(
     st.lists(_DIRECTIVES, max_size=5).map(b", ".join),
-    _OCTETS,
+    _BYTES,
     _DATES,
     st.sampled_from(
         [
@@ -186,7 +186,7 @@ class AnyFieldsTests(SynchronousTestCase):
         validation_fields(kept)
         selects(kept, reply)
         head_says(kept, reply)
-        wanted = wanted_octets(again, kept, whole=False)
+        wanted = requested_span(again, kept, whole=False)
         rest = None if wanted is None else rest_of(kept, wanted)
         if rest is not None:
             combine(kept, rest, reply)
@@ -209,9 +209,9 @@ class AnyFieldsTests(SynchronousTestCase):
         after = usable_until(judged([], stricter))
         self.assertLessEqual(after, max(before, NOW), (lines, directive))
 
-    @given(RESPONSE_LINES, st.integers(0, 8), _OCTETS)
+    @given(RESPONSE_LINES, st.integers(0, 8), _BYTES)
     def test_no_line_hides_another(self, lines: Lines, place: int, noise: bytes) -> None:
-        """A line of any octets does not take away what ``no-store`` on another line says."""
+        """A line of any bytes does not take away what ``no-store`` on another line says."""
         assume(b"must-understand" not in noise.lower())
         forbidding = [(CC, b"no-store, private")]
         all_lines = [line for line in lines if line[0] == CC and b"understand" not in line[1]]

@@ -146,5 +146,5 @@ class AcceptEncodingTests(SynchronousTestCase):
 
     @given(st.binary(max_size=40))
     def test_never_raises(self, value: bytes) -> None:
-        """Any octets reduce to something."""
+        """Any bytes reduce to something."""
         self.assertEqual(normal_accept_encoding(value), normal_accept_encoding(value))

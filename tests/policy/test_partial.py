@@ -106,7 +106,7 @@ class ReuseTests(SynchronousTestCase):
         return piece.start, piece.stop, piece.first
 
     def test_within(self) -> None:
-        """Cut at the right octets."""
+        """Cut at the right bytes."""
         for value, wanted in (
             (b"bytes=4-9", (0, 6, 4)),
             (b"bytes=6-8", (2, 5, 6)),
@@ -144,10 +144,10 @@ class ReuseTests(SynchronousTestCase):
         self.assertIsNone(self.answer(b"bytes=5-6", kept, (b"If-Range", b'"b"')))
 
     @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 9), st.integers(1, 10))
-    def test_octets_are_those_of_the_whole(
+    def test_bytes_are_those_of_the_whole(
         self, start: int, stop: int, first: int, length: int
     ) -> None:
-        """Every octet answered is the one at its place in the whole."""
+        """Every byte answered is the one at its place in the whole."""
         whole = b"0123456789"
         body = whole[first : first + length]
         value = b"bytes %d-%d/10" % (first, first + len(body) - 1)

@@ -35,7 +35,7 @@ class SelectsTests(SynchronousTestCase):
         self.assertFalse(selects(ByKey(digest(b"other")), PRIMARY, stored(key=KEY)))
 
     def test_by_prefix(self) -> None:
-        """Octets of the key from its start; none select every key."""
+        """Bytes of the key from its start; none select every key."""
         entry = stored(key=KEY)
         for prefix in (b"", b"http://a.test/", KEY):
             self.assertTrue(selects(ByPrefix(prefix), PRIMARY, entry), prefix)

@@ -1,4 +1,4 @@
-"""``policy.ranges``: which octets are wanted, and how several parts are laid out."""
+"""``policy.ranges``: which bytes are wanted, and how several parts are laid out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DecideTests(SynchronousTestCase):
     """RFC 9110 §14.1.1, §14.2, and nginx's range filter."""
 
     def assert_ranges(self, value: bytes, *ranges: tuple[int, int], length: int = 100) -> None:
-        """*value* asks for *ranges* of *length* octets."""
+        """*value* asks for *ranges* of *length* bytes."""
         decision = decide_ranges(value, length, None)
         self.assertIsInstance(decision, Ranges, value)
         assert isinstance(decision, Ranges)
@@ -91,7 +91,7 @@ class DecideTests(SynchronousTestCase):
         self.assert_whole(b"bytes=0-1", WholeReason.DISABLED, 0)
 
     def test_limits(self) -> None:
-        """``max_ranges``, its default, and never more octets than the whole."""
+        """``max_ranges``, its default, and never more bytes than the whole."""
         self.assertIsInstance(decide_ranges(b"bytes=0-0,2-2", 100, 2), Ranges)
         self.assert_whole(b"bytes=0-0,2-2,4-4", WholeReason.TOO_MANY, 2)
         self.assert_whole(b"bytes=0-,0-", WholeReason.TOO_MUCH)

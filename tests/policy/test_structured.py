@@ -82,5 +82,5 @@ class DictionaryTests(SynchronousTestCase):
 
     @given(st.binary(max_size=40))
     def test_never_raises(self, value: bytes) -> None:
-        """Any octets are a Dictionary or none."""
+        """Any bytes are a Dictionary or none."""
         parse_dictionary(value)

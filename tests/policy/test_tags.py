@@ -30,7 +30,7 @@ class TagsOfTests(SynchronousTestCase):
         self.assertEqual(found, {b"a", b"b c", b"d", b"e"})
 
     def test_tags_keep_their_case(self) -> None:
-        """They are compared octet by octet."""
+        """They are compared byte by byte."""
         self.assertEqual(tags_of(fields((b"xkey", b"A a"))), {b"A", b"a"})
 
     def test_as_many_as_are_kept(self) -> None:

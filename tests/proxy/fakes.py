@@ -33,7 +33,7 @@ __all__ = [
 #: Wall time at which every bench starts: Tue, 14 Nov 2023 22:13:20 GMT.
 EPOCH = 1_700_000_000.0
 
-#: Octets that a transport takes before it asks its producer to pause, as Twisted's do.
+#: Bytes that a transport takes before it asks its producer to pause, as Twisted's do.
 BUFFER_SIZE = 64 * 1024
 
 
@@ -163,7 +163,7 @@ class FakeTransport:
     # -- what the test does ------------------------------------------------
 
     def deliver(self, data: bytes) -> None:
-        """Octets arrive; they wait while the protocol has paused reading."""
+        """Bytes arrive; they wait while the protocol has paused reading."""
         self.inbox.append(data)
         self._deliver()
 
@@ -181,14 +181,14 @@ class FakeTransport:
         """The peer stops to read."""
         self.holding = True
 
-    def release(self, octets: int | None = None) -> None:
+    def release(self, size: int | None = None) -> None:
         """The peer reads what waits, or some of it; without a limit also what comes later."""
-        if octets is None:
+        if size is None:
             self.holding = False
             self._flush()
         else:
-            self.sent += bytes(self.held[:octets])
-            del self.held[:octets]
+            self.sent += bytes(self.held[:size])
+            del self.held[:size]
             self._drained()
 
     @property
@@ -279,7 +279,7 @@ class OriginConnection:
 
     @property
     def received(self) -> bytes:
-        """Every octet that came, from the connection's start."""
+        """Every byte that came, from the connection's start."""
         return self.transport.sent
 
     def poll(self) -> None:
@@ -293,7 +293,7 @@ class OriginConnection:
             self.origin.answer(self, request)
 
     def send(self, data: bytes) -> None:
-        """Octets to the proxy."""
+        """Bytes to the proxy."""
         self.switched = self.switched or data.startswith(b"HTTP/1.1 101 ")
         self.transport.deliver(data)
         self.origin.reactor.settle()
@@ -346,7 +346,7 @@ def _parse_request(data: bytes) -> tuple[Request | None, int]:
 class Origin:
     """What listens at one upstream address.
 
-    ``script`` holds answers, given in order: octets, or a callable of (connection, request);
+    ``script`` holds answers, given in order: bytes, or a callable of (connection, request);
     when it is empty, ``default`` answers (None: nothing). ``mode``: "accept", "refuse", "hang".
     """
 
@@ -358,7 +358,7 @@ class Origin:
         #: False: what is sent on new connections waits until their transport is released.
         self.reads = True
         self.connections: list[OriginConnection] = []
-        #: Cuts a request off the front of what came: the request and its octets, or None and 0.
+        #: Cuts a request off the front of what came: the request and its bytes, or None and 0.
         self.parse: Callable[[bytes], tuple[Any, int]] = _parse_request
         self.requests: list[Any] = []
         self.script: deque[bytes | Callable[[OriginConnection, Request], None]] = deque()

@@ -1,4 +1,4 @@
-"""A whole proxy in memory: client octets in, client and origin octets out, time by hand.
+"""A whole proxy in memory: client bytes in, client and origin bytes out, time by hand.
 
 A ``Bench`` serves a configuration as the service does (the real ``Runtime``, ``Site`` and
 ``HttpFactory``) on a reactor that has no sockets (``fakes``): clients are ``Client`` objects on a
@@ -181,13 +181,13 @@ class Client:
         protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
-        """Octets to the proxy; everything that follows from them at once happens."""
+        """Bytes to the proxy; everything that follows from them at once happens."""
         self.transport.deliver(data)
         self.bench.reactor.settle()
 
     @property
     def received(self) -> bytes:
-        """Every octet that the client has got."""
+        """Every byte that the client has got."""
         return self.transport.sent
 
     @property
@@ -223,14 +223,14 @@ class Client:
         self.transport.eof()
         self.bench.reactor.settle()
 
-    def release(self, octets: int | None = None) -> None:
+    def release(self, size: int | None = None) -> None:
         """The client reads again."""
-        self.transport.release(octets)
+        self.transport.release(size)
         self.bench.reactor.settle()
 
 
 def message(method: bytes, target: bytes, *fields: bytes, body: bytes | None = None) -> bytes:
-    """A request's octets."""
+    """A request's bytes."""
     lines = [method + b" " + target + b" HTTP/1.1"]
     if not any(field.lower().startswith(b"host:") for field in fields):
         lines.append(b"Host: test.example")

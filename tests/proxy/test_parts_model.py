@@ -41,13 +41,13 @@ OPERATIONS = st.lists(
 
 
 class PartsModelTests(BenchCase):
-    """A resource of some twenty octets; each version has octets of its own."""
+    """A resource of some twenty bytes; each version has bytes of its own."""
 
     def start(self, memory: bool) -> None:
         """The first version."""
         self.cache("proxy_cache_max_range_offset 1;", zone="" if memory else "memory=0")
         self.origin.default = self.answer  # type: ignore[assignment]  # a callable
-        #: Of each version: its octets, and when another took its place.
+        #: Of each version: its bytes, and when another took its place.
         self.versions: list[bytes] = []
         self.ended: list[float] = []
         #: Whether the origin obeys If-Range, as it must.
@@ -140,7 +140,7 @@ class PartsModelTests(BenchCase):
         self.check(self.bench.get(b"/", *fields))
 
     def check(self, answer: Any) -> None:
-        """One version's own octets, and a version that is not too old."""
+        """One version's own bytes, and a version that is not too old."""
         if answer.status == 416:
             return
         number = int(answer.get(b"x-version"))

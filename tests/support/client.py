@@ -110,7 +110,7 @@ class Connection:
         return taken
 
     def exactly(self, size: int) -> bytes:
-        """The next *size* octets."""
+        """The next *size* bytes."""
         parts = [self._buffer[:size]]
         self._buffer = self._buffer[size:]
         missing = size - len(parts[0])

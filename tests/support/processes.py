@@ -133,7 +133,7 @@ class Daemon:
         return int(self.process.returncode)
 
     def rss(self) -> int:
-        """Resident memory in octets."""
+        """Resident memory in bytes."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024

@@ -2,8 +2,8 @@
 
 A request that finds its answer on the way follows it: it gets the stored head, and the body
 as it grows (``GrowingWriter.follow``). It is judged as by a stored response (RFC 9111 §4): its
-preconditions and ranges are answered here, each octet as it comes. The head is held back
-until the first octet of the body is there, so that a fill which fails before has cost the
+preconditions and ranges are answered here, each byte as it comes. The head is held back
+until the first byte of the body is there, so that a fill which fails before has cost the
 follower nothing but time; after that its connection is cut, and the client can tell.
 
 nginx has nothing like it: there a request waits until the whole response is stored.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENCODE_WAIT_LIMIT", "RANGE_LEAD", "Following", "Way", "way_to_answer"]
 
-#: How far ahead of what has come a range may start and be waited for, in octets; the
+#: How far ahead of what has come a range may start and be waited for, in bytes; the
 #: origin is asked for one that starts later.
 RANGE_LEAD = 1 << 20
 
@@ -95,7 +95,7 @@ class Following(ReaderSource):
         self._forwarded = forwarded
         self._again = again
         self._begun = False
-        #: The octets [start, stop) that are asked for; None for all.
+        #: The bytes [start, stop) that are asked for; None for all.
         self._span: tuple[int, int] | None = None
 
     def start(self) -> None:

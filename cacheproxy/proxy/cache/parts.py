@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cacheproxy.http.messages import RequestHead, ResponseHead
-from cacheproxy.policy.combining import Rest, Union, combine, rest_of, wanted_octets
+from cacheproxy.policy.combining import Rest, Union, combine, requested_span, rest_of
 from cacheproxy.policy.conditional import PRECONDITION_FIELDS
 from cacheproxy.policy.key import Vary, variant_digest
 from cacheproxy.policy.options import CacheOptions
@@ -115,7 +115,7 @@ class Missing:
         stored = entry.stored
         if verdict.action not in (Action.FRESH, Action.STALE, Action.REVALIDATE):
             return None
-        wanted = wanted_octets(exchange.request.head, stored, whole)
+        wanted = requested_span(exchange.request.head, stored, whole)
         rest = None if wanted is None else rest_of(stored, wanted)
         return None if rest is None else cls(exchange, entry, rest)
 
@@ -131,7 +131,7 @@ class Missing:
         return union.head
 
     def answer(self, relayed: RelayedResponse) -> None:
-        """Begin to send the combination; it is stored, where it is, from the first octet."""
+        """Begin to send the combination; it is stored, where it is, from the first byte."""
         delivery, union = relayed.delivery, self._union
         assert delivery is not None and union is not None
         head, rest = union.head, self.rest

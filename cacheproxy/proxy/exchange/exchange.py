@@ -345,7 +345,7 @@ class Exchange:
         return request.location.gzip is not None and would_gzip(request, status, fields, length)
 
     def wanted_of(self, length: int) -> tuple[int, int]:
-        """Which octets [start, stop) of a body that is at hand ``send_body`` is to get."""
+        """Which bytes [start, stop) of a body that is at hand ``send_body`` is to get."""
         return 0, length
 
     def send_body(self, data: bytes) -> None:

@@ -59,7 +59,7 @@ __all__ = [
 
 #: Routes remembered per listening address; when full, all are forgotten.
 ROUTE_MEMO_SIZE = 8192
-#: The longest request-target whose route is remembered, in octets: a route holds it
+#: The longest request-target whose route is remembered, in bytes: a route holds it
 #: several times over, and a client can send any number of long ones.
 ROUTE_MEMO_TARGET = 1024
 

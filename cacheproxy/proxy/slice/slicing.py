@@ -102,9 +102,9 @@ class Slicing:
         self._part: SlicePart | None = None
         #: The last slice that fitted.
         self._known: SlicePart | None = None
-        #: Where in the whole the slice's next octet lies.
+        #: Where in the whole the slice's next byte lies.
         self._at = 0
-        #: The next octet that the client gets, and the end of those.
+        #: The next byte that the client gets, and the end of those.
         self._position = 0
         self._stop = 0
         #: The first answer is no slice: it is passed on.
@@ -248,7 +248,7 @@ class Slicing:
             exchange.request.note_slice(b"")
         empty = not self._start or Fields(pairs).get(b"content-range") == b"bytes */0"
         if made.response.status == 416 and empty and not self._unsliced:
-            # It has no octets, and so no range to be asked for.
+            # It has no bytes, and so no range to be asked for.
             self._unsliced = True
             self._drop()
             self._advance()
@@ -302,7 +302,7 @@ class Slicing:
         return decide_ranges(value, total, 1)
 
     def wanted_of(self, length: int) -> tuple[int, int]:
-        """Which octets of the slice under way, which is stored, the client is to get."""
+        """Which bytes of the slice under way, which is stored, the client is to get."""
         part = self._part
         if self._passing or part is None or length != part.stop - part.start:
             return 0, length
@@ -311,7 +311,7 @@ class Slicing:
         return start, min(length, self._stop - part.start)
 
     def on_body(self, data: bytes) -> None:
-        """Octets of the slice under way, or of what is passed on."""
+        """Bytes of the slice under way, or of what is passed on."""
         exchange = self.exchange
         if self._passing:
             exchange.send_body(data)

@@ -1,9 +1,9 @@
 """A response put together from a stored part and what the origin sends beside it (§3.4).
 
-A ``JoinedBody`` stands between a relay and its delivery: it feeds the stored octets that come
-first, then the origin's, then the stored octets that come last. The delivery sees one
+A ``JoinedBody`` stands between a relay and its delivery: it feeds the stored bytes that come
+first, then the origin's, then the stored bytes that come last. The delivery sees one
 response, stores it, and sends of it what the client asked for. The origin is held up
-while octets that come before its own are read, so that no more than what it had already
+while bytes that come before its own are read, so that no more than what it had already
 sent is kept in memory.
 
 Source: RFC 9111 §3.4, RFC 9110 §15.3.7.3.
@@ -45,7 +45,7 @@ class _State(Enum):
 class JoinedBody:
     """Feeds one delivery in order (``BodySink`` of the part; what the delivery pauses).
 
-    *entry* is the stored part, held from here on; *stream* brings the origin's octets.
+    *entry* is the stored part, held from here on; *stream* brings the origin's bytes.
     """
 
     __slots__ = (
@@ -163,11 +163,11 @@ class JoinedBody:
 
     # -- steps -------------------------------------------------------------
 
-    def _read(self, state: _State, octets: tuple[int, int]) -> None:
+    def _read(self, state: _State, span: tuple[int, int]) -> None:
         self._state = state
         entry = self._entry
         assert entry is not None
-        reader = entry.read(self, *octets)
+        reader = entry.read(self, *span)
         # What is in memory has been delivered, and more may have happened, before this.
         if self._state is state and self._entry is not None:
             self._reader = reader

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 LARGE = 8 << 20
-"""More octets than the kernel takes on both ends of a loopback connection."""
+"""More bytes than the kernel takes on both ends of a loopback connection."""
 
 
 class Recorder(protocol.Protocol):
@@ -121,5 +121,5 @@ class ConnectionCase(ReactorBuilder, unittest.SynchronousTestCase):
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """All octets up to the end."""
+    """All bytes up to the end."""
     return b"".join(iter(lambda: connection.recv(1 << 18), b""))

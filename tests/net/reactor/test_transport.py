@@ -58,7 +58,7 @@ class ReadingTests(ConnectionCase):
         self.assertEqual(answer, b"go on")
 
     def test_breathing_lets_the_turn_end(self) -> None:
-        """After ``breathe`` the next octets come in a later turn, and all of them do."""
+        """After ``breathe`` the next bytes come in a later turn, and all of them do."""
         turns: list[int] = []
         turn = [0]
 
@@ -107,7 +107,7 @@ class ReadingTests(ConnectionCase):
         self.assertEqual(server.events, ["made", "resumed", "data", "lost"])
         self.assertEqual(server.received, b"early")
 
-    def test_what_is_due_at_once_comes_before_the_first_octets(self) -> None:
+    def test_what_is_due_at_once_comes_before_the_first_bytes(self) -> None:
         """``callLater(0)`` in ``connectionMade``, as on Twisted's reactors."""
 
         def made(server: Any) -> None:

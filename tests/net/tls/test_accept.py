@@ -122,7 +122,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertTrue(server.wire.disconnected or server.wire.disconnecting)
 
-    def test_handshake_in_single_octets(self) -> None:
+    def test_handshake_in_single_bytes(self) -> None:
         """Any split of the input gives the same."""
         server = Server()
         whole = server.tls.dataReceived
@@ -138,8 +138,8 @@ class HandshakeTests(SynchronousTestCase):
     def test_endless_hello_is_bounded(self) -> None:
         """Tiny records cannot make the buffer grow."""
         server = Server()
-        octets = b"\x16\x03\x01\x00\x01\x01" + b"\x16\x03\x01\x00\x01\x00" * (MAX_CLIENT_HELLO // 2)
-        server.tls.dataReceived(octets)
+        data = b"\x16\x03\x01\x00\x01\x01" + b"\x16\x03\x01\x00\x01\x00" * (MAX_CLIENT_HELLO // 2)
+        server.tls.dataReceived(data)
         self.assertTrue(server.wire.disconnecting)
 
     def test_endless_handshake_is_bounded(self) -> None:
@@ -167,7 +167,7 @@ class HandshakeTests(SynchronousTestCase):
     @settings(max_examples=40, deadline=None)
     @given(st.integers(0, 40), st.integers(1, 255))
     def test_changed_record_is_never_delivered(self, position: int, change: int) -> None:
-        """A record with any octet changed gives an alert, not data."""
+        """A record with any byte changed gives an alert, not data."""
         server = Server()
         peer = server.peer()
         peer.tls.write(b"GET / HTTP/1.1\r\n")
@@ -205,7 +205,7 @@ class PlainHttpTests(SynchronousTestCase):
 
 
 class Echo(Recorder):
-    """Answers "GET <n>" with n octets, anything else with its length, and closes on QUIT."""
+    """Answers "GET <n>" with n bytes, anything else with its length, and closes on QUIT."""
 
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)

@@ -223,7 +223,7 @@ class Upper(Recorder):
 
 
 class Asking(Recorder):
-    """Sends *size* octets when connected and knows when as many have come back."""
+    """Sends *size* bytes when connected and knows when as many have come back."""
 
     size = 2_000_000
 

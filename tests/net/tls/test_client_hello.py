@@ -22,9 +22,9 @@ def hello(name: str | None) -> bytes:
     return outgoing.read()
 
 
-def in_records(octets: bytes, size: int) -> bytes:
-    """The same handshake message in records of at most *size* octets."""
-    message = octets[5:]
+def in_records(data: bytes, size: int) -> bytes:
+    """The same handshake message in records of at most *size* bytes."""
+    message = data[5:]
     parts = [message[start : start + size] for start in range(0, len(message), size)]
     return b"".join(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part for part in parts)
 
@@ -39,7 +39,7 @@ class ParseClientHelloTests(SynchronousTestCase):
         self.assertEqual(parse_client_hello(hello(None)), ClientHello())
 
     def test_every_prefix_is_incomplete(self) -> None:
-        """No verdict before the message is whole; octets behind it do not matter."""
+        """No verdict before the message is whole; bytes behind it do not matter."""
         for stop in range(len(HELLO)):
             self.assertIsNone(parse_client_hello(HELLO[:stop]))
         self.assertEqual(parse_client_hello(HELLO + b"x"), ClientHello(b"www.example.com"))
@@ -47,12 +47,12 @@ class ParseClientHelloTests(SynchronousTestCase):
     def test_message_in_many_records(self) -> None:
         """RFC 8446 §5.1: a handshake message may span records."""
         for size in (1, 3, 50, 200):
-            octets = in_records(HELLO, size)
-            self.assertIsNone(parse_client_hello(octets[:-1]))
-            self.assertEqual(parse_client_hello(octets), ClientHello(b"www.example.com"))
+            data = in_records(HELLO, size)
+            self.assertIsNone(parse_client_hello(data[:-1]))
+            self.assertEqual(parse_client_hello(data), ClientHello(b"www.example.com"))
 
     def test_too_long_is_malformed(self) -> None:
-        """The bound is judged by the announced length, before the octets are there."""
+        """The bound is judged by the announced length, before the bytes are there."""
         size = (MAX_CLIENT_HELLO + 1).to_bytes(3, "big")
         found = parse_client_hello(b"\x16\x03\x01\x00\x04\x01" + size)
         self.assertEqual(found, ClientHello(malformed=True))
@@ -67,13 +67,13 @@ class ParseClientHelloTests(SynchronousTestCase):
     @given(st.binary(max_size=200))
     @example(b"\x16\x03\x01\x00\x00")
     @example(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00")
-    def test_garbage_never_raises(self, octets: bytes) -> None:
+    def test_garbage_never_raises(self, data: bytes) -> None:
         """Anything gives an answer."""
-        parse_client_hello(octets)
-        parse_client_hello(b"\x16\x03\x01" + len(octets).to_bytes(2, "big") + octets)
+        parse_client_hello(data)
+        parse_client_hello(b"\x16\x03\x01" + len(data).to_bytes(2, "big") + data)
 
     @settings(max_examples=200, deadline=None)
     @given(st.integers(0, len(HELLO) - 1), st.integers(0, 255))
-    def test_changed_octets_never_raise(self, position: int, value: int) -> None:
-        """Nor does a message with one octet changed."""
+    def test_changed_bytes_never_raise(self, position: int, value: int) -> None:
+        """Nor does a message with one byte changed."""
         parse_client_hello(HELLO[:position] + bytes([value]) + HELLO[position + 1 :])

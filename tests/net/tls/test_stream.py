@@ -135,10 +135,10 @@ class ClosingTests(SynchronousTestCase):
 
 
 class RecordTests(SynchronousTestCase):
-    def records(self, octets: bytes) -> int:
+    def records(self, data: bytes) -> int:
         count = position = 0
-        while position < len(octets):
-            position += 5 + int.from_bytes(octets[position + 3 : position + 5], "big")
+        while position < len(data):
+            position += 5 + int.from_bytes(data[position + 3 : position + 5], "big")
             count += 1
         return count
 
@@ -175,14 +175,14 @@ class RecordTests(SynchronousTestCase):
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.binary(min_size=1, max_size=40_000), max_size=5), st.integers(1, 5000))
     def test_any_split_delivers_the_same(self, messages: list[bytes], size: int) -> None:
-        """Short way and long way are one: however TCP cuts, the octets arrive in order."""
+        """Short way and long way are one: however TCP cuts, the bytes arrive in order."""
         server = Server()
         peer = server.peer()
         for message in messages:
             peer.tls.write(message)
-        octets = peer.outgoing.read()
-        for position in range(0, len(octets), size):
-            server.tls.dataReceived(octets[position : position + size])
+        data = peer.outgoing.read()
+        for position in range(0, len(data), size):
+            server.tls.dataReceived(data[position : position + size])
         self.assertEqual(server.inner.received, b"".join(messages))
         peer.send(b"end")
         self.assertTrue(server.inner.received.endswith(b"end"))

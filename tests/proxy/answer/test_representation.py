@@ -35,7 +35,7 @@ class RangeTests(BenchCase):
     def test_any_ranges_of_a_slow_reader(
         self, ranges: list[tuple[int, int]], reads: list[int], small: bool
     ) -> None:
-        """Each part holds exactly its octets, from memory or disk, however slowly it is read."""
+        """Each part holds exactly its bytes, from memory or disk, however slowly it is read."""
         body = BODY[:5000] if small else BODY
         bench = self.serve("root $folder/www;")
         bench.write("www/f", body)
@@ -43,8 +43,8 @@ class RangeTests(BenchCase):
         client.transport.hold()
         wanted = b",".join(b"%d-%d" % (start, start + size) for start, size in ranges)
         client.send(message(b"GET", b"/f", b"Range: bytes=" + wanted))
-        for octets in reads:
-            client.release(octets)
+        for size in reads:
+            client.release(size)
         client.release()
         answer = client.response()
         parts = [body[start : start + size + 1] for start, size in ranges if start < len(body)]

@@ -165,7 +165,7 @@ class StoringTests(CachingCase):
             self.bench.close()
 
     def test_slow_disk_holds_the_origin(self) -> None:
-        """Octets that wait for the disk are bounded; the fill goes on when it has caught up."""
+        """Bytes that wait for the disk are bounded; the fill goes on when it has caught up."""
         self.cache(zone="memory=4k")
         client = self.bench.client()
         client.send(message(b"GET", b"/"))

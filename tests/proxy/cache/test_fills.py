@@ -126,7 +126,7 @@ class LockTests(BenchCase):
         self.assertEqual(len(self.origin.requests), 2)
 
     def test_leader_breaks_off(self) -> None:
-        """A fill cut short before its first octet wakes the others too."""
+        """A fill cut short before its first byte wakes the others too."""
         clients = self.crowd(3)
         head = b"HTTP/1.1 200 OK\r\n" + FRESH + b"\r\nContent-Length: 5\r\n\r\n"
         self.origin.connections[0].send(head)

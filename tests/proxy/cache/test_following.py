@@ -225,7 +225,7 @@ class StreamingTests(FollowingCase):
     def test_any_interleaving(
         self, sizes: list[int], steps: list[tuple[str, int]], known: bool, memory: bool
     ) -> None:
-        """Whoever stays has every octet, however they were split and whoever paused when."""
+        """Whoever stays has every byte, however they were split and whoever paused when."""
         body = b"".join(bytes([number + 1]) * size for number, size in enumerate(sizes))
         leader, origin = self.lead(zone="" if memory else "memory=0")
         clients = [leader]
@@ -304,7 +304,7 @@ class RangeTests(FollowingCase):
         origin.send(head(len(self.WHOLE), self.TAG) + self.WHOLE[:come])
         return origin
 
-    def test_as_its_octets_come(self) -> None:
+    def test_as_its_bytes_come(self) -> None:
         """206 from what is there, and from what comes; its end does not wait for the end."""
         origin = self.begun()
         there = self.ask(b"Range: bytes=10-19").response()
@@ -461,7 +461,7 @@ class BrokenTests(FollowingCase):
         self.assertIn(b"HTTP/1.1 20", client.unread)
         self.assertIsNone(parse_response(client.unread, b"GET", True))
 
-    def test_before_the_first_octet(self) -> None:
+    def test_before_the_first_byte(self) -> None:
         """Nothing was sent: one asks again, and the others wait for that one."""
         leader, origin = self.lead()
         followers = [self.ask() for _ in range(3)]

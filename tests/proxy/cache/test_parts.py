@@ -119,7 +119,7 @@ class PartTests(CachingCase):
 
 
 class CombiningTests(CachingCase):
-    """A whole of twenty octets, whose origin answers ranges and If-Range."""
+    """A whole of twenty bytes, whose origin answers ranges and If-Range."""
 
     whole = b"abcdefghijklmnopqrst"
 

@@ -343,7 +343,7 @@ class RangeKeyTests(PurgingCase):
 
 
 def sliced(connection: OriginConnection, request: Request) -> None:
-    """An origin of 30 octets that knows ranges."""
+    """An origin of 30 bytes that knows ranges."""
     body = b"0123456789" * 3
     start, stop = map(int, (request.get(b"range") or b"bytes=0-29")[6:].split(b"-"))
     stop = min(stop, 29)

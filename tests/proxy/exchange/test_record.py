@@ -10,7 +10,7 @@ from tests.proxy.harness import BenchCase, message, response
 
 
 class RecordTests(BenchCase):
-    """Times and octets."""
+    """Times and bytes."""
 
     def test_fresh(self) -> None:
         """Nothing is known yet."""

@@ -1,4 +1,4 @@
-"""The fast path of hits: equal to the general path octet by octet, and never out of date."""
+"""The fast path of hits: equal to the general path byte by byte, and never out of date."""
 
 # trial's test cases have no types.
 # mypy: disable-error-code="no-untyped-call,misc"
@@ -169,7 +169,7 @@ class EqualityTests(BenchCase):
         RESPONSE_FIELDS,
         REQUESTS,
     )
-    def test_equal_octet_by_octet(
+    def test_equal_byte_by_byte(
         self,
         options: list[str],
         status: int,
@@ -177,7 +177,7 @@ class EqualityTests(BenchCase):
         fields: list[bytes],
         requests: list[tuple[bytes, bytes, list[bytes], int | str]],
     ) -> None:
-        """The same story told with and without it gives the same octets and log lines."""
+        """The same story told with and without it gives the same bytes and log lines."""
         told = [
             self.tell(options, (status, body, [FRESH, *fields]), requests, hot)
             for hot in (True, False)

@@ -63,10 +63,10 @@ class FamilyTests(BenchCase):
         self.assertEqual(bench.log("trailers.log"), ["42|-"])
 
     @given(st.binary(max_size=30))
-    def test_arguments_of_any_octets(self, octets: bytes) -> None:
+    def test_arguments_of_any_bytes(self, raw: bytes) -> None:
         """No query breaks the look-up of an argument."""
         bench = self.serve("return 200 '$arg_a';")
-        query = bytes(c for c in octets if 0x21 <= c < 0x7F and c != 0x23)
+        query = bytes(c for c in raw if 0x21 <= c < 0x7F and c != 0x23)
         answer = bench.get(b"/?b=" + query + b"&a=found")
         self.assertIn(answer.status, (200, 400))
         if b"a=" not in query.lower() and answer.status == 200:

@@ -62,7 +62,7 @@ class ValueTests(BenchCase):
             self.assertEqual(self.value("$remote_user", b"/", b"Authorization: " + given_), wanted)
 
     def test_connection(self) -> None:
-        """Addresses in text and in octets."""
+        """Addresses in text and in bytes."""
         self.assertEqual(self.value("$remote_addr $remote_port"), b"192.0.2.1 40000")
         self.assertEqual(self.value("$server_addr $server_port"), b"127.0.0.1 80")
         self.assertEqual(self.value("$binary_remote_addr"), bytes([192, 0, 2, 1]))
@@ -79,7 +79,7 @@ class ValueTests(BenchCase):
         self.assertEqual(self.value("$pipe"), b".")
 
     def test_request_id(self) -> None:
-        """Sixteen octets in hex, the same throughout a request, another for the next."""
+        """Sixteen bytes in hex, the same throughout a request, another for the next."""
         first, second = self.value("$request_id"), self.value("$request_id")
         self.assertRegex(first.decode(), "^[0-9a-f]{32}$")
         self.assertNotEqual(first, second)

@@ -59,7 +59,7 @@ class Thing:
 
 
 class SliceCase(BenchCase):
-    """A bench with slices of 1024 octets before a well-behaved origin."""
+    """A bench with slices of 1024 bytes before a well-behaved origin."""
 
     def sliced(
         self, options: str = "", thing: Thing | None = None, size: str = "1k", valid: str = VALID,
@@ -583,7 +583,7 @@ class MisfitTests(SliceCase):
         self.cut(b"/c")
         self.assertEqual(self.asked(), [b"0-1023", b"1024-2047"])
 
-    def test_octets_without_end(self) -> None:
+    def test_bytes_without_end(self) -> None:
         """What comes beyond the slice is not passed on."""
         self.sliced()
         fields = (b'ETag: "one"', b"Content-Range: bytes 0-1023/10247")
@@ -612,7 +612,7 @@ def plain(bench: Bench, body: bytes, value: bytes) -> tuple[int, bytes, bytes | 
 
 
 class EqualityTests(BenchCase):
-    """For any sizes and ranges: the octets of the whole, exactly."""
+    """For any sizes and ranges: the bytes of the whole, exactly."""
 
     @settings(max_examples=25, deadline=None)
     @given(

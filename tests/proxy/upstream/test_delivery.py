@@ -119,16 +119,16 @@ class BufferingTests(BenchCase):
         client = bench.client()
         client.send(message(b"GET", b"/"))
         data = response(200, BODY)
-        for kind, octets in steps:
+        for kind, size in steps:
             if kind == "s" and data:
-                self.origin.last.send(data[:octets])
-                data = data[octets:]
+                self.origin.last.send(data[:size])
+                data = data[size:]
             elif kind == "h":
                 client.transport.hold()
             elif kind == "r":
                 client.release()
             else:
-                client.release(octets)
+                client.release(size)
         if data:
             self.origin.last.send(data)
         client.release()
@@ -276,7 +276,7 @@ class InPassingTests(BenchCase):
         self.assertEqual(self.first.status, 412)
 
     def test_range(self) -> None:
-        """206 with the octets asked for (§14.2)."""
+        """206 with the bytes asked for (§14.2)."""
         for asked, wanted in ((b"2-4", b"234"), (b"9-", b"9"), (b"0-0", b"0")):
             self.asked(b"Range: bytes=" + asked)
             self.assertEqual((self.first.status, self.first.body), (206, wanted))
@@ -294,7 +294,7 @@ class InPassingTests(BenchCase):
         self.assertEqual((self.first.status, self.first.body), (200, b"0123456789"))
 
     def test_range_in_pieces(self) -> None:
-        """Pieces of any size are cut at the right octets."""
+        """Pieces of any size are cut at the right bytes."""
         for size in (1, 3, 10):
             bench = self.cache()
             client = bench.client()

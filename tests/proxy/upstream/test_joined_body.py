@@ -19,7 +19,7 @@ TAG = b'ETag: "a"'
 
 
 class JoinedBodyTests(CachingCase):
-    """A whole of three million octets; the memory tier keeps nothing of it."""
+    """A whole of three million bytes; the memory tier keeps nothing of it."""
 
     def part(self, first: int, stop: int, chunked: bool = False) -> bytes:
         """The origin's 206."""
@@ -27,7 +27,7 @@ class JoinedBodyTests(CachingCase):
         return response(206, BODY[first:stop], FRESH, TAG, described, chunked=chunked)
 
     def stored(self, first: int, stop: int, options: str = "", zone: str = "memory=4k") -> None:
-        """Octets [first, stop) are stored."""
+        """Bytes [first, stop) are stored."""
         self.cache(
             f"proxy_cache_max_range_offset 0; proxy_buffers 4 8k; send_timeout 1d; {options}",
             zone=zone,
@@ -45,7 +45,7 @@ class JoinedBodyTests(CachingCase):
         return client
 
     def assert_stored(self, first: int = 0, stop: int = SIZE) -> None:
-        """Octets [first, stop) are in the cache."""
+        """Bytes [first, stop) are in the cache."""
         count = len(self.origin.requests)
         answer = self.ask(b"/", b"Range: bytes=%d-%d" % (first, stop - 1))
         self.assertEqual((answer.get(b"x-cache"), answer.body), (b"HIT", BODY[first:stop]))
@@ -57,14 +57,14 @@ class JoinedBodyTests(CachingCase):
         self.assertLess(len(client.received.partition(b"\r\n\r\n")[2]), SIZE)
 
     def test_part_before(self) -> None:
-        """The stored octets go first, from disk; the rest follows."""
+        """The stored bytes go first, from disk; the rest follows."""
         self.stored(0, 1_000_000)
         self.origin.reply(self.part(1_000_000, SIZE))
         self.assertEqual(self.ask().body, BODY)
         self.assert_stored()
 
     def test_part_after(self) -> None:
-        """The stored octets go last; the origin is free before."""
+        """The stored bytes go last; the origin is free before."""
         self.stored(2_000_000, SIZE)
         client = self.client()
         self.bench.disk.hold()
@@ -121,7 +121,7 @@ class JoinedBodyTests(CachingCase):
         self.assertEqual(client.response().body, BODY)
 
     def test_client_gone(self) -> None:
-        """The fill goes on without the client, before, among and after the origin's octets."""
+        """The fill goes on without the client, before, among and after the origin's bytes."""
         for first, stop in ((0, 1_000_000), (2_000_000, SIZE)):
             for sent in (100, 500_000):
                 self.stored(first, stop)
@@ -206,16 +206,16 @@ class JoinedBodyTests(CachingCase):
         self.stored(first, stop, "" if buffering else "proxy_buffering off;")
         client = self.client()
         data = self.part(stop, SIZE) if before else self.part(0, first)
-        for kind, octets in steps:
+        for kind, size in steps:
             if kind == "s" and data:
-                self.origin.last.send(data[:octets])
-                data = data[octets:]
+                self.origin.last.send(data[:size])
+                data = data[size:]
             elif kind == "h":
                 client.transport.hold()
             elif kind == "r":
                 client.release()
             elif kind == "x":
-                client.release(octets)
+                client.release(size)
             elif kind == "d":
                 self.bench.disk.hold()
             else:

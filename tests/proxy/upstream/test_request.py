@@ -122,7 +122,7 @@ class RequestTests(BenchCase):
         self.assertEqual(client.response().body, b"POST / abc")
 
     def test_streamed_body_with_length(self) -> None:
-        """The origin has the head before the body has come, and octets as they come."""
+        """The origin has the head before the body has come, and bytes as they come."""
         bench = self.proxy("proxy_request_buffering off;")
         self.origin.default = echo
         client = bench.client()
