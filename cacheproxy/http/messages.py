@@ -106,10 +106,11 @@ class ResponseHead:
     ``body_length``: bytes, ``CHUNKED`` (-1) for the chunked coding,
     ``UNTIL_CLOSE`` (-2) where only the end of the connection delimits the body
     (RFC 9112 §6.3); 0 for responses that have none by definition. ``keep_alive``
-    tells whether the connection may carry another message after this one.
+    tells whether the connection may carry another message after this one. ``steers``: it
+    has fields by which an application tells the proxy how to answer or to buffer.
     """
 
-    __slots__ = ("body_length", "fields", "keep_alive", "reason", "status", "version")
+    __slots__ = ("body_length", "fields", "keep_alive", "reason", "status", "steers", "version")
 
     CHUNKED = -1
     UNTIL_CLOSE = -2
@@ -129,6 +130,9 @@ class ResponseHead:
         self.fields = fields
         self.body_length = body_length
         self.keep_alive = keep_alive
+        # Known once for all who would look the two up: a head is mostly read more than once.
+        names = fields.names()
+        self.steers = b"x-accel-redirect" in names or b"x-accel-buffering" in names
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.reason!r}>"

@@ -53,7 +53,9 @@ class HttpUpstream:
 
     def encode_head(self, context: Any, request: Outgoing) -> bytes:
         rewriter = self._cached if request.answers_conditions else self._plain
-        own = self._own_fields(context.method, request)
+        own: Pairs = []
+        if request.conditional or request.length is not None:
+            own = self._own_fields(context.method, request)
         head = request.client_head
         if self._websocket and is_websocket_handshake(context.head):
             pairs = [p for p in rewriter.render(context, head) if p[0].lower() not in _UPGRADE]

@@ -119,15 +119,12 @@ class Attempts:
             stream.probe_idle()
         return record
 
-    def note_head(self, status: int) -> None:
-        """A response's head has come."""
+    def accept(self, status: int) -> None:
+        """A head with *status* has come, and the response is taken: the peer is well."""
         record = self.record
         assert record is not None
         record.status = status
         record.header_time = self._now() - record.started
-
-    def accept(self) -> None:
-        """The response is taken: the peer is well."""
         self._choice.succeeded(self._address)
 
     def after_status(self, status: int, replayable: bool) -> bool:
@@ -135,6 +132,9 @@ class Attempts:
         condition = condition_of_status(status)
         if condition is None or not self._next_upstream(condition, True, replayable):
             return False
+        if self.record is not None:
+            self.record.status = status
+            self.record.header_time = self._now() - self.record.started
         self.abort()
         self.end(failed=status not in _NOT_OF_THE_PEER)
         self._tried |= {self._address}
@@ -178,6 +178,16 @@ class Attempts:
         if failed:
             self._choice.failed(self._address)
         if release:
+            self._choice.finished(self._address)
+
+    def complete(self) -> None:
+        """The response has come whole: ``let_go`` and ``end`` in one, for every request."""
+        stream, self.stream = self.stream, None
+        record, self.record = self.record, None
+        if record is not None:
+            if stream is not None:
+                record.bytes_received = stream.bytes_received
+            record.response_time = self._now() - record.started
             self._choice.finished(self._address)
 
     def abort(self) -> None:

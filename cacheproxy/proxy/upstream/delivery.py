@@ -69,6 +69,7 @@ class Delivery:
         "_waits",
         "_window",
         "client_done",
+        "may_be_in_vain",
         "on_enough",
         "stores",
         "tail",
@@ -96,6 +97,8 @@ class Delivery:
         self._trailers: Fields | None = None
         #: The spool failed: the client's connection was closed.
         self._failed = False
+        #: Something was to be stored, or the spool failed: else ``in_vain`` need not be asked.
+        self.may_be_in_vain = False
         #: What the upstream is paused for. "client": it does not read, ``on_writable`` ends it.
         #: "disk": the spool is full, its ``on_drain`` ends it. "writer": likewise the writer's.
         #: Where the client gets no more of the body, ``_client_is_done`` ends the first two.
@@ -107,7 +110,10 @@ class Delivery:
         """Send the upstream's head on to the client."""
         exchange = self._exchange
         fields = head.fields
-        self._buffering = is_buffered(exchange, head)
+        location = exchange.request.location
+        self._buffering = (
+            is_buffered(exchange, head) if head.steers else location.proxy.buffering
+        )
         length: int | None = head.body_length
         if exchange.request.method == b"HEAD":
             declared = fields.get(b"content-length")
@@ -115,7 +121,6 @@ class Delivery:
         elif length is not None and length < 0:
             length = None
         pairs = response_pairs(exchange, head)
-        location = exchange.request.location
         if location.proxy.force_ranges:
             pairs = offering_ranges(head.status, length, pairs, location.core.max_ranges)
         exchange.begin(head.status, pairs, length, head.reason)
@@ -278,7 +283,7 @@ class Delivery:
     def store_to(self, writer: MissWriter) -> None:
         """Give every piece of the body to *writer* too."""
         self.writer = writer
-        self.stores = True
+        self.stores = self.may_be_in_vain = True
         writer.on_drain(lambda: self._go_on("writer"))
 
     @property
@@ -356,7 +361,7 @@ class Delivery:
     def on_body_error(self, error: StorageError) -> None:
         self.close()
         self._exchange.log_error("crit", "the response's temporary file failed")
-        self.client_done = self._failed = True
+        self.client_done = self._failed = self.may_be_in_vain = True
         self._exchange.abort()
         self._client_is_done()
 

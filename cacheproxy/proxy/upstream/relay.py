@@ -96,7 +96,7 @@ class Relay:
             exchange.log_error("error", problem.message)
             self._give_up(problem.status if isinstance(problem, ProtocolError) else 500)
             return
-        if not request.take_body():
+        if exchange.request.head.body_length is not None and not request.take_body():
             self._give_up(502)
         elif exchange.lost and not self._goes_on_alone(None):
             self._discard_for_all()
@@ -113,7 +113,8 @@ class Relay:
             self.exchange.log_error("alert", problem.message)
             self._give_up(500)
             return
-        self._try()
+        if not self._attempts.begin(self):
+            self._give_up(502)
 
     def _try(self, fresh: bool = False) -> None:
         if not self._attempts.begin(self, fresh):
@@ -161,12 +162,11 @@ class Relay:
 
     def on_response(self, head: ResponseHead) -> None:
         exchange, attempts = self.exchange, self._attempts
-        attempts.note_head(head.status)
         if head.status >= 403 and attempts.after_status(head.status, self.request.replayable):
             self.request.detach()
             self._try()
             return
-        attempts.accept()
+        attempts.accept(head.status)
         exchange.record.note_upstream_fields(head.fields)
         if head.status == 101:
             self._switch(head)
@@ -185,10 +185,11 @@ class Relay:
     def _pass_on(self, delivery: Delivery, head: ResponseHead) -> None:
         """Have the response sent as it is, or another location answer in its stead."""
         exchange = self.exchange
-        if is_answered_elsewhere(exchange, head):
+        proxy = exchange.request.location.proxy
+        if (head.steers or proxy.intercept_errors) and is_answered_elsewhere(exchange, head):
             self._discard_for_all()
             answer_elsewhere(exchange, head)
-        elif not exchange.request.location.proxy.force_ranges or not delivery.answer_range(head):
+        elif not proxy.force_ranges or not delivery.answer_range(head):
             delivery.begin(head)
         else:
             self._drop_unwanted(delivery)
@@ -211,15 +212,15 @@ class Relay:
             self._joined.take(data)
         elif delivery is not None:
             delivery.feed(data)
-        if delivery is None or not delivery.in_vain:
+        if delivery is None or not (delivery.may_be_in_vain and delivery.in_vain):
             return
         if self._state is not RelayState.DONE and not self._goes_on_alone(delivery):
             self._discard_for_all()
 
     def on_response_end(self, trailers: Fields | None) -> None:
-        self._attempts.let_go()
-        self.request.detach()
-        self._attempts.end(failed=False)
+        self._attempts.complete()
+        if self.request.body is not None:
+            self.request.detach()
         if self._joined is not None:
             self._joined.take_end()
         else:
@@ -240,7 +241,8 @@ class Relay:
             self._answer_at_end()
         else:
             delivery.finish(trailers)
-        self._end_alone()
+        if self.exchange.lost:
+            self._end_alone()
 
     def on_upstream_error(self, problem: UpstreamError) -> None:
         self._attempts.let_go()

@@ -35,12 +35,13 @@ class UpstreamRequest:
     """One request, made from the client's by the location's options."""
 
     __slots__ = (
-        "_body",
         "_data",
         "_exchange",
         "_head",
         "_protocol",
         "_taker",
+        "answers_conditions",
+        "body",
         "chunked",
         "client_head",
         "conditional",
@@ -68,7 +69,10 @@ class UpstreamRequest:
         self._head = b""
         #: What is sent behind the head: the body where memory holds all of it.
         self._data: bytes | None = None
-        self._body: RequestBody | None = None
+        #: The client's body, where it goes with it.
+        self.body: RequestBody | None = None
+        #: Whether a cache answers preconditions and ranges; known when the head is written.
+        self.answers_conditions = False
         self.chunked = False
 
     # -- making it ---------------------------------------------------------
@@ -96,7 +100,9 @@ class UpstreamRequest:
 
     def _resolve(self) -> tuple[UpstreamChoice, bytes]:
         """The upstream group, and the request-target to send."""
-        exchange, context = self._exchange, self._context
+        exchange = self._exchange
+        # Not ``_context``: its call is saved where everything of the request counts.
+        context = self._context if self.selected else exchange.request
         location = context.location
         target = location.proxy.proxy_pass
         assert target is not None
@@ -131,8 +137,8 @@ class UpstreamRequest:
         exchange = self._exchange
         length = exchange.request.head.body_length
         if length is not None and self._takes_body():
-            self._body = exchange.take_body()
-        body = self._body
+            self.body = exchange.take_body()
+        body = self.body
         # An attempt in another location may have sent part of it.
         return body is None or not body.streaming or body.replayable
 
@@ -151,7 +157,7 @@ class UpstreamRequest:
 
         The length is None where there is no body, negative where it is not known.
         """
-        exchange, body = self._exchange, self._body
+        exchange, body = self._exchange, self.body
         proxy = exchange.request.location.proxy
         set_body = proxy.set_body
         if set_body is not None:
@@ -176,16 +182,14 @@ class UpstreamRequest:
         Errors: as ``UpstreamProtocol.encode_head``.
         """
         self.length = length
-        self._head = self._protocol.encode_head(self._context, self)
-        body = self._body
+        taker = self._taker
+        if taker is not None:
+            self.answers_conditions = taker.answers_conditions
+        context = self._context if self.selected else self._exchange.request
+        self._head = self._protocol.encode_head(context, self)
+        body = self.body
         if body is not None and not body.streaming and self._data is None:
             self._data = body.in_memory()
-
-    @property
-    def answers_conditions(self) -> bool:
-        """Whether a cache answers preconditions and ranges."""
-        taker = self._taker
-        return taker is not None and taker.answers_conditions
 
     # -- sending it --------------------------------------------------------
 
@@ -197,8 +201,8 @@ class UpstreamRequest:
             stream.send_request(self.method, self._head + data, True)
             return None
         record.bytes_sent = len(self._head)
-        stream.send_request(self.method, self._head, self._body is None)
-        return self._body
+        stream.send_request(self.method, self._head, self.body is None)
+        return self.body
 
     def send_piece(
         self, stream: UpstreamStream, record: UpstreamRecord, data: bytes, complete: bool
@@ -210,33 +214,33 @@ class UpstreamRequest:
 
     def on_upstream_writable(self) -> None:
         """The upstream can take more of the body."""
-        if self._body is not None:
-            self._body.on_target_writable()
+        if self.body is not None:
+            self.body.on_target_writable()
 
     def detach(self) -> None:
         """The attempt that the body was sent with is over."""
-        if self._body is not None:
-            self._body.detach()
+        if self.body is not None:
+            self.body.detach()
 
     def keep_body(self) -> None:
         """The client has gone: the body is this request's alone, until ``close_body``."""
-        if self._body is not None:
+        if self.body is not None:
             self._exchange.request.give_up_body()
 
     def close_body(self) -> None:
         """The body is not needed any more."""
-        if self._body is not None:
-            self._body.close()
+        if self.body is not None:
+            self.body.close()
 
     @property
     def replayable(self) -> bool:
         """Whether it can be sent once more."""
-        return self._body is None or self._body.replayable
+        return self.body is None or self.body.replayable
 
     @property
     def complete(self) -> bool:
         """Whether all of the client's body is here."""
-        return self._body is None or self._body.complete
+        return self.body is None or self.body.complete
 
     @property
     def asks_upgrade(self) -> bool:
