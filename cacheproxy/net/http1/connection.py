@@ -251,7 +251,11 @@ class HttpConnection(Protocol):
     def on_request_error(self, error: ProtocolError) -> None:
         self.closing = True
         stream = self.stream
-        if stream is None:
+        if stream is None and self._parser.body_pending:
+            # What it belongs to was answered: another response would be taken for that to
+            # what the client sends next.
+            self._linger(self._core)
+        elif stream is None:
             self.refuse(error.status)
         else:
             # The body broke its framing: the rest cannot be read.

@@ -491,6 +491,20 @@ class BodyTests(BenchCase):
         self.assertTrue(client.transport.lost)
         self.assertTrue(client.received.endswith(b"01234"))
 
+    def test_fault_after_the_response_has_ended(self) -> None:
+        """No second response: the client would take it for that to its next request."""
+        self.serve("return 200 hi;")
+        for pieces in ((b"zz\r\n",), (b"3\r\nabc\r\n", b"zz\r\n" + message(b"GET", b"/2"))):
+            client = self.bench.client()
+            client.send(message(b"POST", b"/", b"Transfer-Encoding: chunked") + pieces[0])
+            for piece in pieces[1:]:
+                client.send(piece)
+            self.assertEqual(client.response().body, b"hi")
+            self.assertEqual(client.unread, b"")
+            self.assertTrue(client.transport.closed)
+            self.bench.advance(6)
+            self.assertTrue(client.transport.lost)
+
     def test_unwanted_body_is_read_past(self) -> None:
         """A response that needs no body comes at once; the body is not taken for requests."""
         self.serve("return 200 hi;")
