@@ -188,9 +188,10 @@ class Fetch:
         if is_answered_elsewhere(exchange, head):
             return Verdict.PASS_ON
         if exchange.request.method == b"HEAD" and self.converts_head:
-            delivery.begin(head)
-            delivery.client_done = True
-            exchange.end()
+            if not delivery.answer_partially(head):
+                delivery.begin(head)
+                delivery.client_done = True
+                exchange.end()
             return Verdict.BEGUN
         return Verdict.BEGUN if delivery.answer_partially(head) else Verdict.PASS_ON
 

@@ -194,6 +194,19 @@ class StoringTests(CachingCase):
         self.assertEqual(answer.get(b"x-cache"), b"HIT")
         self.assertEqual((answer.get(b"content-length"), client.unread), (b"1", b""))
 
+    def test_preconditions_of_a_converted_head_hold_on_a_miss(self) -> None:
+        """As on a hit, and as those of a GET."""
+        self.cache()
+        self.origin.default = response(200, b"content", FRESH, b'ETag: "e"')
+        for field, status in ((b'If-None-Match: "e"', 304), (b'If-Match: "other"', 412)):
+            target = b"/%d" % status
+            for _ in range(2):
+                client = self.bench.client()
+                self.assertEqual(client.request(b"HEAD", target, field).status, status)
+                self.assertEqual(client.unread, b"")
+        self.assertEqual(len(self.origin.requests), 2)
+        self.assertEqual(self.ask(b"/304").body, b"content")
+
     def test_head_not_converted(self) -> None:
         """``proxy_cache_convert_head off`` keeps HEAD apart from GET."""
         self.cache("proxy_cache_convert_head off;", "proxy_cache_key $request_method$uri;")
