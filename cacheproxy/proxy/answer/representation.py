@@ -74,7 +74,17 @@ class Representation:
     The *length* of an answer to HEAD that was stored as such may be unknown: None.
     """
 
-    __slots__ = ("body", "fields", "length", "pairs", "readable", "reason", "received", "status")
+    __slots__ = (
+        "body",
+        "fields",
+        "judged",
+        "length",
+        "pairs",
+        "readable",
+        "reason",
+        "received",
+        "status",
+    )
 
     def __init__(
         self,
@@ -86,6 +96,7 @@ class Representation:
         readable: Readable,
         body: bytes | None = None,
         received: float | None = None,
+        judged: Fields | None = None,
     ) -> None:
         self.status = status
         self.reason = reason
@@ -96,6 +107,9 @@ class Representation:
         self.body = body
         #: When it was stored (wall seconds), for validation without validators.
         self.received = received
+        #: What preconditions are judged by: the fields before compression, as in nginx, where
+        #: what compresses comes later. So it is for what is compressed as it is sent.
+        self.judged = fields if judged is None else judged
 
 
 def send(exchange: Exchange, it: Representation) -> None:
@@ -143,7 +157,7 @@ def _answer_precondition(exchange: Exchange, it: Representation) -> bool:
     outcome = evaluate_preconditions(
         exchange.request.head,
         it.status,
-        it.fields,
+        it.judged,
         if_modified_since=exchange.request.location.core.if_modified_since,
         received=it.received,
     )

@@ -77,7 +77,7 @@ class StoredAnswer:
 
     def _send(self, base: Entry, entry: Entry, age: float, remember: bool) -> None:
         exchange = self._exchange
-        stored = entry.stored
+        stored, judged = entry.stored, base.stored.fields
         exchange.record.note_upstream_fields(stored.fields)
         location = exchange.request.location
         pairs = hit_pairs(location, stored, age, self._forwarded, base is not entry)
@@ -102,5 +102,6 @@ class StoredAnswer:
                 entry,
                 entry.body,
                 stored.response_time,
+                judged,
             ),
         )

@@ -33,6 +33,19 @@ class GzipTests(CachingCase):
         self.assertEqual(plain.body, body)
         self.assertEqual(len(self.origin.requests), 1)
 
+    def test_strong_entity_tag_matches_on_a_miss_and_on_a_hit(self) -> None:
+        """``If-Match`` is judged before compression has made the tag weak, as in nginx."""
+        self.cache("gzip on; gzip_types text/plain; gzip_min_length 10;")
+        self.origin.reply(
+            response(200, b"x" * 5000, FRESH, b"Content-Type: text/plain", b'ETag: "e"')
+        )
+        for state in (b"MISS", b"HIT", b"HIT"):
+            answer = self.ask(b"/", b"Accept-Encoding: gzip", b'If-Match: "e"')
+            self.assertEqual((answer.status, answer.get(b"x-cache")), (200, state))
+            self.assertEqual(answer.get(b"etag"), b'W/"e"')
+        answer = self.ask(b"/", b"Accept-Encoding: gzip", b'If-Match: "other"')
+        self.assertEqual(answer.status, 412)
+
     def test_client_gone_while_it_is_made(self) -> None:
         """Nothing breaks."""
         self.cache("gzip on; gzip_types text/plain; gzip_min_length 10;")
