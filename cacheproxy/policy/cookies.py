@@ -46,7 +46,7 @@ class CookieFilter:
     def __repr__(self) -> str:
         return f"CookieFilter({sorted(self._names)!r}, {sorted(self._prefixes)!r})"
 
-    def counts(self, name: bytes) -> bool:
+    def selects(self, name: bytes) -> bool:
         """Whether the cookie called *name* counts."""
         return name in self._names or name.startswith(self._prefixes)
 
@@ -62,7 +62,7 @@ class CookieFilter:
             for member in line.split(b";"):
                 member = member.strip(b" \t")
                 name = member.partition(b"=")[0].rstrip(b" \t")
-                if self.counts(name):
+                if self.selects(name):
                     kept.append((name, member))
         kept.sort(key=_name)
         return b"; ".join([member for _, member in kept if member]) or None

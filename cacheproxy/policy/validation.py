@@ -24,9 +24,9 @@ from cacheproxy.policy.storing import NoStore, NoStoreReason, decide_storing, st
 
 __all__ = [
     "NOT_UPDATED",
-    "HeadSays",
+    "HeadComparison",
+    "compare_head",
     "freshen",
-    "head_says",
     "outdated",
     "same_representation",
     "selects",
@@ -80,7 +80,7 @@ def selects(stored: StoredResponse, response: ResponseHead) -> bool:
     return True
 
 
-class HeadSays(Enum):
+class HeadComparison(Enum):
     """What the response to a HEAD says of a stored response to a GET."""
 
     SAME = "it is still what a GET gets"
@@ -88,7 +88,7 @@ class HeadSays(Enum):
     NOTHING = "nothing about it"
 
 
-def head_says(stored: StoredResponse, response: ResponseHead) -> HeadSays:
+def compare_head(stored: StoredResponse, response: ResponseHead) -> HeadComparison:
     """What the origin's *response* to a HEAD says of *stored* (RFC 9111 §4.3.5).
 
     SAME: `freshen` may update it. OTHER: it is to be taken for stale (`outdated`).
@@ -99,19 +99,19 @@ def head_says(stored: StoredResponse, response: ResponseHead) -> HeadSays:
     """
     if response.status != stored.status:
         gone = response.status in (404, 410)
-        return HeadSays.OTHER if gone or response.status == 200 else HeadSays.NOTHING
-    says = HeadSays.NOTHING
+        return HeadComparison.OTHER if gone or response.status == 200 else HeadComparison.NOTHING
+    says = HeadComparison.NOTHING
     for name in (b"etag", b"last-modified"):
         values = response.fields.get_all(name)
         if values:
             if values != stored.fields.get_all(name):
-                return HeadSays.OTHER
-            says = HeadSays.SAME
+                return HeadComparison.OTHER
+            says = HeadComparison.SAME
     lengths = response.fields.get_all(b"content-length")
     if lengths and stored.body_length >= 0:
         if any(length != b"%d" % stored.body_length for length in lengths):
-            return HeadSays.OTHER
-        says = HeadSays.SAME
+            return HeadComparison.OTHER
+        says = HeadComparison.SAME
     return says
 
 

@@ -39,7 +39,7 @@ from cacheproxy.policy.reuse import (
 )
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import NoStore, NoStoreReason, Store, StoringDecision, decide_storing
-from cacheproxy.policy.validation import freshen, head_says, selects, validation_fields
+from cacheproxy.policy.validation import compare_head, freshen, selects, validation_fields
 from tests.policy.builders import NOW, cache_options, date, fields, request, response, stored
 
 CC = b"Cache-Control"
@@ -185,7 +185,7 @@ class AnyFieldsTests(SynchronousTestCase):
         reuse_part(kept, again)
         validation_fields(kept)
         selects(kept, reply)
-        head_says(kept, reply)
+        compare_head(kept, reply)
         wanted = requested_span(again, kept, whole=False)
         rest = None if wanted is None else rest_of(kept, wanted)
         if rest is not None:

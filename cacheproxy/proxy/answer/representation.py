@@ -125,7 +125,7 @@ def send(exchange: Exchange, it: Representation) -> None:
         _close(it)
         exchange.end()
         return
-    start, stop = exchange.wanted_of(it.length)
+    start, stop = exchange.needed_range(it.length)
     if body is not None:
         exchange.send_body(body[start:stop])
         _close(it)

@@ -1,10 +1,10 @@
-"""Asking the origin for a cache, and what its answer means for what is stored.
+"""Fetch a response from the origin for the cache: validate, store, or serve stale.
 
-A ``Fetch`` carries out a ``Question`` by a ``Relay``: it asks for a validation, for a part or
-for the whole, and is shown the response's head. A 304 freshens what is stored (RFC 9111
-§4.3.4), a failure may be covered by a stale response (§4.2.4, ``proxy_cache_use_stale``),
-anything else is judged by ``policy.storing`` and, where it may be stored, written while it is
-sent. All of this goes on without a client where others wait for it.
+A ``Fetch`` carries out a ``Question`` by a ``Relay``: it sends a conditional request, a range
+request or a plain one, and receives the response's head. A 304 freshens the stored response
+(RFC 9111 §4.3.4); on an error a stale response may be served (§4.2.4,
+``proxy_cache_use_stale``); any other response is judged by ``policy.storing`` and, if it may be
+stored, written while it is sent. A fetch continues without its client if others wait for it.
 
 Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache_update``; RFC 9111 §3, §4.3.
 Imports: ``policy``, ``proxy`` below it.
@@ -33,7 +33,7 @@ from cacheproxy.proxy.answer.other_location import is_answered_elsewhere
 from cacheproxy.proxy.answer.representation import add_cache_status
 from cacheproxy.proxy.cache.fills import UNSHARED_TIME
 from cacheproxy.proxy.cache.head_update import keep_length, update_get
-from cacheproxy.proxy.cache.parts import Missing, combined_selection, part_digest
+from cacheproxy.proxy.cache.parts import MissingRange, combined_selection, part_digest
 from cacheproxy.proxy.cache.question import Asker, Question
 from cacheproxy.proxy.interfaces import Entry
 from cacheproxy.proxy.site.conditions import holds
@@ -41,7 +41,7 @@ from cacheproxy.proxy.site.selecting import forwarded
 from cacheproxy.proxy.upstream.relay import Relay
 from cacheproxy.proxy.upstream.response_taker import FailureVerdict, RelayedResponse, Verdict
 
-#: Seconds for which nobody waits for what is a server error now.
+#: Seconds for which requests do not wait for a response that was a server error.
 _ERROR_UNSHARED_TIME = 1.0
 
 __all__ = ["Fetch"]
@@ -63,13 +63,13 @@ class Fetch:
     def __init__(self, question: Question, asker: Asker) -> None:
         self.question = question
         self._asker = asker
-        #: What of the question is still held.
+        #: The stored responses of the question, until they are used or released.
         self._validated = question.validated
         self._missing = question.missing
         #: The fields that ask for a validation or for a part.
         self._conditional = _conditional_fields(question)
         self._request_time = question.storage.asked_now()
-        #: What Cache-Status says of why nothing is stored.
+        #: For Cache-Status: why the response is not stored.
         self._detail = question.detail
 
     @property
@@ -85,7 +85,7 @@ class Fetch:
         return self.question.storing
 
     def start(self) -> None:
-        """Ask, with the fields of a validation or of a range where there is cause."""
+        """Send the request, with the fields of a validation or of a range if there are any."""
         exchange = self.question.exchange
         relay = Relay(exchange, self)
         asked = relay.request
@@ -113,7 +113,7 @@ class Fetch:
                 return self._ask_again(relayed)
             else:
                 missing = None
-        plain = question.base == question.primary and not self._detail
+        plain = question.first_variant_digest == question.primary and not self._detail
         if plain and exchange.request.method == b"HEAD" and not self.converts_head:
             update_get(exchange, question.storage, head, self._request_time)
         self._consider_storing(relayed, head, now)
@@ -126,7 +126,7 @@ class Fetch:
         return self._answer_from_stream(relayed, head)
 
     def _say_cache_status(self, relayed: RelayedResponse, head: ResponseHead, part: bool) -> None:
-        """Have Cache-Status tell of the fetch; *part*: the origin sent a part of the whole."""
+        """Add the fetch to Cache-Status; *part*: the origin sent a part, which was combined."""
         question, delivery = self.question, relayed.delivery
         stored = delivery is not None and delivery.writer is not None
         value = cache_status.forward_value(
@@ -137,12 +137,12 @@ class Fetch:
     def _answer_from_storage(
         self, relayed: RelayedResponse, head: ResponseHead, entry: Entry, now: float
     ) -> Verdict | None:
-        """Answer from what is stored after all, or ask once more without it; None if neither."""
+        """Answer from the stored response, or fetch again without it; None if neither applies."""
         if head.status == 304 and self._conditional:
             if selects(entry.stored, head):
                 self._revalidated(relayed, entry, head, now)
                 return Verdict.REPLACED
-            # The answer is about something else than what is stored (§4.3.4).
+            # The 304 does not select the stored response (§4.3.4).
             return self._ask_again(relayed)
         condition = condition_of_status(head.status)
         if condition and self._stale_allowed(entry, condition, now):
@@ -152,23 +152,23 @@ class Fetch:
             return Verdict.DISCARDED
         return None
 
-    def _misses_part(self, missing: Missing, head: ResponseHead) -> bool:
-        """*head* does not go with the stored part; whether the whole is to be asked for."""
+    def _misses_part(self, missing: MissingRange, head: ResponseHead) -> bool:
+        """*head* cannot be combined with the stored part; return whether to fetch the whole."""
         missing.release()
         if missing.rest.bound and head.status in (200, 206, 404, 410, 416):
-            # There is something else now, or nothing.
+            # The resource has changed or is gone.
             self.question.storage.delete(part_digest(self.question.key))
         return missing.rest.bound and head.status in (206, 416)
 
     def _ask_again(self, relayed: RelayedResponse) -> Verdict:
-        """Ask for the whole: what came goes with nothing that is stored."""
+        """Fetch the whole: the response matches nothing that is stored."""
         relayed.discard_response()
         self._release_stored()
         Fetch(self.question.for_the_whole(), self._asker).start()
         return Verdict.DISCARDED
 
     def _release_stored(self) -> None:
-        """What was stored is neither validated nor added to any more."""
+        """Release the stored response and the stored part."""
         entry, self._validated = self._validated, None
         if entry is not None:
             entry.release()
@@ -218,7 +218,7 @@ class Fetch:
                 self._detail = b"deception-" + decision.detail.encode()
             if self._validated is not None and supersedes(decision, head.status):
                 self._drop(self._validated)
-            self._set_free(head.status)
+            self._release_unshared(head.status)
             return
         if not question.storing:
             self._asker.release()
@@ -226,17 +226,18 @@ class Fetch:
         partial = head.status == 206 and not keyed_by_range(options)
         if partial and not relayed.is_joined and not question.passed_range:
             return  # nobody asked for a part
-        if options.min_uses > 1 and storage.note_use(question.base) < options.min_uses:
+        uses = options.min_uses
+        if uses > 1 and storage.note_use(question.first_variant_digest) < uses:
             self._asker.release()
         elif not storage.fits(head.body_length) or is_answered_elsewhere(exchange, head):
-            self._set_free(head.status)
+            self._release_unshared(head.status)
         else:
             self._store(relayed, head, decision.stored, partial)
 
     def _store(
         self, relayed: RelayedResponse, head: ResponseHead, stored: StoredResponse, partial: bool
     ) -> None:
-        """Have the response written to its place, and offered to those who want the same."""
+        """Write the response to storage, and offer it to the requests that wait for it."""
         question = self.question
         exchange, storage = question.exchange, question.storage
         if exchange.request.method == b"HEAD" and not self.converts_head:
@@ -261,27 +262,27 @@ class Fetch:
         conditions = self.question.options.no_cache
         return bool(conditions) and holds(conditions, self.question.exchange.request)
 
-    def _set_free(self, status: int) -> None:
-        """Nobody is to wait for such an answer, now or for a while."""
+    def _release_unshared(self, status: int) -> None:
+        """Let waiting requests go to the origin, and for a while let no request wait."""
         # A server error may be over soon.
-        self._asker.set_free(UNSHARED_TIME if status < 500 else _ERROR_UNSHARED_TIME)
+        self._asker.release_unshared(UNSHARED_TIME if status < 500 else _ERROR_UNSHARED_TIME)
 
     def _drop(self, entry: Entry) -> None:
-        """Remove *entry*; with the first variant of a URL go those that are found through it.
+        """Remove *entry*; removing the first variant of a URL removes the other variants too.
 
-        They would come back with the next first one, older than what was seen meanwhile.
+        They are found through the first one; the next first variant would bring back old ones.
         """
         question = self.question
-        if entry.digest == question.base and entry.stored.vary:
+        if entry.digest == question.first_variant_digest and entry.stored.vary:
             question.storage.purge(ByKey(question.primary), lambda count: None)
         else:
             question.storage.delete(entry.digest)
 
     def _place(self, vary: tuple[tuple[bytes, bytes | None], ...]) -> bytes:
-        """Which digest a response with selecting fields *vary* is stored under.
+        """The digest under which a response with selecting fields *vary* is stored.
 
-        The first variant of a URL takes the primary one; others, while that one
-        stays and selects by the same fields, have their own.
+        The first variant of a key is stored under the digest of the key. Other variants have
+        digests of their own while the first one is stored and varies by the same fields.
         """
         question = self.question
         first = question.first_variant
@@ -289,10 +290,10 @@ class Fetch:
             if vary:
                 # An older one of the same variant must not be found behind this one.
                 question.storage.delete(variant_digest(question.key, vary))
-            return question.base
+            return question.first_variant_digest
         theirs = first.vary
         if theirs == vary or [n for n, _ in theirs] != [n for n, _ in vary]:
-            return question.base
+            return question.first_variant_digest
         return variant_digest(question.key, vary)
 
     # -- validation --------------------------------------------------------
@@ -314,7 +315,7 @@ class Fetch:
         self._validated = None
         kept = not isinstance(stored, NoStore)
         if isinstance(stored, NoStore):
-            # Not to be kept any more, but good for this one answer (RFC 9111 §4.3.4).
+            # It must be removed, but may answer this one request (RFC 9111 §4.3.4).
             self._drop(entry)
         else:
             question.storage.update(entry.digest, stored)
@@ -337,9 +338,9 @@ class Fetch:
         relayed.answer_at_end(lambda: question.storage.lookup(entry.digest, answer))
 
     def _answers_too(self, stored: StoredResponse, validated: StoredResponse) -> bool:
-        """Whether *stored*, found where *validated* was, is what the 304 was about.
+        """Whether *stored*, now found in the place of *validated*, was validated by the 304.
 
-        Another request may have stored something else there, for itself or for its like.
+        Another request may have stored a different response there in the meantime.
         """
         return (
             stored.key == self.question.key
@@ -350,7 +351,7 @@ class Fetch:
     # -- failure -----------------------------------------------------------
 
     def on_failure(self, problem: UpstreamError | None) -> FailureVerdict:
-        """No response could be had: a stale one may answer."""
+        """The origin sent no response: answer with a stale one if allowed."""
         question = self.question
         entry = self._validated
         if entry is not None and question.has_client:
@@ -381,7 +382,7 @@ class Fetch:
         self._asker.answer(entry, age, value)
 
     def on_fill_end(self, complete: bool) -> None:
-        """The relay has ended: whoever waited may look again."""
+        """The relay has ended: waiting requests repeat their look-up."""
         self._release_stored()
         self._asker.release()
 

@@ -6,8 +6,8 @@ response begins and turns out to be storable, and are offered it while it grows
 ``proxy_cache_lock_timeout`` and goes to the origin by itself, its response not stored;
 after ``proxy_cache_lock_age`` without a response one more request may go.
 
-Unlike in nginx, an answer that cannot be shared is remembered for a while: whoever
-waited for it, and whoever comes next, goes to the origin without a queue.
+Unlike nginx, a response that cannot be shared is remembered for a while ("hit-for-miss"):
+the requests that waited for it, and the next ones, go to the origin without waiting.
 
 Imports: ``proxy.interfaces``.
 """
@@ -37,7 +37,7 @@ __all__ = [
     "Waiter",
 ]
 
-#: Keys of which it is remembered that a part is stored; then all are forgotten.
+#: Keys remembered as having a stored part; beyond that number all are forgotten.
 MAX_KNOWN_PARTS = 4096
 
 #: Requests that may wait for one fill; more go to the origin by themselves.
@@ -217,7 +217,7 @@ class Fills:
             self._unshared.pop(digest, None)
 
     def unshared(self, digest: bytes) -> bool:
-        """Whether it is known that to wait for *digest* would be in vain."""
+        """Whether the response for *digest* is known not to be shareable."""
         until = self._unshared.get(digest)
         if until is None:
             return False

@@ -1,12 +1,12 @@
 """Answering from a response that is still being stored.
 
-A request that finds its answer on the way follows it: it gets the stored head, and the body
-as it grows (``GrowingWriter.follow``). It is judged as by a stored response (RFC 9111 §4): its
-preconditions and ranges are answered here, each byte as it comes. The head is held back
-until the first byte of the body is there, so that a fill which fails before has cost the
-follower nothing but time; after that its connection is cut, and the client can tell.
+A collapsed request follows the response of the request before it: it gets the stored head, and
+the body as it is written (``GrowingWriter.follow``). Its preconditions and ranges are evaluated
+as for a stored response (RFC 9111 §4). The head is not sent before the first byte of the body
+has arrived: if the origin fails earlier, the request is sent to the origin again. If it fails
+later, the client's connection is closed early, so that the client notices.
 
-nginx has nothing like it: there a request waits until the whole response is stored.
+Unlike here, in nginx a request waits until the whole response is stored.
 
 Imports: ``policy``, ``proxy.answer``, ``proxy.interfaces``.
 """
@@ -34,51 +34,51 @@ from cacheproxy.proxy.interfaces import GrowingResponse
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
-__all__ = ["ENCODE_WAIT_LIMIT", "RANGE_LEAD", "Following", "Way", "way_to_answer"]
+__all__ = ["ENCODE_WAIT_LIMIT", "RANGE_LEAD", "FollowDecision", "Following", "decide_following"]
 
-#: How far ahead of what has come a range may start and be waited for, in bytes; the
-#: origin is asked for one that starts later.
+#: Bytes beyond those received at which a range may start and still wait for them; a range that
+#: starts later is requested from the origin.
 RANGE_LEAD = 1 << 20
 
-#: The longest body whose end is waited for where its gzip form is wanted, so that it is
-#: made once for all; one that is longer, or of unknown length, is compressed as it comes.
+#: The longest body, in bytes, that is received completely before it is compressed, once for all
+#: clients; a longer one, or one of unknown length, is compressed for each client as it arrives.
 ENCODE_WAIT_LIMIT = 1 << 20
 
 
-class Way(Enum):
-    """How a request is best answered while the response to it grows."""
+class FollowDecision(Enum):
+    """How to answer a request while the response is still being stored."""
 
-    FOLLOW = "send what there is, then what comes"
-    ENCODE = "wait for the end: its gzip form is made then"
-    WHOLE = "wait for the end: more than one range is asked for"
-    ASK = "ask the origin for the range: it would take long to come"
+    FOLLOW = "send the bytes received so far, then the others as they arrive"
+    ENCODE = "wait for the end, then compress once"
+    WHOLE = "wait for the end: several ranges are requested"
+    ASK = "request the range from the origin: waiting would take long"
 
 
-def way_to_answer(exchange: Exchange, growing: GrowingResponse) -> Way:
-    """Which way is best for this request."""
+def decide_following(exchange: Exchange, growing: GrowingResponse) -> FollowDecision:
+    """Decide how *exchange* is answered from *growing*."""
     stored, length = growing.stored, growing.length
     if exchange.request.method == b"HEAD":
-        return Way.FOLLOW
+        return FollowDecision.FOLLOW
     if exchange.would_gzip(stored.status, stored.fields, length):
         small = length is not None and length <= ENCODE_WAIT_LIMIT
-        return Way.ENCODE if small else Way.FOLLOW
+        return FollowDecision.ENCODE if small else FollowDecision.FOLLOW
     reach = growing.writer.size + RANGE_LEAD
     if length is None:
         value = exchange.request.head.fields.get(b"range") or b""
-        return Way.ASK if passes_range(value, reach) else Way.FOLLOW
+        return FollowDecision.ASK if passes_range(value, reach) else FollowDecision.FOLLOW
     decision = asked_ranges(exchange, stored.status, stored.fields, length)
     if decision is None or isinstance(decision, Unsatisfiable):
-        return Way.FOLLOW
+        return FollowDecision.FOLLOW
     if max(decision.ranges)[0] >= reach:
-        return Way.ASK
-    return Way.FOLLOW if len(decision.ranges) == 1 else Way.WHOLE
+        return FollowDecision.ASK
+    return FollowDecision.FOLLOW if len(decision.ranges) == 1 else FollowDecision.WHOLE
 
 
 class Following(ReaderSource):
     """One client's answer from a growing response (``Source``, ``BodySink``).
 
-    *forwarded* is what Cache-Status says; *again* is called if the response comes to nothing
-    before anything of it was sent.
+    *forwarded* is the value of Cache-Status; *again* is called if the response fails before
+    any of it was sent.
     """
 
     __slots__ = ("_again", "_begun", "_forwarded", "_growing", "_span")
@@ -95,7 +95,7 @@ class Following(ReaderSource):
         self._forwarded = forwarded
         self._again = again
         self._begun = False
-        #: The bytes [start, stop) that are asked for; None for all.
+        #: The requested bytes [start, stop); None for all.
         self._span: tuple[int, int] | None = None
 
     def start(self) -> None:

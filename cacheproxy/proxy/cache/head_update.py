@@ -1,8 +1,8 @@
-"""Answers to HEAD: the length that they keep, and what they say of a stored GET.
+"""Responses to HEAD: the length stored with them, and how they update a stored GET.
 
 RFC 9110 §9.3.2, RFC 9111 §4.3.5. Only where ``proxy_cache_convert_head`` is off does a HEAD
-reach the origin. Its answer has the fields that a GET would have got: one that has the validators
-and the length of what is stored freshens it, one that has others makes it stale. nginx does
+reach the origin. Its response has the fields of a response to GET: if validators and length
+equal those of the stored response, it freshens that, otherwise it makes it stale. nginx does
 neither.
 
 Imports: ``policy``, ``proxy.interfaces``, ``proxy.site.cache_key``.
@@ -17,7 +17,7 @@ from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.key import digest, matches, selecting, variant_digest
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.storing import NoStore
-from cacheproxy.policy.validation import HeadSays, freshen, head_says, outdated
+from cacheproxy.policy.validation import HeadComparison, compare_head, freshen, outdated
 from cacheproxy.proxy.interfaces import Entry, Storage
 from cacheproxy.proxy.site.cache_key import cache_key, key_of_target
 from cacheproxy.proxy.site.selecting import selected_request
@@ -94,10 +94,10 @@ class _Update:
             return
         stored = entry.stored
         if stored.key == self._key and matches(stored.vary, self._request.fields):
-            says = head_says(stored, self._head)
-            if says is HeadSays.SAME:
+            says = compare_head(stored, self._head)
+            if says is HeadComparison.SAME:
                 self._storage.update(entry.digest, self._freshened(stored))
-            elif says is HeadSays.OTHER:
+            elif says is HeadComparison.OTHER:
                 self._storage.update(entry.digest, outdated(stored, self._now))
         entry.release()
 

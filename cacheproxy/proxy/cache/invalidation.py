@@ -1,6 +1,6 @@
-"""What an unsafe request does to what is stored: RFC 9111 §4.4, RFC 9110 §9.3.3.
+"""Invalidation of stored responses by unsafe requests: RFC 9111 §4.4, RFC 9110 §9.3.3.
 
-nginx does nothing of it.
+nginx does not invalidate.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _NO_VALID: Mapping[int | None, int] = MappingProxyType({})
 
 
 class Invalidation:
-    """Rides along an unsafe request: its success removes what is stored (RFC 9111 §4.4).
+    """Removes stored responses when an unsafe request succeeds (RFC 9111 §4.4).
 
-    The response to a POST that says of itself that it is what a GET would get is then
-    stored as that (RFC 9110 §9.3.3).
+    If the response to a POST declares itself the response to GET, it is stored as such
+    (RFC 9110 §9.3.3).
     """
 
     __slots__ = (

@@ -1,12 +1,12 @@
-"""The cache's part of an exchange: look up, judge, and say who answers.
+"""Cache look-up: find the stored response, decide whether it is reusable, and answer.
 
 A ``CacheLookup`` finds the stored response for a request (by key, then by the selecting
-fields of Vary) and lets ``policy.reuse`` judge it. What follows has modules of its own:
+fields of Vary); ``policy.reuse`` decides whether it may be reused. Other modules do the rest:
 
 - ``stored_answer`` answers from it;
-- ``parts`` answers a range from a stored part (206), or finds what is missing of it (§3.3);
-- ``sharing`` waits for what another request brings, and ``following`` answers from that;
-- ``fetching`` asks the origin, stores what comes, or freshens what is stored.
+- ``parts`` answers a range from a stored part (206), or finds which bytes are missing (§3.3);
+- ``sharing`` waits for the response to another request, and ``following`` answers from it;
+- ``fetching`` requests the response from the origin, and stores it or freshens the stored one.
 
 Source: nginx ``ngx_http_upstream_cache``, ``ngx_http_file_cache``; RFC 9111.
 """
@@ -26,7 +26,7 @@ from cacheproxy.proxy.cache.fetching import Fetch
 from cacheproxy.proxy.cache.following import Following
 from cacheproxy.proxy.cache.invalidation import Invalidation
 from cacheproxy.proxy.cache.parts import (
-    Missing,
+    MissingRange,
     answer_part,
     judge_part,
     may_take_part,
@@ -46,7 +46,7 @@ from cacheproxy.proxy.upstream.relay import Relay
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
-__all__ = ["CacheLookup", "forgetter", "refresh", "serve"]
+__all__ = ["CacheLookup", "refresh", "serve", "stored_response_remover"]
 
 
 def serve(exchange: Exchange) -> None:
@@ -76,10 +76,11 @@ def serve(exchange: Exchange) -> None:
             body.when_whole(lookup.start)
 
 
-def forgetter(exchange: Exchange) -> Callable[[], None] | None:
-    """What removes the stored response that answers *exchange*, or that its answer becomes.
+def stored_response_remover(exchange: Exchange) -> Callable[[], None] | None:
+    """A function that removes the stored response of *exchange*; None if no zone is used.
 
-    To be asked for when the head has come; None where no zone has to do with it.
+    The stored response is the one that answers it, or the one made from the origin's response.
+    Call this once the head has arrived.
     """
     source = exchange.source
     found: CacheLookup | Question
@@ -94,7 +95,7 @@ def forgetter(exchange: Exchange) -> Callable[[], None] | None:
 
 
 def refresh(cause: Exchange, storage: Storage) -> None:
-    """Validate what is stored for the request of *cause*, with nobody waiting."""
+    """Validate the response stored for the request of *cause* in the background."""
     lookup = CacheLookup(unattended(cause), storage)
     lookup.background = True
     lookup.start()
@@ -112,11 +113,11 @@ class CacheLookup:
         "_sharing",
         "_storing",
         "background",
-        "base",
         "detail",
         "digest",
         "entry",
         "exchange",
+        "first_variant_digest",
         "key",
         "options",
         "primary",
@@ -141,7 +142,7 @@ class CacheLookup:
         #: The origin is asked for what the client's Range says, not for the whole.
         self._passed_range = False
         #: What is asked for beside a stored part.
-        self._missing: Missing | None = None
+        self._missing: MissingRange | None = None
         #: ``only-if-cached``: the origin is not to be asked.
         self._only_stored = False
         #: For Cache-Status: why the origin is asked, and why the cache has no part in it.
@@ -155,11 +156,11 @@ class CacheLookup:
         exchange = self.exchange
         exchange.answer_from(self)
         self.request, suffix, self.detail = selected_request(exchange.request)
-        # ``primary`` is the URL's and owns all that is stored for it, ``base`` is where it is.
-        self.key, self.primary, self.base = keys_of(
+        # A purge of ``primary``, the digest of the URL, removes everything stored for the URL.
+        self.key, self.primary, self.first_variant_digest = keys_of(
             exchange.request, self.options.convert_head, suffix
         )
-        self.digest = self.base
+        self.digest = self.first_variant_digest
         body = None if exchange.request.method in (b"GET", b"HEAD") else exchange.request.body
         if body is not None and body.in_memory() is None:
             self.detail = b"content"  # $request_body is empty: the key cannot tell it apart
@@ -173,7 +174,7 @@ class CacheLookup:
 
     def look_up(self) -> None:
         """Find the entry; a cold one is found later."""
-        self.storage.lookup(self.base, self._found)
+        self.storage.lookup(self.first_variant_digest, self._found)
 
     def _found(self, entry: Entry | None) -> None:
         if self.gone:
@@ -235,7 +236,7 @@ class CacheLookup:
             self.exchange.answer_status(504)
         else:
             self._forward_reason = cache_status.FORWARD_REASONS.get(verdict.reason, b"miss")
-            if entry is None and self.digest != self.base:
+            if entry is None and self.digest != self.first_variant_digest:
                 self._forward_reason = b"vary-miss"
             if action is Action.REVALIDATE:
                 self.entry = entry
@@ -258,7 +259,7 @@ class CacheLookup:
         )
 
     def _judge_part(self, entry: Entry | None) -> None:
-        """The whole is not stored, or not for this request: is the part of it that is asked for?"""
+        """Answer from the stored part if possible, as no complete response can be used."""
         if self.gone:
             if entry is not None:
                 entry.release()
@@ -280,7 +281,7 @@ class CacheLookup:
         if entry is not None and verdict is not None:
             if passed:
                 self._forward_reason = b"partial"
-            self._missing = Missing.of(exchange, entry, verdict, not passed)
+            self._missing = MissingRange.of(exchange, entry, verdict, not passed)
             if self._missing is None:
                 entry.release()
             else:
@@ -294,13 +295,13 @@ class CacheLookup:
     # -- collapsing --------------------------------------------------------
 
     def _collapse(self) -> None:
-        """Go to the origin, or share the response of the request that is already there."""
+        """Fetch from the origin, or wait for a fetch that is already running."""
         if self._sharing is None:
             self._sharing = Sharing(self)
         self._sharing.enter()
 
     def _beyond_offset(self) -> bool:
-        """Whether ``proxy_cache_max_range_offset`` keeps a range of its own key out (nginx)."""
+        """Whether ``proxy_cache_max_range_offset`` excludes the requested range (nginx)."""
         options = self.options
         value = self.exchange.request.head.fields.get(b"range")
         return (
@@ -310,11 +311,11 @@ class CacheLookup:
             and passes_range(value, options.max_range_offset)
         )
 
-    def look_again(self) -> None:
+    def restart(self) -> None:
         """Start anew: what was waited for or followed has ended."""
         self.exchange.answer_from(self)
         self._drop_stored()
-        self.digest = self.base
+        self.digest = self.first_variant_digest
         self.look_up()
 
     def look_for_variant(self, growing: GrowingResponse, digest: bytes) -> None:
@@ -331,10 +332,10 @@ class CacheLookup:
         record.note_cache_status(status)
         record.note_upstream_fields(growing.stored.fields)
         forwarded = cache_status.forward_value(self._forward_reason, collapsed=True)
-        Following(self.exchange, growing, forwarded, self.look_again).start()
+        Following(self.exchange, growing, forwarded, self.restart).start()
 
     def _drop_stored(self) -> None:
-        """What was found in storage is not the answer."""
+        """Release what was found in storage: it does not answer the request."""
         entry, self.entry = self.entry, None
         if entry is not None:
             entry.release()
@@ -359,7 +360,7 @@ class CacheLookup:
         return True
 
     def fetch(self) -> None:
-        """Ask the origin, which takes over what was found in storage."""
+        """Start the fetch, which takes over what was found in storage."""
         question = Question(
             exchange=self.exchange,
             storage=self.storage,
@@ -367,7 +368,7 @@ class CacheLookup:
             request=self.request,
             key=self.key,
             primary=self.primary,
-            base=self.base,
+            first_variant_digest=self.first_variant_digest,
             digest=self.digest,
             first_variant=self._first_variant,
             validated=self.entry,
@@ -392,9 +393,9 @@ class CacheLookup:
         if self._sharing is not None:
             self._sharing.offer(writer, head)
 
-    def set_free(self, seconds: float) -> None:
+    def release_unshared(self, seconds: float) -> None:
         if self._sharing is not None:
-            self._sharing.set_free(seconds)
+            self._sharing.release_unshared(seconds)
 
     def release(self) -> None:
         if self._sharing is not None:

@@ -1,9 +1,9 @@
 """Stored parts of a representation, and what they answer: RFC 9111 §3.3, §3.4, §4.
 
-Of each URL one part is kept, under a digest of its own. A request with a Range that lies
-within it is answered from it while the whole is not stored. Of one that asks for more, or
-for what comes right before or after, the origin is asked only for the rest; the
-combination answers, and takes the part's place (``policy.combining``,
+One part is kept for each URL, under a digest of its own. While the whole is not stored, the
+part answers requests with a Range within it. If a request asks for more, or for the bytes
+right before or after the part, only the missing bytes are requested from the origin. The
+combined response answers the request and replaces the stored part (``policy.combining``,
 ``proxy.upstream.joined_body``).
 
 Imports: ``policy``, ``proxy``.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cacheproxy.proxy.upstream.response_taker import RelayedResponse
 
 __all__ = [
-    "Missing",
+    "MissingRange",
     "answer_part",
     "combined_selection",
     "judge_part",
@@ -43,7 +43,7 @@ __all__ = [
 def may_take_part(
     exchange: Exchange, options: CacheOptions, known: KnownParts, primary: bytes
 ) -> bool:
-    """Whether a part could answer, and the operator has not taken ranges in hand."""
+    """Whether a stored part could answer, and no directive of the operator handles ranges."""
     head = exchange.request.head
     if b"range" in head.fields:
         useful = plain_range(head) is not None
@@ -61,23 +61,23 @@ def may_take_part(
 
 
 def part_digest(key: bytes) -> bytes:
-    """Where the part of what has this cache key is stored."""
+    """The digest under which the part for this cache key is stored."""
     return variant_digest(key, ((ASKED, None),))
 
 
 def judge_part(
     stored: StoredResponse, request: RequestHead, now: float, options: CacheOptions, key: bytes
 ) -> Verdict:
-    """What may be done with a stored part for *request*, as the cache sees it, whatever its Range.
+    """Decide whether a stored part may be reused for *request*, whatever its Range.
 
-    *now*: wall seconds. The Range that the part came for does not select it.
+    *now*: wall seconds. The Range of the request that fetched the part is not compared.
     """
     selected = replace(stored, vary=tuple(pair for pair in stored.vary if pair[0] != ASKED))
     return decide_reuse(selected, request, now, options, key=key)
 
 
 def answer_part(exchange: Exchange, entry: Entry, verdict: Verdict) -> bool:
-    """Answer from the stored part *entry*, which is then taken over; False if it does not do."""
+    """Answer from the stored part *entry* and take it over; False if that is not possible."""
     stored = entry.stored
     piece = reuse_part(stored, exchange.request.head)
     if verdict.action is not Action.FRESH or piece is None:
@@ -88,12 +88,12 @@ def answer_part(exchange: Exchange, entry: Entry, verdict: Verdict) -> bool:
 
 
 def combined_selection(vary: Vary) -> Vary:
-    """*vary* of a combination: it is no answer, as it stands, to any one Range."""
+    """The Vary of a combined part, which does not match the Range of any one request."""
     return ((ASKED, None), *(pair for pair in vary if pair[0] != ASKED))
 
 
-class Missing:
-    """What a request wants beside the stored part *entry*, which is held."""
+class MissingRange:
+    """The bytes that a request needs beside the stored part *entry*, which is held."""
 
     __slots__ = ("_entry", "_exchange", "_union", "rest")
 
@@ -106,11 +106,11 @@ class Missing:
     @classmethod
     def of(
         cls, exchange: Exchange, entry: Entry, verdict: Verdict, whole: bool
-    ) -> Missing | None:
-        """What is missing, where the part is of use; *entry* is then taken over.
+    ) -> MissingRange | None:
+        """The missing bytes if the part can be used, and *entry* is taken over; else None.
 
-        *whole*: the origin would be asked for all of it. The part need not be fresh: the
-        entity-tag of the rest validates it.
+        *whole*: without the part, the whole would be fetched. The part need not be fresh: the
+        entity-tag of the missing bytes validates it.
         """
         stored = entry.stored
         if verdict.action not in (Action.FRESH, Action.STALE, Action.REVALIDATE):
@@ -120,7 +120,7 @@ class Missing:
         return None if rest is None else cls(exchange, entry, rest)
 
     def combined(self, relayed: RelayedResponse, head: ResponseHead) -> ResponseHead | None:
-        """The head of the combination with the origin's answer; None if it is none."""
+        """The head of the part combined with the origin's response; None if they do not match."""
         entry = self._entry
         assert entry is not None
         union = self._union = combine(entry.stored, self.rest, head)
@@ -131,7 +131,7 @@ class Missing:
         return union.head
 
     def answer(self, relayed: RelayedResponse) -> None:
-        """Begin to send the combination; it is stored, where it is, from the first byte."""
+        """Start to send the combined response; if it is stored, then all of it."""
         delivery, union = relayed.delivery, self._union
         assert delivery is not None and union is not None
         head, rest = union.head, self.rest

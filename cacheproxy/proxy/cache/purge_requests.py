@@ -1,19 +1,19 @@
-"""Purge requests: ``proxy_cache_purge``, and what more a request may say of what goes.
+"""Purge requests: ``proxy_cache_purge``, and the request fields that select what is purged.
 
-Without any field of ours a request purges what a GET of its URI would find, with all
-variants, and with all slices or ranges where those are the end of the key; where the URI
-ends in ``*`` as the client wrote it, everything whose key starts with the rest. These
-fields of the request select otherwise, one of them at a time:
+A request without these fields purges the response stored for a GET of its URI, with all
+variants, and with all slices or ranges if the key ends with them. If the client wrote ``*`` at
+the end of the URI, everything whose key starts with the text before it is purged. One of these
+fields may select differently:
 
-- ``Cache-Purge: host`` what is stored for the request's host, ``Cache-Purge: all`` the zone;
-- ``Surrogate-Key``, ``xkey``, ``Cache-Tag`` (``policy.tags``) what has one of these tags.
+- ``Cache-Purge: host`` purges the responses of the request's host, ``Cache-Purge: all`` the zone;
+- ``Surrogate-Key``, ``xkey``, ``Cache-Tag`` (``policy.tags``) purge responses with these tags.
 
-``Cache-Purge: soft`` (or ``Fastly-Soft-Purge: 1``) makes stale instead of removing it;
-``hard`` is nginx's way and the default. The answer comes when the storage is done: 204,
-or 404 where one key was named and nothing was there; ``Cache-Purged`` tells how many
-responses went. No purge request gets to the origin.
+``Cache-Purge: soft`` (or ``Fastly-Soft-Purge: 1``) marks responses stale; ``hard``, nginx's
+meaning and the default, removes them. The answer is sent when the storage has finished: 204, or
+404 if one key was named and nothing was stored; ``Cache-Purged`` is the number of responses
+purged. No purge request is forwarded to the origin.
 
-Whoever may come in (``allow``, ``deny``, ``limit_except``) has been asked before.
+Access control (``allow``, ``deny``, ``limit_except``) has run before.
 
 Source: nginx ``ngx_http_proxy_module`` (``proxy_cache_purge``).
 """
@@ -37,7 +37,7 @@ from cacheproxy.proxy.site.zone import zone_of
 if TYPE_CHECKING:
     from cacheproxy.proxy.exchange.exchange import Exchange
 
-__all__ = ["PurgeOrder", "PurgeTurn", "UnclearPurge", "read_order", "serve"]
+__all__ = ["InvalidPurge", "PurgeOrder", "PurgeRun", "parse_purge", "serve"]
 
 #: How many responses a purge took; in the answer.
 COUNT = b"Cache-Purged"
@@ -48,47 +48,47 @@ _WORDS = frozenset({b"host", b"all", b"soft", b"hard"})
 _RANGE_START = b"bytes="
 
 
-class UnclearPurge(Exception):
-    """A purge request that does not say what it wants; the text is for its client."""
+class InvalidPurge(Exception):
+    """A purge request with invalid fields; the text is sent to the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeOrder:
-    """What a request's fields order: *what* is ``host``, ``all``, or empty for tags or the URI."""
+    """What to purge: *what* is ``host``, ``all``, or empty for tags or the URI."""
 
     what: bytes = b""
     tags: frozenset[bytes] = frozenset()
     soft: bool = False
 
 
-def read_order(fields: Fields) -> PurgeOrder:
-    """The order in a request's *fields*. Raises :class:`UnclearPurge`."""
+def parse_purge(fields: Fields) -> PurgeOrder:
+    """The order in a request's *fields*. Raises :class:`InvalidPurge`."""
     said = fields.combined(b"cache-purge") or b""
     words = {word.strip(b" \t").lower() for word in said.split(b",")} - {b""}
     if words - _WORDS:
-        raise UnclearPurge("Cache-Purge knows host, all, soft, hard")
+        raise InvalidPurge("Cache-Purge knows host, all, soft, hard")
     soft = b"soft" in words or fields.get(b"fastly-soft-purge") == b"1"
     if soft and b"hard" in words:
-        raise UnclearPurge("both soft and hard")
+        raise InvalidPurge("both soft and hard")
     try:
         tags = tags_of(fields)
     except TagLimitError as error:
-        raise UnclearPurge(str(error)) from error
+        raise InvalidPurge(str(error)) from error
     if not tags and any(name in fields for name in TAG_FIELDS):
-        raise UnclearPurge("a field for tags without any tag")
+        raise InvalidPurge("a field for tags without any tag")
     what = words & {b"host", b"all"}
     if len(what) + bool(tags) > 1:
-        raise UnclearPurge("more than one of host, all and tags")
+        raise InvalidPurge("more than one of host, all and tags")
     return PurgeOrder(b"".join(what), tags, soft)
 
 
 def serve(exchange: Exchange) -> None:
     """Carry out a purge request, in the zone of the exchange's location."""
     try:
-        order = read_order(exchange.request.head.fields)
+        order = parse_purge(exchange.request.head.fields)
         if order.what == b"host" and not exchange.request.route.host:
-            raise UnclearPurge("the request names no host")
-    except UnclearPurge as problem:
+            raise InvalidPurge("the request names no host")
+    except InvalidPurge as problem:
         _answer(exchange, 400, None, str(problem))
         return
     try:
@@ -98,11 +98,11 @@ def serve(exchange: Exchange) -> None:
     if storage is None:
         _answer(exchange, 404, 0, "nothing is cached here")
     else:
-        PurgeTurn(exchange, storage, order).start()
+        PurgeRun(exchange, storage, order).start()
 
 
-class PurgeTurn:
-    """One purge request's dealings with one zone. Goes on when its client has gone."""
+class PurgeRun:
+    """One purge request in one zone; it continues if the client disconnects."""
 
     __slots__ = ("_count", "_exchange", "_one", "_order", "_storage", "_waiting")
 
@@ -110,13 +110,13 @@ class PurgeTurn:
         self._exchange = exchange
         self._storage = storage
         self._order = order
-        #: Whether it names one key, of which it can be said that it was not there.
+        #: Whether it names one key, so that 404 is possible.
         self._one = False
         self._count = 0
         self._waiting = 0
 
     def start(self) -> None:
-        """Order the purge; the answer follows when all of it is done."""
+        """Start the purge; the answer is sent when it is complete."""
         self._exchange.answer_from(self)
         selections = self._selections()
         self._waiting = len(selections)
@@ -173,7 +173,7 @@ class PurgeTurn:
         """Nothing is waiting to be written."""
 
     def on_downstream_lost(self) -> None:
-        """What was ordered is carried out."""
+        """The purge continues."""
 
 
 def _key_of_get(exchange: Exchange) -> bytes:

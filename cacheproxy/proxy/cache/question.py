@@ -1,8 +1,8 @@
-"""What a cache asks the origin, settled before it is asked.
+"""The parameters of one fetch from the origin, fixed before the request is sent.
 
-A look-up (``lookup``) puts together a ``Question``: for which request, of which stored
-responses, and what may be done with the answer. It does not change while the origin takes its
-time; ``fetching`` reads nothing else, and tells an ``Asker`` what has come of it.
+A look-up (``lookup``) creates a ``Question``: the request, the stored responses to validate or
+complete, and whether the response may be stored. It does not change during the fetch;
+``fetching`` reads nothing else, and reports the outcome to an ``Asker``.
 
 Imports: ``http``, ``policy``, ``proxy.cache.parts``, ``proxy.interfaces``.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from cacheproxy.http.messages import RequestHead, ResponseHead
 from cacheproxy.policy.options import CacheOptions
 from cacheproxy.policy.stored import StoredResponse
-from cacheproxy.proxy.cache.parts import Missing
+from cacheproxy.proxy.cache.parts import MissingRange
 from cacheproxy.proxy.interfaces import Entry, GrowingWriter, Storage
 
 if TYPE_CHECKING:
@@ -26,40 +26,40 @@ __all__ = ["Asker", "Question"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question to the origin. Whoever asks it takes over what is held in it."""
+    """One fetch from the origin, which takes over the entries held here."""
 
     exchange: Exchange
     storage: Storage
     options: CacheOptions
-    #: The client's request, as far as it selects a stored response.
+    #: The parts of the client's request that select a stored response.
     request: RequestHead
     #: The cache key.
     key: bytes
-    #: The digest of the URL, which owns all that is stored for it (``Storage``).
+    #: The digest of the URL; a purge of it removes everything stored for the URL (``Storage``).
     primary: bytes
-    #: Where the first variant of the key is stored.
-    base: bytes
-    #: Where the response to this request was looked for, and is waited for by others.
+    #: The digest of the key, under which its first variant is stored.
+    first_variant_digest: bytes
+    #: The digest that was looked up, under which other requests wait for the response.
     digest: bytes
-    #: The head that is stored at ``base``, or is about to be.
+    #: The head that is stored at ``first_variant_digest``, or is about to be.
     first_variant: StoredResponse | None
     #: The stored response that the origin is to validate, or that is sent where it fails; held.
     validated: Entry | None
-    #: What is asked for beside a stored part, which is held.
-    missing: Missing | None
-    #: The origin is asked for what the client's Range says, not for the whole.
+    #: The bytes to fetch beside a stored part, which is held.
+    missing: MissingRange | None
+    #: The client's Range is forwarded; the whole is not fetched.
     passed_range: bool
     #: Whether what the origin sends may be stored.
     storing: bool
-    #: A stored response is refreshed, and no client is to be answered.
+    #: This is a background refresh: there is no client to answer.
     background: bool
-    #: Why the origin is asked, and why the cache has no part in it: for Cache-Status (RFC 9211).
+    #: For Cache-Status (RFC 9211): the ``fwd`` reason, and the ``detail`` if the cache is bypassed.
     forward_reason: bytes
     detail: bytes
 
     @property
     def has_client(self) -> bool:
-        """Whether somebody is there to be answered."""
+        """Whether there is a client to answer."""
         return not (self.background or self.exchange.lost)
 
     def for_the_whole(self) -> Question:
@@ -68,22 +68,22 @@ class Question:
 
 
 class Asker(Protocol):
-    """Who asks: it answers the client from storage, and others wait for what it gets."""
+    """The owner of a fetch: answers the client from storage, and wakes waiting requests."""
 
     def answer(
         self, entry: Entry, age: float, forwarded: bytes | None = None, fresh: bool = False
     ) -> None:
         """Answer from *entry*, which is taken over, *age* seconds old.
 
-        *forwarded* is what Cache-Status says, None for a hit; *fresh*: requests like this one
-        are to be answered with the same.
+        *forwarded* is the value of Cache-Status, None for a hit; *fresh*: the answer may be
+        kept ready for later requests.
         """
 
     def offer(self, writer: GrowingWriter, head: ResponseHead) -> None:
         """The response has begun, and *writer* is storing it: others may follow it."""
 
-    def set_free(self, seconds: float) -> None:
-        """The response is for this request alone; others get their own for *seconds*."""
+    def release_unshared(self, seconds: float) -> None:
+        """The response cannot be shared; for *seconds* other requests do not wait."""
 
     def release(self) -> None:
-        """Whoever waits for the response may look again."""
+        """Let the requests that wait for the response repeat their look-up."""

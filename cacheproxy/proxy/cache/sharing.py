@@ -1,12 +1,11 @@
 """Request collapsing for one request: it leads a fill, waits for one, or follows one.
 
-``proxy_cache_lock`` (nginx): of the requests that miss, one goes to the origin. Its
-response, once it has begun and is being stored, is offered to the others (``fills``).
-Each judges it as it would a stored response (RFC 9111 §4) and follows it, or goes its own
-way: to its own variant, or to the origin.
+``proxy_cache_lock`` (nginx): if several requests miss, one goes to the origin. As soon as its
+response is being stored, it is offered to the others (``fills``). Each of them checks it like a
+stored response (RFC 9111 §4) and follows it, looks up its own variant, or goes to the origin.
 
-``proxy_cache_lock_timeout`` and ``proxy_cache_lock_age`` count until a response has begun.
-In nginx they count until it is whole.
+``proxy_cache_lock_timeout`` and ``proxy_cache_lock_age`` run until the head of the response has
+arrived. In nginx they run until the response is complete.
 
 Imports: ``policy``, ``proxy.cache.fills``, ``proxy.cache.following``, ``proxy.site.cache_key``.
 """
@@ -20,7 +19,7 @@ from cacheproxy.policy.cache_control import request_directives
 from cacheproxy.policy.key import selecting, variant_digest
 from cacheproxy.policy.reuse import Action, Reason, decide_reuse
 from cacheproxy.proxy.cache.fills import MAX_FOLLOWERS, Growing
-from cacheproxy.proxy.cache.following import Way, way_to_answer
+from cacheproxy.proxy.cache.following import FollowDecision, decide_following
 from cacheproxy.proxy.interfaces import Fill, GrowingResponse
 from cacheproxy.proxy.site.conditions import holds
 from cacheproxy.proxy.upstream.delivery import is_buffered
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Sharer", "Sharing"]
 
-#: How often a request that is offered another variant looks for its own.
+#: How often a request that is offered another variant looks up its own.
 MAX_MOVES = 2
 
 
 class Sharer(Protocol):
-    """The look-up that shares: what is looked for, and how it goes on."""
+    """The look-up that takes part in request collapsing."""
 
     @property
     def exchange(self) -> Exchange: ...
@@ -57,11 +56,11 @@ class Sharer(Protocol):
 
     @property
     def digest(self) -> bytes:
-        """What requests have to have in common to share a response."""
+        """The digest that requests must have in common to share a response."""
 
     @property
     def background(self) -> bool:
-        """Whether no client waits for it."""
+        """Whether this is a background refresh, without a client."""
 
     @property
     def entry(self) -> Entry | None:
@@ -69,7 +68,7 @@ class Sharer(Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether the client has gone, and nothing is to be done without it."""
+        """Whether the client has disconnected and nothing is left to do."""
 
     def fetch(self) -> None:
         """Ask the origin, for others as well."""
@@ -80,14 +79,14 @@ class Sharer(Protocol):
     def fetch_range(self) -> bool:
         """Ask the origin for the range that the client asks for; False where that may not be."""
 
-    def look_again(self) -> None:
-        """Start anew: what was waited for or followed has ended."""
+    def restart(self) -> None:
+        """Repeat the look-up: the response that was waited for or followed has ended."""
 
     def look_for_variant(self, growing: GrowingResponse, digest: bytes) -> None:
         """Go on as if the head of *growing* were stored, with the variant of *digest*."""
 
     def follow(self, growing: GrowingResponse, status: bytes) -> None:
-        """Answer from what another request brings; *status* is ``$upstream_cache_status``."""
+        """Answer from the response to another request; *status*: ``$upstream_cache_status``."""
 
 
 class Sharing:
@@ -120,7 +119,7 @@ class Sharing:
         """Whether the request has waited for another's response."""
         return self._waiting_since is not None
 
-    # -- the way in --------------------------------------------------------
+    # -- the decision in --------------------------------------------------------
 
     def enter(self) -> None:
         """Follow, wait, or go to the origin, for others or alone."""
@@ -157,9 +156,9 @@ class Sharing:
         return bool(conditions) and holds(conditions, sharer.exchange.request)
 
     def _validates_alone(self) -> bool:
-        """Whether what was waited for has come, and still needs validation for each request.
+        """Whether the response it waited for was stored, but every request must validate it.
 
-        To wait for one another would be to ask one after the other.
+        Waiting again would send the validations one after the other.
         """
         entry, since = self._sharer.entry, self._waiting_since
         return entry is not None and since is not None and entry.stored.response_time >= since
@@ -190,7 +189,7 @@ class Sharing:
         if sharer.gone:
             return
         if ended:
-            sharer.look_again()
+            sharer.restart()
         elif following is not None:
             sharer.follow(*following)
         else:
@@ -228,14 +227,15 @@ class Sharing:
             self._take(growing, verdict.status)
 
     def _take(self, growing: GrowingResponse, status: bytes) -> None:
-        way = way_to_answer(self._sharer.exchange, growing)
-        if way in (Way.ENCODE, Way.WHOLE) and (self._leave is not None or self._wait()):
-            self._following = (growing, status) if way is Way.ENCODE else None
+        decision = decide_following(self._sharer.exchange, growing)
+        waits = decision in (FollowDecision.ENCODE, FollowDecision.WHOLE)
+        if waits and (self._leave is not None or self._wait()):
+            self._following = (growing, status) if decision is FollowDecision.ENCODE else None
             return
         self._leave_queue()
-        if way is Way.WHOLE or growing.followers >= MAX_FOLLOWERS:
+        if decision is FollowDecision.WHOLE or growing.followers >= MAX_FOLLOWERS:
             self._sharer.fetch_alone()
-        elif way is not Way.ASK or not self._sharer.fetch_range():
+        elif decision is not FollowDecision.ASK or not self._sharer.fetch_range():
             self._sharer.follow(growing, status)
 
     def _seek_variant(self, growing: GrowingResponse) -> None:
@@ -258,7 +258,7 @@ class Sharing:
             flushed = not is_buffered(self._sharer.exchange, head)
             self._fill.offer(Growing(writer, length, flushed))
 
-    def set_free(self, seconds: float) -> None:
+    def release_unshared(self, seconds: float) -> None:
         """The answer is for this request alone; others are to have their own for *seconds*."""
         if self._fill is not None:
             sharer = self._sharer

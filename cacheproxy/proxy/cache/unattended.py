@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["unattended"]
 
-#: What the client asked of its own copy, or of its connection.
+#: Fields about the client's own copy or its connection, which the refresh does not send.
 _NOT_REFRESHED = STEERING_FIELDS | {b"expect", b"upgrade", b"connection"}
 
 
 def unattended(cause: Exchange) -> Exchange:
-    """An exchange for the same as *cause*, a GET or HEAD, that nobody waits for."""
+    """An exchange without a client that repeats the request of *cause*, a GET or HEAD."""
     head, options = cause.request.head, cause.request.location.cache
     fields = head.fields.without(_NOT_REFRESHED)
     # The answer to a HEAD that was sent as such is stored apart.

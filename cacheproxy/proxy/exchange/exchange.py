@@ -344,7 +344,7 @@ class Exchange:
         request = self.request
         return request.location.gzip is not None and would_gzip(request, status, fields, length)
 
-    def wanted_of(self, length: int) -> tuple[int, int]:
+    def needed_range(self, length: int) -> tuple[int, int]:
         """Which bytes [start, stop) of a body that is at hand ``send_body`` is to get."""
         return 0, length
 

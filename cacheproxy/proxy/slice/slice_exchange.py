@@ -1,9 +1,8 @@
 """The exchange that gets one slice, and what stands for its client.
 
-A ``SliceExchange`` goes through the cache and to the origin as any other, with
-``$slice_range`` set. What it would send to a client, or do with one, it tells a ``SliceSink``
-(``proxy.slice.slicing``), until that has no more use for it; from then on it goes on without a
-client, for what is being stored of the slice.
+A ``SliceExchange`` uses the cache and the origin like any other exchange, with ``$slice_range``
+set. It passes its response to a ``SliceSink`` (``proxy.slice.slicing``) instead of a client. Once
+the sink is detached (``forget``), the exchange continues only to store the slice.
 
 Imports: ``http``, ``proxy.exchange``.
 """
@@ -36,7 +35,7 @@ class SliceSink(Protocol):
     ) -> None:
         """The head of the slice has come; its status is that of the response of *made*."""
 
-    def wanted_of(self, length: int) -> tuple[int, int]:
+    def needed_range(self, length: int) -> tuple[int, int]:
         """Which bytes [start, stop) of a stored slice the client is to get."""
 
     def on_body(self, data: bytes) -> None:
@@ -51,7 +50,7 @@ class SliceSink(Protocol):
     def on_status(self, made: SliceExchange, status: int, extra: Pairs | None) -> None:
         """No slice could be had, but an answer of *status* that is made here."""
 
-    def leaves(self, made: SliceExchange) -> bool:
+    def on_redirect(self, made: SliceExchange) -> bool:
         """Whether the client is sent to another location, which the slice's answer names."""
 
 
@@ -80,15 +79,15 @@ class SliceClient(NoClient):
 class SliceExchange(Exchange):
     """The exchange that gets one slice: what it would send goes to its *sink*."""
 
-    __slots__ = ("_client", "_sink", "of_whole")
+    __slots__ = ("_client", "_sink", "is_range_of_full")
 
     def __init__(self, sink: SliceSink, asked: bytes, head: RequestHead) -> None:
         whole = sink.exchange
         self._client = SliceClient(sink, whole.downstream)
         super().__init__(whole.site, self._client, head)
         self._sink: SliceSink | None = sink
-        #: It answers the client's own Range, from a whole.
-        self.of_whole = False
+        #: The response is a range of a complete stored response.
+        self.is_range_of_full = False
         self.leave_unlogged()
         self.request.place_like(whole.request)
         self.request.note_slice(asked)
@@ -105,11 +104,11 @@ class SliceExchange(Exchange):
             self._sink.on_head(self, pairs, length, reason)
 
     def begin_ranges(self, pairs: Pairs, length: int) -> None:
-        self.of_whole = True
+        self.is_range_of_full = True
         self.begin(206, pairs, length)
 
-    def wanted_of(self, length: int) -> tuple[int, int]:
-        return (0, length) if self._sink is None else self._sink.wanted_of(length)
+    def needed_range(self, length: int) -> tuple[int, int]:
+        return (0, length) if self._sink is None else self._sink.needed_range(length)
 
     def send_body(self, data: bytes) -> None:
         if self._sink is not None and self.response.has_body:
@@ -140,13 +139,13 @@ class SliceExchange(Exchange):
     def internal_redirect(self, uri: bytes, args: bytes | None = None) -> None:
         self.response.note_answered()
         sink = self._finish()
-        if sink is not None and sink.leaves(self):
+        if sink is not None and sink.on_redirect(self):
             sink.exchange.internal_redirect(uri, args)
 
     def enter_named(self, name: bytes) -> None:
         self.response.note_answered()
         sink = self._finish()
-        if sink is not None and sink.leaves(self):
+        if sink is not None and sink.on_redirect(self):
             sink.exchange.enter_named(name)
 
     def _finish(self) -> SliceSink | None:
@@ -156,6 +155,6 @@ class SliceExchange(Exchange):
         return sink
 
     def forget(self) -> None:
-        """The client has what it needs, or wants no more: go on only for what is stored."""
+        """Detach the sink: continue only to store the slice."""
         self._sink = None
         self._client.leave()

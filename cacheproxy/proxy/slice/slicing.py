@@ -1,17 +1,17 @@
-"""Fetching a large thing slice by slice, each of them cached by itself: nginx ``slice``.
+"""Fetch a large response slice by slice, each cached separately: nginx ``slice``.
 
 A ``Slicing`` is the ``Source`` of a client's exchange. It makes one exchange of its own for
-each slice, a ``SliceExchange``, which goes the whole way through the cache and to the origin
-with ``$slice_range`` set, and gives what comes back to the ``Slicing`` in place of a client.
+each slice, a ``SliceExchange``, which uses the cache and the origin like any other exchange,
+with ``$slice_range`` set, and passes the response to the ``Slicing`` instead of a client.
 The first slice decides the head: its 206 becomes a 200 of the whole, or a 206 or 416 for the
-client's own Range (RFC 9110 §14). Any other answer to the first slice is passed on as it is.
-The next slice is asked for once the client's connection takes more, so that at most one is
-held, whatever the size of the whole and the speed of the client.
+client's own Range (RFC 9110 §14). Any other response to the first slice is forwarded unchanged.
+The next slice is requested when the client's connection can take more data, so that at most one
+is buffered, whatever the size of the file and the speed of the client.
 
-Beyond nginx, where a slice does not fit those before it: one that came from the cache is
-removed and asked for again, and one that broke off is asked for again from its start where an
-entity-tag tells that it is the same thing. When the response must be given up after all, the
-first slice is removed from the cache, so that the next request starts with a current one.
+Unlike nginx, a cached slice that does not match the slices before it is removed and requested
+again, and a slice that broke off is requested again if an entity-tag can show that it has not
+changed. If the response must be aborted after all, the first slice is removed from the cache, so
+that the next request starts with a current one.
 
 Source: nginx ``ngx_http_slice_filter_module``; RFC 9110 §14, §15.3.7.
 Imports: ``http``, ``policy``, ``proxy`` below it.
@@ -44,19 +44,19 @@ from cacheproxy.proxy.upstream.relay import Relay
 
 __all__ = ["Slicing", "applies"]
 
-#: Of the request's fields, those that concern its own connection and content.
+#: Request fields about the client's connection and content, which slices do not send.
 _NOT_OF_SLICES = frozenset(
     {b"content-length", b"expect", b"transfer-encoding", b"upgrade"}
 )
 
-#: Answered once, from the first slice.
+#: Preconditions, which only the first slice evaluates.
 _CONDITIONS = PRECONDITION_FIELDS | {b"if-range"}
 
-#: Of a slice's fields, those that speak of the slice and not of the whole.
+#: Response fields that describe the slice and not the whole.
 _OF_THE_SLICE = frozenset({b"accept-ranges", b"content-range"})
 
-#: ``$upstream_cache_status`` of what came from the cache without asking the origin.
-_UNASKED = frozenset({b"HIT", b"STALE", b"UPDATING"})
+#: ``$upstream_cache_status`` of responses from the cache.
+_FROM_CACHE = frozenset({b"HIT", b"STALE", b"UPDATING"})
 
 
 def applies(exchange: Exchange) -> bool:
@@ -75,14 +75,14 @@ class Slicing:
     """One response to a client, made of slices (``Source``)."""
 
     __slots__ = (
-        "_again",
-        "_at",
         "_dropped",
         "_forget_first",
-        "_known",
+        "_last_part",
+        "_offset",
         "_part",
-        "_passing",
+        "_passing_through",
         "_position",
+        "_retrying",
         "_running",
         "_size",
         "_slice",
@@ -97,22 +97,22 @@ class Slicing:
         self.exchange = exchange
         self._size = exchange.request.location.proxy.slice
         self._slice: SliceExchange | None = None
-        #: Where the slice starts that is being asked for, or is next.
+        #: Where the current or next slice starts.
         self._start = 0
         self._part: SlicePart | None = None
-        #: The last slice that fitted.
-        self._known: SlicePart | None = None
-        #: Where in the whole the slice's next byte lies.
-        self._at = 0
-        #: The next byte that the client gets, and the end of those.
+        #: The last slice that matched.
+        self._last_part: SlicePart | None = None
+        #: The position in the whole of the slice's next byte.
+        self._offset = 0
+        #: The range of the whole that is still to be sent to the client.
         self._position = 0
         self._stop = 0
-        #: The first answer is no slice: it is passed on.
-        self._passing = False
-        #: The origin is asked without a range, because nothing is there to have ranges.
+        #: The first response is not a slice and is forwarded.
+        self._passing_through = False
+        #: The file is empty, so that the request is sent without a range.
         self._unsliced = False
-        #: The slice is being asked for a second time.
-        self._again = False
+        #: The slice is being requested for the second time.
+        self._retrying = False
         self._running = False
         #: Removes the first slice from the cache.
         self._forget_first: Callable[[], None] | None = None
@@ -143,7 +143,7 @@ class Slicing:
     # -- asking ------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Ask for slices as long as they come at once and the client takes them."""
+        """Request slices as long as they are answered at once and the client can take data."""
         if self._running:
             return
         self._running = True
@@ -187,12 +187,12 @@ class Slicing:
             Relay(made).start()
 
     def _drop(self) -> None:
-        """The slice under way is not wanted any more, except for what is stored of it."""
+        """Detach the current slice; it continues only if it is being stored."""
         dropped, self._slice = self._slice, None
         if dropped is None:
             return
         dropped.forget()
-        # Not at once: this is called from within what the slice is made by.
+        # Not at once: the slice's own exchange is calling.
         if self._running:
             self._dropped = dropped
         else:
@@ -208,12 +208,12 @@ class Slicing:
         first = self.waiting
         if first:
             self._take_over(made)
-            if made.response.status != 206 or made.of_whole or self._unsliced:
+            if made.response.status != 206 or made.is_range_of_full or self._unsliced:
                 self._pass_on(made, pairs, length, reason)
                 return
         fields = Fields(pairs)
-        status = 200 if made.of_whole else made.response.status
-        part = judge_slice(status, fields, self._start, self._size, self._known)
+        status = 200 if made.is_range_of_full else made.response.status
+        part = judge_slice(status, fields, self._start, self._size, self._last_part)
         if (
             isinstance(part, SlicePart)
             and made.response.has_body
@@ -224,16 +224,16 @@ class Slicing:
         if isinstance(part, MisfitSlice):
             self._refuse(made, part)
             return
-        self._known = self._part = part
-        self._at = part.start
+        self._last_part = self._part = part
+        self._offset = part.start
         if first:
-            self._forget_first = caching.forgetter(made)
+            self._forget_first = caching.stored_response_remover(made)
             self._begin(fields, part)
         elif exchange.response.state is not ResponseState.BODY:
             self._drop()
 
     def _take_over(self, made: SliceExchange) -> None:
-        """What variables tell of the first slice, they tell of the whole."""
+        """Copy what variables read from the first slice to the client's exchange."""
         exchange = self.exchange
         exchange.record.take_answer(made.record)
         exchange.request.note_proxy_host(made.request.proxy_host)
@@ -248,12 +248,12 @@ class Slicing:
             exchange.request.note_slice(b"")
         empty = not self._start or Fields(pairs).get(b"content-range") == b"bytes */0"
         if made.response.status == 416 and empty and not self._unsliced:
-            # It has no bytes, and so no range to be asked for.
+            # The file is empty: no range of it can be requested.
             self._unsliced = True
             self._drop()
             self._advance()
             return
-        self._passing = True
+        self._passing_through = True
         exchange.response.take_coding(made.response)
         exchange.begin(made.response.status, pairs, length, reason)
         made.response.share_compression(exchange.response)
@@ -282,7 +282,7 @@ class Slicing:
         if not exchange.response.has_body:
             self._end()
         elif not part.start <= self._position < part.stop:
-            # As for the end of the whole, of which nobody knew where it starts.
+            # A range from the end, whose start was unknown before.
             self._start = self._position // self._size * self._size
             self._drop()
             self._advance()
@@ -301,25 +301,25 @@ class Slicing:
         # Many ranges, however short, would each cost a slice.
         return decide_ranges(value, total, 1)
 
-    def wanted_of(self, length: int) -> tuple[int, int]:
-        """Which bytes of the slice under way, which is stored, the client is to get."""
+    def needed_range(self, length: int) -> tuple[int, int]:
+        """Which bytes of the current slice, which is in the cache, the client needs."""
         part = self._part
-        if self._passing or part is None or length != part.stop - part.start:
+        if self._passing_through or part is None or length != part.stop - part.start:
             return 0, length
         start = max(0, self._position - part.start)
-        self._at = part.start + start
+        self._offset = part.start + start
         return start, min(length, self._stop - part.start)
 
     def on_body(self, data: bytes) -> None:
         """Bytes of the slice under way, or of what is passed on."""
         exchange = self.exchange
-        if self._passing:
+        if self._passing_through:
             exchange.send_body(data)
             return
         part = self._part
         assert part is not None
-        at = self._at
-        self._at = after = at + len(data)
+        at = self._offset
+        self._offset = after = at + len(data)
         if after > part.stop:
             data = data[: part.stop - at]
             after = part.stop
@@ -344,32 +344,32 @@ class Slicing:
     def on_end(self, trailers: Fields | None) -> None:
         """The slice under way has ended."""
         self._slice = None
-        if self._passing:
+        if self._passing_through:
             self.exchange.end(trailers)
             return
         part = self._part
-        if part is None or self._at != part.stop:
+        if part is None or self._offset != part.stop:
             self.on_abort()
             return
         self._part = None
-        self._again = False
+        self._retrying = False
         self._start = part.stop
         self._advance()
 
     def on_abort(self) -> None:
         """The slice under way, or what is passed on, broke off."""
         self._slice = self._part = None
-        known = self._known
-        if self._passing:
+        known = self._last_part
+        if self._passing_through:
             self.exchange.abort()
-        elif self._again or known is None or known.etag is None:
+        elif self._retrying or known is None or known.etag is None:
             self._give_up("missing slice response", outdated=False)
         else:
-            self._again = True
+            self._retrying = True
             self._advance()
 
     def on_status(self, made: SliceExchange, status: int, extra: Pairs | None) -> None:
-        """No answer could be had for the slice under way, but *status*."""
+        """The current slice was answered here with *status*."""
         self._slice = None
         if self.waiting:
             self._take_over(made)
@@ -380,7 +380,7 @@ class Slicing:
                 f"unexpected status code {status} in slice response", outdated=status < 500
             )
 
-    def leaves(self, made: SliceExchange) -> bool:
+    def on_redirect(self, made: SliceExchange) -> bool:
         """Whether the client is sent to where the first slice's answer names (X-Accel-Redirect)."""
         self._slice = None
         if not self.waiting:
@@ -396,14 +396,15 @@ class Slicing:
     # -- slices that do not fit --------------------------------------------
 
     def _refuse(self, made: SliceExchange, misfit: MisfitSlice) -> None:
-        """Ask again for a slice that the cache had and that is of no use; else give up."""
-        forget = caching.forgetter(made) if made.record.cache_status in _UNASKED else None
+        """Request a mismatching slice again if it came from the cache; otherwise give up."""
+        cached = made.record.cache_status in _FROM_CACHE
+        forget = caching.stored_response_remover(made) if cached else None
         self._drop()
-        if self._again or forget is None or made.response.status != 206:
+        if self._retrying or forget is None or made.response.status != 206:
             self._give_up(misfit.reason, misfit.outdated)
             return
         forget()
-        self._again = True
+        self._retrying = True
         self._advance()
 
     def _give_up(self, reason: str, outdated: bool) -> None:
@@ -428,7 +429,7 @@ class Slicing:
             self._advance()
 
     def on_downstream_lost(self) -> None:
-        """The client has gone: a slice that is being stored is still finished."""
+        """The client has disconnected: a slice that is being stored is completed."""
         made, self._slice = self._slice, None
         if made is not None:
             made.forget()

@@ -9,7 +9,7 @@ from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from cacheproxy.http.fields import Fields
-from cacheproxy.proxy.cache.purge_requests import PurgeOrder, UnclearPurge, read_order
+from cacheproxy.proxy.cache.purge_requests import InvalidPurge, PurgeOrder, parse_purge
 from tests.proxy.cache.test_lookup import FRESH, CachingCase, counting
 from tests.proxy.harness import Client, OriginConnection, Request, Response, message, response
 
@@ -69,10 +69,10 @@ class PurgingCase(CachingCase):
 
 
 class OrderTests(SynchronousTestCase):
-    """``read_order``."""
+    """``parse_purge``."""
 
     def order(self, *lines: tuple[bytes, bytes]) -> PurgeOrder:
-        return read_order(Fields(list(lines)))
+        return parse_purge(Fields(list(lines)))
 
     def test_words(self) -> None:
         """In any order and case, in one line or several."""
@@ -110,8 +110,8 @@ class OrderTests(SynchronousTestCase):
             [(b"xkey", b" ".join(b"%d" % number for number in range(1000)))],
             [(b"xkey", b"x" * 5000)],
         ):
-            with self.assertRaises(UnclearPurge, msg=repr(lines)):
-                read_order(Fields(lines))
+            with self.assertRaises(InvalidPurge, msg=repr(lines)):
+                parse_purge(Fields(lines))
 
 
 class SelectionTests(PurgingCase):
