@@ -119,7 +119,7 @@ class Sharing:
         """Whether the request has waited for another's response."""
         return self._waiting_since is not None
 
-    # -- the decision in --------------------------------------------------------
+    # -- entering ----------------------------------------------------------
 
     def enter(self) -> None:
         """Follow, wait, or go to the origin, for others or alone."""
