@@ -82,7 +82,7 @@ class AddressHash:
 
 
 def _address(text: bytes) -> bytes:
-    """What of a client's address counts; nothing of a UNIX socket's, as in nginx."""
+    """The part of a client's address that is hashed; nothing of a UNIX socket's, as in nginx."""
     try:
         address = ip_address(text.decode("ascii"))
     except ValueError:

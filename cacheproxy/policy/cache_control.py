@@ -2,7 +2,7 @@
 
 Hostile and contradictory values get the stricter reading (RFC 9111 §4.2.1):
 
-- a directive given twice counts with its smallest value; one malformed
+- of a repeated directive the smallest value is used; one malformed
   occurrence of a lifetime makes it 0, so that the response is stale at once;
 - a quoted lifetime is accepted (§5.2 asks for both forms); a signed,
   fractional, hexadecimal or empty one, or one with white space around ``=``,

@@ -1,4 +1,4 @@
-"""Which cookies count: ``proxy_cache_cookies``, a directive of ours.
+"""Which cookies select a cached response: ``proxy_cache_cookies``, a directive of ours.
 
 An origin that says ``Vary: Cookie`` means the cookie of its session, and a browser sends
 those of every counter and banner along. Only the cookies named here reach the origin,
@@ -47,11 +47,11 @@ class CookieFilter:
         return f"CookieFilter({sorted(self._names)!r}, {sorted(self._prefixes)!r})"
 
     def selects(self, name: bytes) -> bool:
-        """Whether the cookie called *name* counts."""
+        """Whether the cookie called *name* selects a response."""
         return name in self._names or name.startswith(self._prefixes)
 
     def value(self, fields: Fields) -> bytes | None:
-        """The Cookie value that counts, in one form for any order; None where no cookie counts.
+        """The selecting cookies, in one form for any order; None if there are none.
 
         Cookies are sorted by name. Those of one name, which belong to different paths,
         keep their order: the first is the one that most origins take. A member without

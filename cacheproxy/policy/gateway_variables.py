@@ -1,4 +1,4 @@
-"""The variables that an application behind a gateway protocol gets of a request.
+"""The request variables that are sent to an application behind a gateway protocol.
 
 They are those of ``uwsgi_param`` in their order, then one ``HTTP_*`` for each of the
 client's request fields. Compiled per location at load; another gateway protocol would
@@ -32,7 +32,7 @@ from cacheproxy.template import Getter
 
 __all__ = ["GatewayVariables"]
 
-#: Fields that the gateway does not hear of. A length is told where there is a body.
+#: Fields that are not sent to the gateway. A length is sent if there is a body.
 _DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"http2-settings", b"proxy"}
 
 #: Different raw names (cases included) remembered per location; others are looked at each time.

@@ -1,4 +1,4 @@
-"""What a purge selects, and what a soft purge makes of an entry.
+"""Which entries a purge selects, and how a soft purge makes an entry stale.
 
 A hard purge removes entries. A soft one makes them stale: they are served while one
 request brings a new response (RFC 5861 §3), for no longer than they would have been fresh.

@@ -1,4 +1,4 @@
-"""The query as the cache counts it: ``proxy_cache_ignore_args``, ``proxy_cache_sort_args``.
+"""The query as it is part of the cache key: ``proxy_cache_ignore_args``, ``proxy_cache_sort_args``.
 
 Both are directives of ours. The result is the key's query, and it is what the origin is
 sent: an argument that is not keyed could otherwise be reflected into an answer that

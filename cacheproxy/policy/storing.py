@@ -1,4 +1,4 @@
-"""Whether a response is stored, and what of it: RFC 9111 §3 and nginx's overrides.
+"""Whether a response is stored, and which parts of it: RFC 9111 §3 and nginx's overrides.
 
 nginx: ``ngx_http_upstream_process_*`` and ``ngx_http_upstream_send_response``.
 What the operator or the application's ``X-Accel-Expires`` says wins over

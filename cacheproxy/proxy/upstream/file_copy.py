@@ -1,14 +1,12 @@
-"""``proxy_store``: a copy of what passes by, as plain files.
+"""``proxy_store``: write the bodies of relayed responses to plain files.
 
-A ``FileStore`` rides along a relay and has the body of a complete 200 response to GET
-written to the file that the URI names (``root``, ``alias``), or that the directive's
-text renders to. Only the body is kept: its fields are not, and no field of it says
-whether it may be kept; the operator does.
+A ``FileStore`` writes the body of a complete 200 response to GET to the file that the URI
+(``root``, ``alias``) or the directive's text names. Fields are not stored, and no field of
+the response decides whether it is stored; the operator does.
 
-Unlike nginx, which keeps the answer to any method, only what a GET gets is kept: it is
-what a later GET of that file will be answered with (RFC 9110 §9.3.1), so that another
-method's answer, or one that a request's content brought about, must not take its place.
-A path with a ``..`` segment, which text with variables can render to, is not written.
+Unlike nginx, which stores the response to any method, only responses to GET without content
+are stored, since the file answers later GETs (RFC 9110 §9.3.1). A path with a ``..`` segment,
+which text with variables can render to, is not written.
 
 Source: nginx ``ngx_http_upstream_store``.
 """

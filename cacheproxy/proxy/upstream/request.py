@@ -1,8 +1,8 @@
 """The request as an upstream gets it: where to, which method and target, which fields and body.
 
 An ``UpstreamRequest`` is made once and sent with every attempt. Fields that ask for a
-validation, or for a part, are a cache's to add (``conditional``); a cache also leaves
-out what of the client's request does not count (``proxy.site.selecting``).
+validation, or for a part, are a cache's to add (``conditional``); a cache also removes
+the parts of the client's request that do not select a response (``proxy.site.selecting``).
 
 Source: nginx ``proxy_pass``, ``proxy_method``, ``proxy_set_header``, ``proxy_set_body``,
 ``proxy_request_buffering``; RFC 9110 §7.6, RFC 9112 §6.
