@@ -31,6 +31,7 @@ from cacheproxy.proxy.cache.fills import Fills
 from cacheproxy.proxy.interfaces import Cancellable, Storage
 from cacheproxy.storage.bodies.spool import DiskSpool
 from cacheproxy.storage.bodies.store_writer import FileWriter
+from cacheproxy.storage.password_files import PASSWORD_THREADS, PasswordFiles
 from cacheproxy.storage.static_files import Files
 from cacheproxy.storage.threads import DISK_THREADS, ThreadExecutor
 from cacheproxy.storage.zone import Zone
@@ -93,11 +94,17 @@ class Runtime:
         self._newest: _Newest = _Newest(self.error_log) if before is None else before._newest
         if before is None:
             self._threads = ThreadExecutor("files", DISK_THREADS, self._newest.complain)
+            self._password_threads = ThreadExecutor(
+                "passwords", PASSWORD_THREADS, self._newest.complain
+            )
+            self.passwords = PasswordFiles(self._password_threads, reactor.callFromThread)
             self.files = Files(
                 executor=self._threads, call_from_thread=reactor.callFromThread
             )
         else:
             self._threads = before._threads
+            self._password_threads = before._password_threads
+            self.passwords = before.passwords
             self.files = before.files
         self.zones: dict[str, Zone] = {}
         self._fills: dict[int, Fills] = {}
@@ -196,6 +203,7 @@ class Runtime:
             group.close()
         _close_logs(self.logs, self.error_log)
         self._threads.stop()
+        self._password_threads.stop()
 
     # -- World -------------------------------------------------------------
 

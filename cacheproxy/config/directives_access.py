@@ -1,7 +1,7 @@
-"""Rows of access by address: ``allow``, ``deny``, ``limit_except``, ``geo``, ``real_ip_*``.
+"""Rows of access: ``allow``, ``deny``, ``limit_except``, ``geo``, ``real_ip_*``, ``auth_basic``.
 
-nginx's ``ngx_http_access_module``, ``ngx_http_geo_module``, ``ngx_http_realip_module``, and
-``limit_except`` and ``satisfy`` of ``ngx_http_core_module``.
+nginx's ``ngx_http_access_module``, ``ngx_http_geo_module``, ``ngx_http_realip_module``,
+``ngx_http_auth_basic_module``, and ``limit_except`` and ``satisfy`` of ``ngx_http_core_module``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cacheproxy.config.table import (
     Level,
     Merge,
     Row,
-    checked,
     listed,
     one_of,
     value,
 )
 from cacheproxy.errors import ConfigError
 from cacheproxy.policy.access import AccessRule
+from cacheproxy.template import Template
 
 __all__ = ["ROWS"]
 
@@ -59,6 +59,11 @@ def _real_ip_header(build: Build, directive: Directive) -> bytes:
             "send the address in a field, such as X-Forwarded-For"
         )
     return name.encode("utf-8", "surrogateescape")
+
+
+def _realm(build: Build, directive: Directive) -> Template | None:
+    text = directive.args[0]
+    return None if text == "off" else build.template(text)
 
 
 def _limit_except(build: Build, level: Level, directive: Directive) -> None:
@@ -131,10 +136,22 @@ ROWS: list[Row] = [
         note="default, delete, include, proxy, proxy_recursive, ranges, volatile. "
         "Binary bases are not used.",
     ),
-    checked(
-        "satisfy",
-        HSL,
-        one_of("all", "any"),
-        "Only addresses are checked (allow, deny), so all and any are the same.",
+    value(
+        "auth_basic",
+        HSL | Context.LIMIT_EXCEPT,
+        1,
+        _realm,
+        "core.auth_basic",
+        note="A good password is remembered until its file changes.",
     ),
+    value(
+        "auth_basic_user_file",
+        HSL | Context.LIMIT_EXCEPT,
+        1,
+        lambda build, directive: build.path_template(directive.args[0]),
+        "core.auth_basic_user_file",
+        note="apr1, {SHA}, {SSHA}, {PLAIN}, bcrypt, and what the system's crypt knows (up to "
+        "Python 3.12).",
+    ),
+    value("satisfy", HSL, 1, one_of("all", "any"), "core.satisfy"),
 ]

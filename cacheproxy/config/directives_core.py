@@ -302,8 +302,5 @@ ROWS: list[Row] = [
     *only("autoindex random_index", HSL, "off", "Folders are never listed."),
     *only("gzip_static", HSL, "off", "Files compressed beforehand are not looked for."),
     *only("limit_rate", HSL_IF, "0", "Rates are not limited."),
-    *only(
-        "auth_basic", HSL | Context.LIMIT_EXCEPT, "off", "Requests are not authenticated."
-    ),
     *only("disable_symlinks", HSL, "off", "Symbolic links are followed."),
 ]

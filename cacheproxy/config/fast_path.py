@@ -135,7 +135,8 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
     (
         # Phases that must run, or that answer in another way than from files or memory.
         Hot.NO,
-        "add_trailer break if internal return rewrite set try_files",
+        "add_trailer auth_basic auth_basic_user_file break if internal return rewrite set "
+        "try_files",
     ),
     (
         # Of the process, of listening, of names that other directives use.
@@ -165,7 +166,7 @@ _GROUPS: tuple[tuple[Hot | OnlyIf, str], ...] = (
         absolute_redirect rewrite_log chunked_transfer_encoding client_body_buffer_size
         client_body_temp_path client_body_timeout client_max_body_size error_page
         if_modified_since index lingering_close lingering_time lingering_timeout log_not_found
-        port_in_redirect recursive_error_pages server_name_in_redirect
+        port_in_redirect recursive_error_pages server_name_in_redirect satisfy
         """,
     ),
     (

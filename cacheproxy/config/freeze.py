@@ -235,6 +235,7 @@ def _core(build: Build, level: Level) -> CoreOptions:
     types: Mapping[str, bytes] = level.get("core.types", DEFAULT_TYPES)
     index = level.get("core.index") or [constant_template(b"index.html")]
     root, alias, length = _files(build, level)
+    _warn_of_no_passwords(build, level)
     return _record(
         CoreOptions,
         "core",
@@ -246,6 +247,17 @@ def _core(build: Build, level: Level) -> CoreOptions:
         alias_length=length,
         return_=_first_return(level),
     )
+
+
+def _warn_of_no_passwords(build: Build, level: Level) -> None:
+    """As in nginx a realm without a file asks for no password; nobody means that."""
+    place = level.place("core.auth_basic")
+    if place is None or not level.get("core.auth_basic"):
+        return
+    if level.find("core.auth_basic_user_file") is MISSING:
+        message = '"auth_basic" without "auth_basic_user_file" asks for no password'
+        if f"{message} in {place.file}:{place.line}" not in build.warnings:
+            build.warn(message, place)
 
 
 def _first_return(level: Level) -> Return | None:

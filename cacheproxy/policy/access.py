@@ -66,12 +66,13 @@ class AccessList:
         if verdict is None:
             if len(known) >= MAX_KNOWN:
                 known.clear()
-            verdict = known[host] = self._judge(host)
+            verdict = known[host] = self.verdict(host) is not False
         return verdict
 
-    def _judge(self, host: str) -> bool:
+    def verdict(self, host: str) -> bool | None:
+        """What the first rule that fits *host* says; None where none does."""
         if host == _UNIX:
-            return not (self._unix and self._unix[0])
+            return not self._unix[0] if self._unix else None
         address = parse_address(host)
         if address is None:
             return False  # nobody that a rule could be about
@@ -86,4 +87,4 @@ class AccessList:
         for shift, prefix, deny in rows:
             if address.value >> shift == prefix:
                 return not deny
-        return True
+        return None

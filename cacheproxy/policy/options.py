@@ -131,6 +131,11 @@ class CoreOptions:
     rewrite_log: bool = False
     #: ``allow`` and ``deny``, in their order.
     access: tuple[AccessRule, ...] = ()
+    #: ``auth_basic``; None where it is off.
+    auth_basic: Template | None = None
+    auth_basic_user_file: Template | None = None
+    #: Whether an address that is allowed or a password is enough (``any``), or both are asked.
+    satisfy: str = "all"
     #: ``set_real_ip_from``: peers that are believed about whom they speak for.
     real_ip_from: tuple[AccessRule, ...] = ()
     real_ip_header: bytes = b"x-real-ip"

@@ -44,6 +44,7 @@ from cacheproxy.http.fields import Fields, Pairs
 from cacheproxy.http.messages import ResponseHead
 from cacheproxy.http.response_parser import ResponseParser
 from cacheproxy.policy.options import AccessLog, ProxySsl
+from cacheproxy.policy.passwords import Passwords
 from cacheproxy.policy.purge import Selection
 from cacheproxy.policy.stored import StoredResponse
 from cacheproxy.policy.upstream_protocol import MakeReader
@@ -631,6 +632,9 @@ class World(Protocol):
 
     @property
     def files(self) -> FileSystem: ...
+
+    @property
+    def passwords(self) -> Passwords: ...
 
     def storage(self, zone: str) -> Storage | None: ...
 

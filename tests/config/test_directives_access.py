@@ -88,3 +88,12 @@ class LimitExceptTests(SynchronousTestCase):
         """As in nginx: each location says so itself."""
         made = location("limit_except GET { deny all; } location /a { }")
         self.assertIsNone(made.locations[0].limit_except)
+
+
+def test_realm_without_a_password_file_is_warned_of_once() -> None:
+    """As in nginx it then asks for no password, in every location that inherits it."""
+    text = "location / { } location /a { auth_basic_user_file f; } location /b { auth_basic off; }"
+    made = http(f"server {{ listen 127.0.0.1:80; auth_basic r; {text} }}")
+    assert [line.partition(" in ")[0] for line in made.warnings] == [
+        '"auth_basic" without "auth_basic_user_file" asks for no password'
+    ]

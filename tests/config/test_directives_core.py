@@ -184,6 +184,6 @@ class CoreTests(SynchronousTestCase):
 
     def test_only_what_asks_for_nothing(self) -> None:
         """Directives of which one setting is harmless are refused with any other."""
-        location("autoindex off; gzip_static off; limit_rate 0; auth_basic off;")
+        location("autoindex off; gzip_static off; limit_rate 0;")
         (message,) = faults("autoindex on;")
         self.assertEqual(message, '"autoindex on" is not supported, only "autoindex off" is')

@@ -2,8 +2,8 @@
 
 An exchange and a site know nothing of what stands above them. They reach it through the
 ``Front`` that the site was given: which phases a location has, in nginx's order (``return``,
-``rewrite``, ``set_real_ip_from``, ``allow`` and ``deny``, ``try_files``, content), and how
-errors and redirects are answered.
+``rewrite``, ``set_real_ip_from``, ``allow`` and ``deny``, ``auth_basic``, ``try_files``, content),
+and how errors and redirects are answered.
 
 Source: nginx ``ngx_http_core_module`` phases.
 Imports: ``proxy`` below it.
@@ -15,6 +15,7 @@ from cacheproxy.http.fields import Pairs
 from cacheproxy.proxy.answer.answers import answer_error, answer_redirect, answer_return
 from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.front.content import content_phases, try_files
+from cacheproxy.proxy.front.passwords import access_or_password, ask_password, deny
 from cacheproxy.proxy.front.rewriting import rewrite_in_location, rewrite_in_server
 from cacheproxy.proxy.site.phases import Phase, Progress
 from cacheproxy.proxy.site.site import CompiledLocation, Front, Route
@@ -39,8 +40,13 @@ class ProxyFront:
             phases.append(rewrite_in_location)
         if location.real_ip is not None:
             phases.append(_real_ip)
+        asks = core.auth_basic is not None and core.auth_basic_user_file is not None
         if location.access is not None:
-            phases.append(_access)
+            either = asks and core.satisfy == "any"
+            phases.append(access_or_password if either else _access)
+            asks = asks and not either
+        if asks:
+            phases.append(ask_password)
         if core.try_files is not None:
             phases.append(try_files)
         return (*phases, *content_phases(location))
@@ -98,6 +104,4 @@ def _access(exchange: Exchange) -> Progress:
     if access.allows(exchange.request.remote_host):
         return Progress.GO_ON
     exchange.log_error("error", "access forbidden by rule")
-    exchange.request.note_denied()
-    exchange.answer_status(403)
-    return Progress.ANSWERED
+    return deny(exchange)

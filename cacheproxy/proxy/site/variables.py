@@ -10,8 +10,6 @@ Source: nginx "Alphabetical index of variables".
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
@@ -20,6 +18,7 @@ from cacheproxy import __version__
 from cacheproxy.errors import ProtocolError
 from cacheproxy.http.syntax import format_http_date, parse_http_date
 from cacheproxy.http.target import parse_target, split_host
+from cacheproxy.policy.passwords import credentials
 from cacheproxy.proxy.site.context import AttemptFacts, RequestContext
 from cacheproxy.proxy.site.file_path import path_of
 from cacheproxy.proxy.site.local_time import time_iso8601, time_local
@@ -172,13 +171,8 @@ def _content_type(x: RequestContext) -> bytes:
 
 @_variable("remote_user")
 def _remote_user(x: RequestContext) -> bytes:
-    value = x.head.fields.get(b"authorization")
-    if value is None or value[:6].lower() != b"basic ":
-        return b""
-    try:
-        return base64.b64decode(value[6:].strip(), validate=True).partition(b":")[0]
-    except binascii.Error:
-        return b""
+    given = credentials(x.head.fields)
+    return b"" if given is None else given.user
 
 
 @_variable("request_filename")

@@ -154,6 +154,7 @@ READY = {
     "send_timeout": "send_timeout 60s;",
     "server_name_in_redirect": "server_name_in_redirect on;",
     "server_tokens": "server_tokens off;",
+    "satisfy": "satisfy any; allow all;",
     "set_real_ip_from": "set_real_ip_from 192.0.2.1; deny 6.6.6.8;",
     "slice": "slice 0;",
     "ssl_buffer_size": "ssl_buffer_size 4k;",
@@ -181,6 +182,8 @@ READY = {
 NOT_READY = {
     "add_header": "add_header X-Agent $http_user_agent;",
     "add_trailer": "add_trailer X-Agent a;",
+    "auth_basic": "auth_basic all; auth_basic_user_file $folder/passwords;",
+    "auth_basic_user_file": "auth_basic off; auth_basic_user_file $folder/passwords;",
     "charset": "charset $http_x_charset;",
     "expires": "expires $kind;",
     "gzip_disable": "gzip on; gzip_disable x;",
