@@ -103,13 +103,14 @@ class RequestParser:
     """Reads requests. See the module for how; ``feed`` never raises for any input.
 
     ``busy``: a request was delivered and ``release`` has not been called for it.
+    ``unread``: what was received and is not parsed yet; mostly nothing, so that a connection
+    looks at it before it asks whether something is ``queued`` or ``in_head``.
     ``dead``: an error was reported, ``close`` was called or the connection was
     upgraded; input is ignored.
     """
 
     __slots__ = (
         "_blank",
-        "_buffer",
         "_decoder",
         "_discard",
         "_limits",
@@ -121,12 +122,13 @@ class RequestParser:
         "_state",
         "busy",
         "dead",
+        "unread",
     )
 
     def __init__(self, sink: RequestSink, limits: RequestLimits) -> None:
         self._sink = sink
         self._limits = limits
-        self._buffer = b""
+        self.unread = b""
         self._scanned = 0
         self._blank = 0
         self._state = _HEAD
@@ -141,17 +143,17 @@ class RequestParser:
     @property
     def queued(self) -> bool:
         """Bytes wait for ``release``: the transport should be paused."""
-        return self.busy and self._state == _HEAD and bool(self._buffer)
+        return self.busy and self._state == _HEAD and bool(self.unread)
 
     @property
     def idle(self) -> bool:
         """Between requests: nothing is in progress and nothing waits."""
-        return not (self.busy or self._buffer or self._state or self.dead)
+        return not (self.busy or self.unread or self._state or self.dead)
 
     @property
     def in_head(self) -> bool:
         """Part of a head has been received."""
-        return not self.busy and self._state == _HEAD and bool(self._buffer)
+        return not self.busy and self._state == _HEAD and bool(self.unread)
 
     @property
     def body_pending(self) -> bool:
@@ -166,13 +168,13 @@ class RequestParser:
         """Take bytes from the client."""
         if self.dead or self._overflow:
             return
-        if self._buffer:
-            if len(self._buffer) > MAX_HELD:
+        if self.unread:
+            if len(self.unread) > MAX_HELD:
                 # Reported once the requests before the gap have been answered.
                 self._overflow = True
                 return
-            data = self._buffer + data
-        self._buffer = data
+            data = self.unread + data
+        self.unread = data
         if not self._running:
             self._run()
 
@@ -183,13 +185,13 @@ class RequestParser:
         """
         self.busy = False
         self._discard = True
-        if self._buffer and not self._running and not self.dead:
+        if self.unread and not self._running and not self.dead:
             self._run()
 
     def close(self) -> None:
         """Deliver nothing any more."""
         self.dead = True
-        self._buffer = b""
+        self.unread = b""
 
     def eof(self) -> bool:
         """The client has ended its sending side; whether that truncates a message."""
@@ -200,7 +202,7 @@ class RequestParser:
 
         Raises :class:`ProtocolError` if more came than is kept.
         """
-        data = self._buffer
+        data = self.unread
         self.close()
         if self._overflow:
             raise ProtocolError("too much received behind a request")
@@ -209,7 +211,7 @@ class RequestParser:
     def _run(self) -> None:
         self._running = True
         try:
-            while self._buffer and not self.dead:
+            while self.unread and not self.dead:
                 state = self._state
                 if state == _HEAD:
                     if self.busy or not self._read_head():
@@ -228,7 +230,7 @@ class RequestParser:
 
     def _read_head(self) -> bool:
         """Read a head from the buffer; False when it is not complete."""
-        data = self._buffer
+        data = self.unread
         limits = self._limits
         end = data.find(b"\r\n\r\n", self._scanned)
         if end < 0:
@@ -259,7 +261,7 @@ class RequestParser:
         else:
             body_length, keep_alive = request_framing(method, target, version, facts)
             fields = _with_host_of(target, method, fields)
-        self._buffer = data[end:]
+        self.unread = data[end:]
         self._blank = 0
         self.busy = True
         self._discard = False
@@ -310,7 +312,7 @@ class RequestParser:
         self._scanned = 0
         if self._blank > MAX_BLANK:
             raise ProtocolError("empty lines instead of a request")
-        self._buffer = data[2:]
+        self.unread = data[2:]
 
     def _check_lines(self, head: bytes) -> None:
         limits = self._limits
@@ -322,12 +324,12 @@ class RequestParser:
             raise ProtocolError("field line too long", 431)
 
     def _read_fixed(self) -> None:
-        data = self._buffer
+        data = self.unread
         remaining = self._remaining
         if len(data) <= remaining:
-            self._buffer = b""
+            self.unread = b""
         else:
-            self._buffer = data[remaining:]
+            self.unread = data[remaining:]
             data = data[:remaining]
         self._remaining = remaining = remaining - len(data)
         if not remaining:
@@ -340,9 +342,9 @@ class RequestParser:
     def _read_chunked(self) -> None:
         decoder = self._decoder
         assert decoder is not None
-        data = decoder.feed(self._buffer)
+        data = decoder.feed(self.unread)
         done = decoder.done
-        self._buffer = decoder.rest if done else b""
+        self.unread = decoder.rest if done else b""
         if done:
             self._state = _HEAD
             self._decoder = None

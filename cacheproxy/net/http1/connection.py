@@ -129,12 +129,14 @@ class HttpConnection(Protocol):
         self._feed(data)
         if len(data) >= LONG_READ:
             give_way(self.transport)
-        if self.stream is None:
-            if not self._reading_head and self._parser.in_head:
+        parser = self._parser
+        if parser.unread:
+            if self.stream is not None:
+                if parser.queued:
+                    self._await_turn()
+            elif not self._reading_head and parser.in_head:
                 self._reading_head = True
                 self._deadline.set(self.site.default.server.client_header_timeout)
-        elif self._parser.queued:
-            self._await_turn()
 
     def on_handshake_done(self) -> None:
         """TLS is established (``net.tls.accept``)."""
@@ -232,7 +234,7 @@ class HttpConnection(Protocol):
         if self.stream is stream:
             if self._body_expected:
                 self._watch_body()
-            if self._parser.queued:
+            if self._parser.unread and self._parser.queued:
                 self._await_turn()
 
     def on_request_body(self, data: bytes) -> None:

@@ -33,7 +33,6 @@ from cacheproxy.proxy.exchange.request_body import RequestBody
 from cacheproxy.proxy.exchange.response import Response, ResponseState
 from cacheproxy.proxy.interfaces import Downstream
 from cacheproxy.proxy.site.phases import Phase, Progress
-from cacheproxy.proxy.site.server_line import server_line
 from cacheproxy.proxy.site.site import Route, Site, merged_captures
 
 __all__ = ["Exchange", "Source"]
@@ -128,7 +127,10 @@ class Exchange:
         if route.location.core.internal and not request.internal:
             self.answer_status(404)
             return
-        location = request.location = route.location.for_method(request.method)
+        location = route.location
+        if location.limited is not None:
+            location = location.for_method(request.method)
+            request.use_location(location)
         core = location.core
         length = request.head.body_length
         if length is not None and request.body is None and not request.body_refused:
@@ -142,7 +144,10 @@ class Exchange:
             arguments = b"?" + route.args if route.args else b""
             self.redirect(301, route.redirect + arguments)
             return
-        self.run_phases(location.phases)
+        if location.sole_phase is not None:
+            location.sole_phase(self)
+        else:
+            self.run_phases(location.phases)
 
     def run_phases(self, phases: tuple[Phase, ...]) -> None:
         """Run *phases*, one after the other."""
@@ -333,7 +338,7 @@ class Exchange:
 
     def own_server(self) -> tuple[bytes, bytes]:
         """Our Server line."""
-        return server_line(self.request.location.core)
+        return self.request.location.server_line
 
     def own_date(self) -> tuple[bytes, bytes]:
         """The Date line of now."""
@@ -369,8 +374,11 @@ class Exchange:
             if response.gzip is not None:
                 response.finish_body()
             # Logged after the last byte was handed over, before the next request.
-            self.downstream.send_end(response.trailers(self.request, trailers))
-            self.log()
+            if response.adds_trailers:
+                trailers = response.trailers(self.request, trailers)
+            self.downstream.send_end(trailers)
+            if self.request.location.logs:
+                self.log()
 
     def abort(self) -> None:
         """The response cannot be finished: close so that the client can tell."""

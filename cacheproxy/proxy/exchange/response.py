@@ -55,6 +55,7 @@ class Response:
         "_gzipped",
         "_status_override",
         "_trailer_adder",
+        "adds_trailers",
         "body_bytes_sent",
         "gzip",
         "gzip_in",
@@ -85,6 +86,8 @@ class Response:
         self._gzipped = False
         self._status_override = 0
         self._trailer_adder: TrailerAdder | None = None
+        #: Whether ``trailers`` has anything to add; set with the head.
+        self.adds_trailers = False
 
     # -- what its head is to say -------------------------------------------
 
@@ -155,6 +158,7 @@ class Response:
         self.pairs = pairs
         if location.trailer_adder is not None and self._takes_trailers(request, status):
             self._trailer_adder = location.trailer_adder
+            self.adds_trailers = True
             length = None
         if location.field_adder is not None:
             # nginx finds a range unsatisfiable after it has added to the 200. An origin's

@@ -43,6 +43,7 @@ from cacheproxy.proxy.site.added_fields import FieldAdder, TrailerAdder, compile
 from cacheproxy.proxy.site.phases import Phase
 from cacheproxy.proxy.site.ready import Ready, RemembersAnswers
 from cacheproxy.proxy.site.selection_rules import SelectionRules, without_query
+from cacheproxy.proxy.site.server_line import server_line
 from cacheproxy.template import Getter, Template
 
 __all__ = [
@@ -150,7 +151,9 @@ class CompiledLocation:
         "rewrites",
         "selection",
         "server",
+        "server_line",
         "slice_keys_follow_route",
+        "sole_phase",
         "storage",
         "stored_rewriter",
         "trailer_adder",
@@ -163,6 +166,8 @@ class CompiledLocation:
         self.location = location
         self.server = server
         self.core = location.core
+        #: Our Server line here.
+        self.server_line = server_line(location.core)
         self.proxy = proxy = location.proxy
         self.gzip = location.gzip if location.gzip.gzip else None
         self.cache = location.cache if location.cache.cache is not None else None
@@ -219,6 +224,8 @@ class CompiledLocation:
         self.hot = self._may_answer_hot()
         #: What a request goes through here; the last always answers.
         self.phases: tuple[Phase, ...] = front.phases(self)
+        #: The phase where there is but one: it answers, so that nothing has to be gone on with.
+        self.sole_phase: Phase | None = self.phases[0] if len(self.phases) == 1 else None
 
     def _compile_pass(self, target: ProxyPass, world: World) -> None:
         """What ``proxy_pass`` or ``uwsgi_pass`` makes of requests and responses."""

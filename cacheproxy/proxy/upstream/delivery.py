@@ -411,7 +411,7 @@ def response_pairs(exchange: Exchange, head: ResponseHead) -> Pairs:
     if b"date" not in names:
         pairs.insert(0, exchange.own_date())
     if b"server" not in names or b"server" not in location.proxy.pass_header:
-        pairs.insert(0, exchange.own_server())
+        pairs.insert(0, location.server_line)
     return pairs
 
 
