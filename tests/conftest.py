@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,10 @@ _temporary = pytest.StashKey[str]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give ``tempfile`` a folder of the run's own, before any test module is imported."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs so, and every process that a test starts inherits it:
+        # Ctrl-C would not end them.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest's own tmp_path stays where it is: what a failed test left there is to be read.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     config.stash[_temporary] = tempfile.tempdir = tempfile.mkdtemp(prefix="cacheproxy-tests-")
