@@ -78,6 +78,9 @@ class UpstreamGroup:
         # Bound, not wrapped: they are called for every request.
         self.succeeded: Callable[[str], None] = self._balancer.succeeded
         self.finished: Callable[[str], None] = self._balancer.finished
+        if self._only is not None:
+            # Where there is nothing to choose, nothing is chosen by what they would note.
+            self.succeeded = self.finished = _note_nothing
 
     def pick(self, tried: frozenset[str], key: bytes = b"") -> tuple[str, Peer] | None:
         only = self._only
@@ -113,6 +116,10 @@ def _method(upstream: Upstream, peers: list[BalancedPeer]) -> Method | None:
     if kind is Balancing.CONSISTENT_HASH:
         return ConsistentHash([peer for peer in peers if not peer.backup])
     return RandomChoice(random.randrange, two=kind is Balancing.RANDOM_TWO)
+
+
+def _note_nothing(address: str) -> None:
+    """An attempt has come to an end that changes no choice."""
 
 
 def _tls_endpoint(
