@@ -53,7 +53,10 @@ class Flag(Enum):
     @property
     def status(self) -> int:
         """The status of a redirect; 0 for none."""
-        return {Flag.REDIRECT: 302, Flag.PERMANENT: 301}.get(self, 0)
+        return _STATUSES.get(self, 0)
+
+
+_STATUSES = {Flag.REDIRECT: 302, Flag.PERMANENT: 301}
 
 
 @dataclass(frozen=True, slots=True)

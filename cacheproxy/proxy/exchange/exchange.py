@@ -198,15 +198,18 @@ class Exchange:
             self.answer_status(404)
             return
         request.passes_whole_uri = False
-        self.locate(uri, Target(uri, args or b"", bool(args)))
+        server, host = request.server, request.route.host
+        target = Target(uri, args or b"", bool(args))
+        request.adopt(Route(server, server.root, host, uri, target, request.captures, None))
+        if server.rewrites:
+            self.site.front.rewrite_in_server(self)
+        else:
+            self.enter_location()
 
-    def locate(self, uri: bytes, target: Target) -> None:
-        """Enter the location that *uri* leads to in the server where the request is."""
-        request = self.request
-        route = self.site.locate(request.server, request.route.host, uri, target, {})
-        if route.server.rewrites:
-            self.site.front.rewrite_in_server(self, route, request.captures)
-            return
+    def enter_location(self) -> None:
+        """Enter the location that the URI, as it is now, leads to in its server."""
+        request, old = self.request, self.request.route
+        route = self.site.locate(request.server, old.host, old.uri, old.target, {})
         route.captures = merged_captures(request.captures, route.captures)
         self.enter(route)
 

@@ -65,15 +65,17 @@ class ProxyFront:
         if server.real_ip is not None:
             exchange.request.find_real_peer(server.real_ip)
         if server.rewrites:
-            rewrite_in_server(exchange, route, exchange.site.server_of(route.host)[1])
+            captures = exchange.site.server_of(route.host)[1]
+            exchange.request.adopt(
+                Route(server, server.root, route.host, route.uri, route.target, captures, None)
+            )
+            rewrite_in_server(exchange)
         else:
             exchange.enter(route)
 
-    def rewrite_in_server(
-        self, exchange: Exchange, route: Route, captures: dict[str, bytes]
-    ) -> None:
+    def rewrite_in_server(self, exchange: Exchange) -> None:
         """Carry out the instructions of the server's own level, then enter a location."""
-        rewrite_in_server(exchange, route, captures)
+        rewrite_in_server(exchange)
 
 
 #: It has no state, so that all sites share it.

@@ -37,7 +37,6 @@ from cacheproxy.proxy.answer.answers import answer_redirect, answer_return
 from cacheproxy.proxy.exchange.exchange import Exchange
 from cacheproxy.proxy.exchange.request import Request
 from cacheproxy.proxy.site.phases import Progress
-from cacheproxy.proxy.site.site import Route, merged_captures
 from cacheproxy.template import Template
 
 __all__ = ["rewrite_in_location", "rewrite_in_server"]
@@ -74,7 +73,7 @@ def rewrite_in_location(exchange: Exchange) -> Progress:
     if outcome.relocates:
         if not exchange.goes_in_circles():
             request.enter_inside()
-            _locate(exchange)
+            exchange.enter_location()
         return Progress.ANSWERED
     if request.location is location:
         return Progress.GO_ON
@@ -82,30 +81,19 @@ def rewrite_in_location(exchange: Exchange) -> Progress:
     return Progress.ANSWERED
 
 
-def _locate(exchange: Exchange) -> None:
-    """Enter the location of the URI as it is now; the server's instructions do not run again."""
-    request, old = exchange.request, exchange.request.route
-    route = exchange.site.locate(request.server, old.host, old.uri, old.target, {})
-    route.captures = merged_captures(request.captures, route.captures)
-    exchange.enter(route)
-
-
-def rewrite_in_server(exchange: Exchange, route: Route, captures: dict[str, bytes]) -> None:
+def rewrite_in_server(exchange: Exchange) -> None:
     """Carry out the instructions of the server's own level, then enter a location.
 
-    *route* is where the request would go without them; *captures* are those so far.
+    The request is at that level, with its URI and what was captured so far.
     """
-    request, server = exchange.request, route.server
-    request.adopt(
-        Route(server, server.root, route.host, route.uri, route.target, captures, None)
-    )
-    outcome = _carry_out(exchange, server.root.location.instructions)
+    request = exchange.request
+    outcome = _carry_out(exchange, request.server.root.location.instructions)
     if outcome is None:
         return
     if outcome.relocates:
         request.enter_inside()
-    # A route of its own: what decides where this request goes is not Host and target alone.
-    _locate(exchange)
+    # By a route of its own: what decides where it goes is not Host and target alone.
+    exchange.enter_location()
 
 
 def _carry_out(exchange: Exchange, instructions: Sequence[Instruction]) -> _Outcome | None:

@@ -90,10 +90,10 @@ class Front(Protocol[X]):
         *route* is where the request goes if nothing there changes that.
         """
 
-    def rewrite_in_server(self, exchange: X, route: Route, captures: dict[str, bytes]) -> None:
+    def rewrite_in_server(self, exchange: X) -> None:
         """Carry out the rewrite module's instructions of a server, then enter a location.
 
-        *route* is where the request goes if they change no URI; *captures* are those so far.
+        The request is at the server's own level, with its URI and what was captured so far.
         """
 
 
